@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lamina: language models far larger than memory, streamed from disk under a hard memory budget.
+ *
+ * Everything the programs do goes through this header. Objects:
+ *     model    an opened store (or a checkpoint directory, split on first use) with its plan and its memory
+ *     session  one sequence over a model: feed tokens, get logits or the next token
+ *     text     a tokenizer and chat template, usable without weights
+ *
+ * Rules that hold everywhere. A function that can fail returns 0 or a negative code and fills `err` with a sentence for
+ * a person; out-parameters are then untouched. The library never prints, never exits. A handle is used by one thread at
+ * a time; different handles may be used at the same time. `open` takes settings from a defaults function and copies
+ * what it needs; `close` accepts a pointer to NULL and sets the caller's handle to NULL. Strings are UTF-8, 0-ended.
+ * Sizes are bytes unless the name says otherwise.
+ */
+#ifndef LAMINA_LAMINA_H
+#define LAMINA_LAMINA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lamina/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LAMINA_VERSION "0.1.0"
+
+LAMINA_API const char *lamina_version(void);
+
+/* ---- settings ------------------------------------------------------------------------------------------------ */
+
+enum lamina_io_engine { LAMINA_IO_AUTO, LAMINA_IO_URING, LAMINA_IO_THREADS, LAMINA_IO_SIM };
+enum lamina_kv_type { LAMINA_KV_F16, LAMINA_KV_F32 };
+enum lamina_progress_kind { LAMINA_PROGRESS_SPLIT, LAMINA_PROGRESS_VERIFY, LAMINA_PROGRESS_PROMPT };
+
+struct lamina_progress {
+    enum lamina_progress_kind kind;
+    uint64_t done_bytes;
+    uint64_t total_bytes; /* 0: unknown */
+    uint64_t elapsed_ns;  /* since this job began in this process */
+    uint64_t resumed_bytes; /* part of done_bytes that an earlier run had finished */
+    const char *what;     /* file or stage at hand */
+};
+
+/* Callbacks come on the calling thread. Returning true from `progress` asks the job to stop (INTERRUPTED). */
+struct lamina_callbacks {
+    void (*log)(void *user, int level, const char *text); /* level 0 warning, 1 note, 2 debug */
+    bool (*progress)(void *user, const struct lamina_progress *p);
+    void *user;
+};
+
+struct lamina_settings {
+    size_t size;              /* sizeof(struct lamina_settings), set by the defaults function */
+    const char *home;         /* LAMINA_HOME: stores and caches; NULL: ~/.cache/huggingface/lamina and its variables */
+    uint64_t memory_bytes;    /* hard cap on the whole process; 0: 60 % of what is available now; UINT64_MAX: no cap */
+    uint32_t context_tokens;  /* most positions of one sequence; required (> 0) */
+    uint32_t sequences;       /* sequences held at once; default 1 */
+    uint32_t prompt_rows;     /* most rows of a prefill pass; 0: chosen by the plan. Never changes a result */
+    uint32_t logit_rows;      /* rows of one pass whose logits are kept; default 1; prefill with scores needs more */
+    uint32_t threads;         /* compute threads; 0: one per physical core allowed to this process */
+    enum lamina_io_engine io;
+    enum lamina_kv_type kv;
+    bool read_ahead;          /* default true; false reads a layer's tiles only when its turn has come */
+    bool pin;                 /* default true: keep tiles resident in memory left over */
+    const char *isa;          /* most capable instruction set to use: "scalar", "avx2", "avx512", "neon"; NULL: best */
+    const char *sim;          /* options of the simulated I/O engine, for tests; see io/io.h */
+    struct lamina_callbacks callbacks;
+};
+
+LAMINA_API void lamina_settings_defaults(struct lamina_settings *s);
+
+/* ---- plan ---------------------------------------------------------------------------------------------------- */
+
+struct lamina_plan_line {
+    char name[32];        /* "pinned tiles", "ring", "KV cache", "activations", ... */
+    uint64_t bytes;
+    char note[96];
+};
+
+/* What a run will take, before it takes it. All sizes in bytes. */
+struct lamina_plan {
+    size_t size;
+    uint64_t budget_bytes;         /* what the user allowed */
+    uint64_t total_bytes;          /* sum of the lines: the forecast peak of the whole process */
+    uint64_t smallest_budget_bytes;/* the smallest budget that fits this request, a whole number of MiB */
+    uint64_t model_bytes;          /* bytes of weights in the store */
+    uint64_t streamed_bytes;       /* weight bytes read from disk in one pass once pinned tiles are loaded */
+    uint64_t pinned_bytes;
+    uint64_t ring_bytes;
+    uint64_t request_bytes;        /* of one read */
+    uint32_t depth;                /* reads in flight */
+    uint32_t prompt_rows;
+    uint32_t context_tokens;
+    uint32_t layers;
+    uint32_t threads;
+    double disk_bytes_per_s;       /* the drive's limit as probed, 0 when not measured */
+    double s_per_token;            /* forecast for one sequence, 0 when the drive was not measured */
+    double bytes_per_token;
+    uint32_t best_batch;           /* rows at which computing takes as long as reading (forecast), 0: unknown */
+    uint32_t line_count;
+    struct lamina_plan_line line[24];
+    char model[128];               /* architecture and dimensions in words */
+    bool fits;                     /* false: smallest_budget_bytes > budget_bytes; the other figures then describe the smallest */
+};
+
+/* Plans without loading. `model` as in lamina_model_open. Splits an unsplit checkpoint first. */
+LAMINA_API lamina_status lamina_plan_make(const char *model, const struct lamina_settings *s, struct lamina_plan *plan,
+                                          struct lamina_error *err);
+
+/* ---- model --------------------------------------------------------------------------------------------------- */
+
+struct lamina_model;
+
+struct lamina_info {
+    size_t size;
+    char architecture[64];
+    char codec[16];
+    uint32_t layers, hidden, heads, kv_heads, head_dim, ffn, vocab, max_positions;
+    bool tied;
+    bool synthetic;            /* store with repeated layers: for measuring, reports say so */
+    uint64_t weights;          /* number of weights, padding excluded */
+    uint64_t model_bytes;      /* weight bytes in the store */
+    uint64_t store_bytes;      /* all files */
+    double bits_per_weight;    /* of coded matrices */
+    double store_bits_per_weight;
+    const char *store_path;    /* valid while the model is open */
+};
+
+/* `model` is a store directory or a checkpoint directory (HF layout; split on first use into `home`, and again when its
+ * files changed). Takes all memory of the plan. Errors: NOT_FOUND, UNSUPPORTED, NO_FIT (names the smallest budget),
+ * DAMAGED, NO_SPACE, IO, BUSY. */
+LAMINA_API lamina_status lamina_model_open(struct lamina_model **model, const char *path,
+                                           const struct lamina_settings *s, struct lamina_error *err);
+LAMINA_API void lamina_model_close(struct lamina_model **model);
+LAMINA_API void lamina_model_info(const struct lamina_model *model, struct lamina_info *info);
+LAMINA_API const struct lamina_plan *lamina_model_plan(const struct lamina_model *model);
+
+/* Running totals since open. Peak memory is max(VmHWM + huge pages + page tables) of this process. */
+struct lamina_stats {
+    size_t size;
+    uint64_t bytes_read, tiles_read, tiles_verified, passes, rows;
+    uint64_t memory_budget_bytes, peak_memory_bytes;
+    double read_wait_s;    /* computing had nothing to do because bytes were not there yet */
+    double decode_s, compute_s, other_s;
+    double pass_s;         /* wall time inside passes */
+    double disk_bytes_per_s;       /* bytes_read over the wall time of passes */
+    double disk_limit_bytes_per_s; /* as probed, 0: not measured */
+    char io_engine[32];
+    char isa[16];
+    char numerics[16];
+};
+LAMINA_API void lamina_model_stats(const struct lamina_model *model, struct lamina_stats *stats);
+
+/* ---- session ------------------------------------------------------------------------------------------------- */
+
+struct lamina_session;
+
+/* temperature 0 is greedy. top_k 0, top_p 1, min_p 0, repetition_penalty 1 switch a filter off. */
+struct lamina_sampling {
+    size_t size;
+    float temperature, top_p, min_p, repetition_penalty;
+    uint32_t top_k;
+    uint64_t seed;
+    uint64_t sequence; /* key of the counter-based generator beside seed and position */
+};
+LAMINA_API void lamina_sampling_defaults(struct lamina_sampling *s);          /* neutral: greedy */
+LAMINA_API void lamina_sampling_of_model(const struct lamina_model *model, struct lamina_sampling *s); /* generation_config.json */
+
+/* A sequence of at most settings.context_tokens positions; at most settings.sequences are open at once. */
+LAMINA_API lamina_status lamina_session_open(struct lamina_session **session, struct lamina_model *model,
+                                             struct lamina_error *err);
+LAMINA_API void lamina_session_close(struct lamina_session **session);
+LAMINA_API lamina_status lamina_session_sampling(struct lamina_session *session, const struct lamina_sampling *s,
+                                                 struct lamina_error *err);
+
+/* Scores of prompt positions, filled by lamina_session_feed when given. Arrays of the caller. */
+struct lamina_scores {
+    uint32_t *argmax;      /* [count] arg-max id after each position */
+    float *logprob_next;   /* [count - 1] log-probability of the token that actually follows */
+};
+
+/* Appends tokens and computes them (prefill); afterwards the logits of the last one are available. The first feed must
+ * bring the whole prompt (length-dependent RoPE takes its factor from it). `scores` may be NULL.
+ * USAGE when an id is out of range, the context would overflow or count is 0. */
+LAMINA_API lamina_status lamina_session_feed(struct lamina_session *session, const uint32_t *ids, uint32_t count,
+                                             struct lamina_scores *scores, struct lamina_error *err);
+
+/* Logits of the last position, fp32 [vocab]; valid until the next call on the session. NULL before the first feed. */
+LAMINA_API const float *lamina_session_logits(const struct lamina_session *session);
+
+/* Chooses the next token from the current logits; does not compute it yet (the next feed of it does). */
+LAMINA_API lamina_status lamina_session_sample(struct lamina_session *session, uint32_t *id, struct lamina_error *err);
+
+LAMINA_API uint32_t lamina_session_length(const struct lamina_session *session); /* positions computed so far */
+/* Forgets positions from `length` on. */
+LAMINA_API lamina_status lamina_session_truncate(struct lamina_session *session, uint32_t length,
+                                                 struct lamina_error *err);
+
+enum lamina_stop_reason { LAMINA_STOP_NONE, LAMINA_STOP_EOS, LAMINA_STOP_STRING, LAMINA_STOP_LENGTH, LAMINA_STOP_CALLER };
+
+struct lamina_generate {
+    size_t size;
+    uint32_t max_tokens;
+    bool ignore_eos;
+    const char *const *stop;   /* stop strings; the text ends before the first that appears */
+    uint32_t stop_count;
+    /* Called with complete UTF-8 text as it becomes certain (text may be empty), and each id. True stops. */
+    bool (*on_text)(void *user, const char *text, size_t len, uint32_t id);
+    void *user;
+    /* filled: */
+    uint32_t new_tokens;
+    enum lamina_stop_reason reason;
+    double ttft_s, wall_s;     /* from the call to the first token, and to the end */
+};
+LAMINA_API void lamina_generate_defaults(struct lamina_generate *g);
+
+/* Feeds the prompt, then samples and feeds until a stop. The model must have a tokenizer when on_text or stop is used.
+ * INTERRUPTED is not an error of this function: the caller stops through on_text. */
+LAMINA_API lamina_status lamina_session_generate(struct lamina_session *session, const uint32_t *prompt,
+                                                 uint32_t prompt_count, struct lamina_generate *g,
+                                                 struct lamina_error *err);
+
+/* ---- text ---------------------------------------------------------------------------------------------------- */
+
+struct lamina_text;
+
+/* From a store, a checkpoint directory, or a directory that holds only tokenizer files. NOT_FOUND when there are none. */
+LAMINA_API lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err);
+LAMINA_API void lamina_text_close(struct lamina_text **text);
+/* The model's own, NULL when it came without tokenizer files. Owned by the model. */
+LAMINA_API struct lamina_text *lamina_model_text(struct lamina_model *model);
+
+/* Text to ids. `special` true: post-processor tokens (BOS...) are added and special tokens in the text are recognised;
+ * false: neither. *ids is malloc'ed for the caller (lamina_free). */
+LAMINA_API lamina_status lamina_tokenize(struct lamina_text *text, const char *bytes, size_t len, bool special,
+                                         uint32_t **ids, size_t *count, struct lamina_error *err);
+/* As lamina_tokenize, for a rendered chat prompt: special tokens in it are recognised but none is added. */
+LAMINA_API lamina_status lamina_tokenize_prompt(struct lamina_text *text, const char *bytes, size_t len, uint32_t **ids,
+                                                size_t *count, struct lamina_error *err);
+LAMINA_API lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count,
+                                           bool skip_special, char **bytes, size_t *len, struct lamina_error *err);
+LAMINA_API bool lamina_text_has_template(const struct lamina_text *text);
+LAMINA_API uint32_t lamina_text_vocab(const struct lamina_text *text); /* ids are below this */
+
+/* messages: a JSON list [{"role":..., "content":...}, ...]; tools: a JSON list or NULL; kwargs: a JSON object of extra
+ * template variables or NULL. *prompt is malloc'ed (lamina_free). */
+LAMINA_API lamina_status lamina_template(struct lamina_text *text, const char *messages, const char *tools,
+                                         const char *kwargs, bool add_generation_prompt, char **prompt, size_t *len,
+                                         struct lamina_error *err);
+
+LAMINA_API void lamina_free(void *p);
+
+/* ---- split, verify, show ------------------------------------------------------------------------------------- */
+
+/* A checkpoint as the splitter sees it: tensors by name, bytes on demand, a few small files. The built-in source reads
+ * HF directories; a program may bring its own (the inflate tool does). Calls come from one thread at a time. */
+struct lamina_source_tensor {
+    const char *name;
+    const char *dtype; /* "BF16", "F16", "F32" as in safetensors */
+    uint32_t rank;
+    uint64_t shape[8];
+};
+struct lamina_source {
+    size_t size;
+    void *user;
+    uint32_t tensor_count;
+    lamina_status (*tensor)(void *user, uint32_t index, struct lamina_source_tensor *out, struct lamina_error *err);
+    /* Reads `len` bytes of the tensor's row-major little-endian data from byte `offset`. */
+    lamina_status (*read)(void *user, uint32_t index, uint64_t offset, void *dst, size_t len, struct lamina_error *err);
+    /* Small files (config.json, tokenizer.json, ...): *bytes is malloc'ed, *len its length; NOT_FOUND when absent. */
+    lamina_status (*file)(void *user, const char *name, char **bytes, size_t *len, struct lamina_error *err);
+    uint32_t distinct_layers; /* 0: all. N: layers >= N are hard links to earlier ones, see lamina_split */
+    uint32_t first_repeated;  /* with distinct_layers: layer i >= N equals layer first + (i - first) % (N - first) */
+};
+LAMINA_API lamina_status lamina_source_open(struct lamina_source **source, const char *checkpoint,
+                                            struct lamina_error *err);
+LAMINA_API void lamina_source_close(struct lamina_source **source);
+
+struct lamina_split_options {
+    size_t size;
+    const char *checkpoint;            /* an HF directory; or NULL with */
+    const struct lamina_source *source;/* a source of the caller's */
+    const char *output;                /* the store directory; NULL: its place in `home` */
+    const char *home;
+    const char *codec;                 /* "raw" */
+    bool delete_original;              /* frees each source file once everything made from it is durable */
+    struct lamina_callbacks callbacks;
+};
+LAMINA_API void lamina_split_defaults(struct lamina_split_options *o);
+/* Makes or completes the store. *store (may be NULL) gets its path, malloc'ed. Under 64 MiB of memory for any model. */
+LAMINA_API lamina_status lamina_split(const struct lamina_split_options *o, char **store, struct lamina_error *err);
+
+struct lamina_verify_result {
+    size_t size;
+    uint64_t files, bytes, tiles, damaged;
+    char first_damage[512]; /* file, offset, what */
+};
+/* Reads every byte of every file. DAMAGED when anything differs. `source`: also hash the checkpoint again. */
+LAMINA_API lamina_status lamina_verify(const char *model, const char *home, const char *source,
+                                       const struct lamina_callbacks *callbacks, struct lamina_verify_result *result,
+                                       struct lamina_error *err);
+
+/* A description of a store (files, matrices, tiles) as JSON or text; malloc'ed (lamina_free). */
+LAMINA_API lamina_status lamina_show(const char *model, const char *home, bool json, char **out,
+                                     struct lamina_error *err);
+
+/* ---- machine ------------------------------------------------------------------------------------------------- */
+
+struct lamina_machine {
+    size_t size;
+    char isa[16];              /* best instruction set usable */
+    char cpu_features[256];
+    uint32_t cores, threads;
+    uint64_t memory_total_bytes, memory_available_bytes, memory_limit_bytes; /* limit: cgroup or rlimit, UINT64_MAX none */
+    uint64_t default_budget_bytes;
+    uint64_t memlock_bytes;    /* RLIMIT_MEMLOCK, UINT64_MAX unlimited */
+    bool huge_pages;           /* transparent huge pages can be asked for */
+    bool io_uring;
+    char io_uring_note[96];    /* why not, or the kernel's answer */
+    char kernel[96];
+};
+LAMINA_API lamina_status lamina_machine(struct lamina_machine *m, struct lamina_error *err);
+
+struct lamina_drive {
+    size_t size;
+    uint64_t free_bytes;
+    uint32_t direct_alignment;       /* 0: direct reads not possible here */
+    double direct_bytes_per_s;       /* best geometry found */
+    uint64_t request_bytes;
+    uint32_t depth;
+    char engine[32];
+    bool cached;                     /* figures come from an earlier probe of this device */
+    char device[64];
+};
+/* Probes the drive that holds `path` (a directory or file) by direct reads of at most 2 s; needs a file of at least
+ * 64 MiB there (a store's) or writes a temporary one. Results are cached per device in `home`. */
+LAMINA_API lamina_status lamina_measure(const char *path, const char *home, bool again, struct lamina_drive *drive,
+                                        struct lamina_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

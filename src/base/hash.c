@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Thin wrappers over xxHash and libcrypto, so that a change of library touches one file. */
+#include "base/hash.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+uint64_t hash_xxh3_64(const void *bytes, size_t len) {
+    return XXH3_64bits(bytes, len);
+}
+
+struct hash128 hash_xxh3_128(const void *bytes, size_t len) {
+    XXH128_hash_t h = XXH3_128bits(bytes, len);
+    return (struct hash128){.low = h.low64, .high = h.high64};
+}
+
+struct hash_stream {
+    XXH3_state_t *state;
+};
+
+struct hash_stream *hash_stream_open(void) {
+    struct hash_stream *h = (struct hash_stream *)calloc(1, sizeof(*h));
+    if (h == NULL) {
+        return NULL;
+    }
+    h->state = XXH3_createState();
+    if (h->state == NULL || XXH3_128bits_reset(h->state) != XXH_OK) {
+        hash_stream_close(&h);
+    }
+    return h;
+}
+
+void hash_stream_add(struct hash_stream *h, const void *bytes, size_t len) {
+    (void)XXH3_128bits_update(h->state, bytes, len);
+}
+
+struct hash128 hash_stream_value(const struct hash_stream *h) {
+    XXH128_hash_t v = XXH3_128bits_digest(h->state);
+    return (struct hash128){.low = v.low64, .high = v.high64};
+}
+
+void hash_stream_close(struct hash_stream **h) {
+    if (*h != NULL) {
+        (void)XXH3_freeState((*h)->state);
+        free(*h);
+        *h = NULL;
+    }
+}
+
+void bytes_to_hex(const uint8_t *bytes, size_t len, char *out) {
+    static const char digit[] = "0123456789abcdef";
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = digit[bytes[i] >> 4];
+        out[2 * i + 1] = digit[bytes[i] & 15];
+    }
+    out[2 * len] = 0;
+}
+
+void hash128_to_hex(struct hash128 value, char out[33]) {
+    uint8_t bytes[16];
+    for (int i = 0; i < 8; i++) {
+        bytes[i] = (uint8_t)(value.high >> (56 - 8 * i));
+        bytes[8 + i] = (uint8_t)(value.low >> (56 - 8 * i));
+    }
+    bytes_to_hex(bytes, sizeof(bytes), out);
+}
+
+bool hash128_from_hex(struct span hex, struct hash128 *value) {
+    if (hex.len != 32) {
+        return false;
+    }
+    uint64_t half[2] = {0, 0};
+    for (size_t i = 0; i < 32; i++) {
+        uint8_t c = hex.ptr[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
+            return false;
+        }
+        half[i / 16] = half[i / 16] << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    *value = (struct hash128){.high = half[0], .low = half[1]};
+    return true;
+}
+
+struct sha256 {
+    EVP_MD_CTX *ctx;
+};
+
+struct sha256 *sha256_open(void) {
+    struct sha256 *h = (struct sha256 *)calloc(1, sizeof(*h));
+    if (h == NULL) {
+        return NULL;
+    }
+    h->ctx = EVP_MD_CTX_new();
+    if (h->ctx == NULL || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1) {
+        sha256_close(&h);
+    }
+    return h;
+}
+
+bool sha256_add(struct sha256 *h, const void *bytes, size_t len) {
+    return EVP_DigestUpdate(h->ctx, bytes, len) == 1;
+}
+
+bool sha256_finish(struct sha256 *h, uint8_t digest[32]) {
+    unsigned len = 0;
+    return EVP_DigestFinal_ex(h->ctx, digest, &len) == 1 && EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) == 1;
+}
+
+void sha256_close(struct sha256 **h) {
+    if (*h != NULL) {
+        EVP_MD_CTX_free((*h)->ctx);
+        free(*h);
+        *h = NULL;
+    }
+}
