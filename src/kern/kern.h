@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tensor kernels of numerics class `exact` (docs/ARCHITECTURE.md, DESIGN section 6). Every function here has one result
+ * bit pattern for given inputs, whatever the instruction set, provided denormals are flushed in the calling thread
+ * (sys_cpu_flush_denormals) and rounding is to nearest. The scalar functions are the definition; the others are compared
+ * with them bit for bit by tests/kcheck.
+ *
+ * Rules of the class:
+ *   - a matrix product element is one fp32 fma chain over ascending k, starting from 0 (or from the value carried in y);
+ *   - sums over a vector (norms, softmax) use 16 virtual lanes: lane l takes elements l, l+16, ... in order by fma or
+ *     add, then lanes fold as ((l0+l8)+(l4+l12)) ... : fold 16->8->4->2->1, lane i with lane i + half;
+ *   - attention walks absolute KV blocks of KERN_KV_BLOCK positions in order with a running maximum;
+ *   - exp, log, sin, cos, pow are ours (kern/math.h), evaluated in the same operations everywhere.
+ */
+#ifndef KERN_KERN_H
+#define KERN_KERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum kern_dtype { KERN_F32, KERN_F16, KERN_BF16, KERN_DTYPES };
+size_t kern_dtype_bytes(enum kern_dtype t);
+const char *kern_dtype_name(enum kern_dtype t); /* "F32", "F16", "BF16" as in safetensors */
+
+enum {
+    KERN_PANEL_ROWS = 16,   /* rows of one panel = lanes */
+    KERN_BLOCK_PANELS = 4,  /* panels of one block */
+    KERN_BLOCK_COLS = 256,  /* columns of one block */
+    KERN_KV_BLOCK = 64,     /* positions of one KV page */
+    KERN_KV_STRIP = 16,     /* positions of one K strip = lanes */
+};
+
+/* One block of weights times some rows of activations.
+ * Weights of panel p start at w + p * panel_stride and hold cols/2 pairs: for each pair of columns (k, k+1), 16 rows x 2
+ * values, element (row r, column k + j) at index (k/2)*32 + 2*r + j. cols is even (padded with zero columns).
+ * y[t][p*16 + r] (row stride ldy floats) = chain over k of fma(w, x[t][k], acc), acc starting at y itself when
+ * `accumulate`, else at 0. x rows have stride ldx and are readable for cols floats. All 16 rows of a panel are computed
+ * and stored (padding rows give 0). panels is 1..4, rows any number >= 1. */
+struct kern_matmul {
+    const void *w;
+    size_t panel_stride; /* bytes */
+    const float *x;
+    size_t ldx;          /* floats */
+    float *y;
+    size_t ldy;          /* floats */
+    uint32_t rows;       /* activation rows t */
+    uint32_t panels;
+    uint32_t cols;
+    bool accumulate;
+};
+
+/* One query row against the KV pages of one layer and one KV head, for `heads` query heads that share it.
+ * A page holds KERN_KV_BLOCK positions: K as 4 strips [head_dim][16 positions], V as [64 positions][v_stride], both of
+ * kv_dtype (F32 or F16), v_stride = head_dim rounded up to 16. k[b] and v[b] point at this head's part of block b.
+ * Positions first .. count-1 are visible; where allow is not NULL bit j of allow[b] must also be set for position 64*b+j.
+ * At least one position must be visible.
+ * score_j = scale * (chain over d ascending of fma(q[d], k[j][d])), block by block: m' = max(m, max_j score_j);
+ * c = exp(m - m'); p_j = exp(score_j - m') (0 where not visible); l = l*c + fold16(p); acc[d] = chain over ascending j of
+ * fma(p_j, v[j][d]) starting from acc[d]*c. out = acc / l. Blocks without a visible position are skipped. */
+struct kern_attention {
+    const float *q;      /* heads rows of head_dim floats, stride q_stride floats */
+    float *out;          /* same shape, stride q_stride */
+    size_t q_stride;
+    uint32_t heads;
+    uint32_t head_dim;
+    const void *const *k;
+    const void *const *v;
+    enum kern_dtype kv_dtype;
+    uint32_t first;
+    uint32_t count;
+    const uint64_t *allow;
+    float scale;
+};
+
+/* Writes one position of one KV head: k and v are head_dim floats; page_k, page_v as in kern_attention, slot = position
+ * modulo 64. F16 rounds to nearest even, overflow to infinity. Padding of V is written as zero. */
+struct kern_kv_store {
+    const float *k;
+    const float *v;
+    void *page_k;
+    void *page_v;
+    uint32_t head_dim;
+    uint32_t slot;
+    enum kern_dtype kv_dtype;
+};
+
+/* Bytes of K or of V of one page of one head. */
+static inline size_t kern_kv_k_bytes(uint32_t head_dim, size_t elem_bytes) {
+    return (size_t)KERN_KV_BLOCK * head_dim * elem_bytes;
+}
+static inline size_t kern_kv_v_bytes(uint32_t head_dim, size_t elem_bytes) {
+    return (size_t)KERN_KV_BLOCK * ((head_dim + 15u) & ~15u) * elem_bytes;
+}
+
+struct kern_table {
+    const char *isa; /* "scalar", "avx2", "avx512", "neon" */
+    void (*matmul[KERN_DTYPES])(const struct kern_matmul *m);
+    /* Row `row` (0..15) of a panel of `cols` (even) columns, widened exactly to fp32: out[0..cols). */
+    void (*unpack_row[KERN_DTYPES])(float *out, const void *panel, uint32_t row, uint32_t cols);
+    /* out[i] = (x[i] * r) * w[i], r = 1 / sqrt(sum(x^2)/n + eps); sum by 16 lanes. out may be x. */
+    void (*rmsnorm)(float *out, const float *x, const float *w, size_t n, float eps);
+    /* HALF pairing: for each head, for i < rope_dim/2: (a, b) = (v[i], v[i + rope_dim/2]) becomes
+     * (a*cos[i] - b*sin[i], b*cos[i] + a*sin[i]), each as fma(a, cos, -(b*sin)) and fma(b, cos, a*sin). */
+    void (*rope)(float *v, const float *cos, const float *sin, uint32_t heads, uint32_t head_dim, uint32_t rope_dim);
+    void (*silu_mul)(float *out, const float *gate, const float *up, size_t n); /* gate / (1 + exp(-gate)) * up */
+    void (*add)(float *x, const float *y, size_t n);                            /* x += y */
+    void (*kv_store)(const struct kern_kv_store *s);
+    void (*attention)(const struct kern_attention *a);
+    /* Index of the largest value, the lowest index on ties; NaN counts as smallest. *finite is false when any value is
+     * NaN or infinite. n >= 1. */
+    uint32_t (*argmax)(const float *x, size_t n, bool *finite);
+    /* log(sum(exp(x - max x))) + max x by 16 lanes. n >= 1, finite values. */
+    float (*logsumexp)(const float *x, size_t n);
+};
+
+/* Fills the best table for the flags given (enum sys_cpu_flag bits; the caller masks them). Always succeeds: the scalar
+ * table is complete on its own. Reference first, then each better level overwrites what it has. */
+void kern_table_init(struct kern_table *t, uint32_t cpu_flags);
+
+/* Row-major rows to panel layout, pure data movement (used by codec/panel and tests): src holds `rows` (1..16) rows of
+ * `cols` columns at stride src_stride bytes; dst gets one panel of cols_padded (even) columns, missing rows and columns
+ * zero. */
+void kern_pack_panel(void *dst, const void *src, size_t src_stride, uint32_t rows, uint32_t cols, uint32_t cols_padded,
+                     enum kern_dtype t);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Rotary position factors (reference/models.md 1.3). All in fp64 with our own pow and log; each frequency is rounded once
+ * to fp32, as the reference framework holds its table, because at position 4,000 one fp32 step of a frequency is visible.
+ */
+#include <math.h>
+
+#include "kern/math.h"
+#include "model/model.h"
+
+static const double TWO_PI = 6.283185307179586476925286766559;
+
+static double base_frequency(double theta, uint32_t i, uint32_t dim) {
+    return 1.0 / kern_pow(theta, 2.0 * (double)i / (double)dim);
+}
+
+/* theta' = theta * (factor * n / M - (factor - 1)) ^ (d / (d - 2)), n = max(length, M) */
+static double dynamic_theta(const struct model_desc *desc, uint32_t length) {
+    const struct model_rope *r = &desc->rope;
+    double most = (double)desc->max_positions;
+    double n = (double)length > most ? (double)length : most;
+    double grow = r->factor * n / most - (r->factor - 1.0);
+    if (r->dim <= 2 || grow == 1.0) {
+        return r->theta;
+    }
+    return r->theta * kern_pow(grow, (double)r->dim / (double)(r->dim - 2));
+}
+
+static double llama3_frequency(const struct model_rope *r, double f) {
+    double wave = TWO_PI / f;
+    double original = (double)r->original_max_positions;
+    if (wave < original / r->high_freq_factor) {
+        return f;
+    }
+    if (wave > original / r->low_freq_factor) {
+        return f / r->factor;
+    }
+    double t = (original / wave - r->low_freq_factor) / (r->high_freq_factor - r->low_freq_factor);
+    return f * ((1.0 - t) / r->factor + t);
+}
+
+/* The pair index at which a full turn count of `rotations` fits the original context. */
+static double yarn_correction(const struct model_rope *r, double rotations) {
+    double ratio = (double)r->original_max_positions / (rotations * TWO_PI);
+    return (double)r->dim * kern_log(ratio) / (2.0 * kern_log(r->theta));
+}
+
+struct yarn_range {
+    double low;
+    double high;
+};
+
+static struct yarn_range yarn_range(const struct model_rope *r) {
+    struct yarn_range range = {yarn_correction(r, r->beta_fast), yarn_correction(r, r->beta_slow)};
+    if (r->truncate) {
+        range.low = floor(range.low);
+        range.high = ceil(range.high);
+    }
+    if (range.low < 0.0) {
+        range.low = 0.0;
+    }
+    if (range.high > (double)(r->dim - 1)) {
+        range.high = (double)(r->dim - 1);
+    }
+    if (range.low == range.high) {
+        range.high += 0.001;
+    }
+    return range;
+}
+
+static double yarn_frequency(const struct model_rope *r, struct yarn_range range, uint32_t i, double f) {
+    double ramp = ((double)i - range.low) / (range.high - range.low);
+    ramp = ramp < 0.0 ? 0.0 : ramp > 1.0 ? 1.0 : ramp;
+    return f / r->factor * ramp + f * (1.0 - ramp);
+}
+
+static double yarn_mscale(double factor, double coefficient) {
+    return factor > 1.0 ? 0.1 * coefficient * kern_log(factor) + 1.0 : 1.0;
+}
+
+static double yarn_attention_factor(const struct model_rope *r) {
+    if (r->attention_factor > 0.0) {
+        return r->attention_factor;
+    }
+    if (r->mscale != 0.0 && r->mscale_all_dim != 0.0) {
+        return yarn_mscale(r->factor, r->mscale) / yarn_mscale(r->factor, r->mscale_all_dim);
+    }
+    return yarn_mscale(r->factor, 1.0);
+}
+
+void model_rope_frequencies(const struct model_desc *desc, uint32_t length, float *inv_freq, float *attention_factor) {
+    const struct model_rope *r = &desc->rope;
+    double theta = r->kind == MODEL_ROPE_DYNAMIC ? dynamic_theta(desc, length) : r->theta;
+    struct yarn_range range = {0};
+    *attention_factor = 1.0f;
+    if (r->kind == MODEL_ROPE_YARN) {
+        range = yarn_range(r);
+        *attention_factor = (float)yarn_attention_factor(r);
+    }
+    for (uint32_t i = 0; i < r->dim / 2; i++) {
+        double f = base_frequency(theta, i, r->dim);
+        switch (r->kind) {
+        case MODEL_ROPE_LINEAR:
+            f /= r->factor;
+            break;
+        case MODEL_ROPE_LLAMA3:
+            f = llama3_frequency(r, f);
+            break;
+        case MODEL_ROPE_YARN:
+            f = yarn_frequency(r, range, i, f);
+            break;
+        default:
+            break;
+        }
+        inv_freq[i] = (float)f;
+    }
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Descriptions from config.json: what is read, what is refused and in which words, and that nothing is lost in a store. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+
+static const char BASE[] = "\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+                           "\"num_attention_heads\": 4, \"intermediate_size\": 96, \"vocab_size\": 320";
+
+/* Resolves BASE plus `more` ("" or ", \"key\": value"). */
+static lamina_status resolve(const char *more, struct model_desc *d, struct lamina_error *err) {
+    char json[2048];
+    (void)snprintf(json, sizeof(json), "{%s%s}", BASE, more);
+    *err = (struct lamina_error){0};
+    return model_resolve(span_of_text(json), d, err);
+}
+
+static void expect_refusal(const char *json, lamina_status code, const char *words) {
+    struct model_desc d;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(json), &d, &err), code);
+    if (strstr(err.message, words) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", err.message, words);
+    }
+}
+
+static void expect_refused_key(const char *more, lamina_status code, const char *words) {
+    char json[2048];
+    (void)snprintf(json, sizeof(json), "{%s%s}", BASE, more);
+    expect_refusal(json, code, words);
+}
+
+static void defaults_are_those_of_the_reference_class(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err;
+    assert_int_equal(resolve("", &d, &err), LAMINA_OK);
+    assert_int_equal(d.kv_heads, 4);
+    assert_int_equal(d.head_dim, 16);
+    assert_false(d.tied || d.bias_qkv || d.bias_o || d.bias_mlp);
+    assert_true(d.norm_eps == 1e-6f && d.rope.theta == 10000.0 && d.rope.kind == MODEL_ROPE_NONE_SCALING);
+    assert_int_equal(d.bos_id, -1);
+    assert_int_equal(d.max_positions, 2048);
+}
+
+static void explicit_keys_win(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err;
+    assert_int_equal(resolve(", \"head_dim\": 20, \"num_key_value_heads\": 2, \"tie_word_embeddings\": true, "
+                             "\"attention_bias\": true, \"mlp_bias\": true, \"eos_token_id\": [2, 7], \"bos_token_id\": 1, "
+                             "\"rope_theta\": 500000.0, \"rms_norm_eps\": 1e-5",
+                             &d, &err), LAMINA_OK);
+    uint64_t rows = 0;
+    uint64_t cols = 0;
+    assert_true(model_matrix_shape(&d, MODEL_Q, &rows, &cols) && rows == 80 && cols == 64);
+    assert_true(model_matrix_shape(&d, MODEL_O, &rows, &cols) && rows == 64 && cols == 80);
+    assert_true(model_matrix_shape(&d, MODEL_K, &rows, &cols) && rows == 40);
+    assert_false(model_matrix_shape(&d, MODEL_HEAD, &rows, &cols));
+    assert_true(model_vector_len(&d, MODEL_K_BIAS) == 40 && model_vector_len(&d, MODEL_DOWN_BIAS) == 64);
+    assert_int_equal(d.eos_count, 2);
+    assert_int_equal(d.eos_ids[1], 7);
+}
+
+static void a_description_survives_a_store(void **state) {
+    (void)state;
+    static const char *const more[] = {
+        "", ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}",
+        ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 512}",
+        ", \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 123456.789, \"factor\": 8, "
+        "\"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 8192}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+        struct model_desc a;
+        struct model_desc b;
+        struct lamina_error err;
+        struct str first = {0};
+        struct str second = {0};
+        assert_int_equal(resolve(more[i], &a, &err), LAMINA_OK);
+        model_desc_write(&a, &first);
+        assert_int_equal(model_desc_read(str_span(&first), &b, &err), LAMINA_OK);
+        model_desc_write(&b, &second);
+        assert_string_equal(str_text(&first), str_text(&second));
+        str_drop(&first);
+        str_drop(&second);
+    }
+}
+
+static void refusals_say_what_and_why(void **state) {
+    (void)state;
+    expect_refusal("{\"architectures\": [\"MixtralForCausalLM\"], \"num_local_experts\": 8}", LAMINA_UNSUPPORTED,
+                   "mixture of experts");
+    expect_refusal("{\"architectures\": [\"LamaForCausalLM\"]}", LAMINA_UNSUPPORTED, "nearest supported one is Llama");
+    expect_refusal("{}", LAMINA_UNSUPPORTED, "names no architecture");
+    expect_refusal("{\"architectures\"", LAMINA_DAMAGED, "line 1");
+    expect_refused_key(", \"hidden_act\": \"gelu\"", LAMINA_UNSUPPORTED, "gelu");
+    expect_refused_key(", \"sliding_window\": 4096", LAMINA_UNSUPPORTED, "sliding-window");
+    expect_refused_key(", \"quantization_config\": {\"quant_method\": \"gptq\"}", LAMINA_UNSUPPORTED, "gptq");
+    expect_refused_key(", \"rope_scaling\": {\"type\": \"longrope\"}", LAMINA_UNSUPPORTED, "longrope");
+    expect_refused_key(", \"rope_scaling\": {\"type\": \"linear\"}", LAMINA_DAMAGED, "\"factor\" is missing");
+    expect_refused_key(", \"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8}", LAMINA_DAMAGED, "low_freq_factor");
+    expect_refused_key(", \"num_key_value_heads\": 3", LAMINA_DAMAGED, "multiple");
+    expect_refused_key(", \"head_dim\": 15", LAMINA_DAMAGED, "odd");
+    expect_refused_key(", \"rms_norm_eps\": -1", LAMINA_DAMAGED, "rms_norm_eps");
+    expect_refused_key(", \"partial_rotary_factor\": 0.5", LAMINA_UNSUPPORTED, "partial_rotary_factor");
+    expect_refused_key(", \"hidden_size\": 1e9", LAMINA_DAMAGED, "hidden_size");
+    expect_refused_key(", \"num_hidden_layers\": 1.5", LAMINA_DAMAGED, "num_hidden_layers");
+}
+
+static void switched_off_features_are_no_reason_to_refuse(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err;
+    assert_int_equal(resolve(", \"sliding_window\": null, \"num_local_experts\": 0, \"use_qk_norm\": false, "
+                             "\"rope_scaling\": null, \"head_dim\": null",
+                             &d, &err), LAMINA_OK);
+}
+
+static void every_tensor_has_a_name_and_a_shape(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err;
+    assert_int_equal(resolve(", \"attention_bias\": true", &d, &err), LAMINA_OK);
+    uint32_t count = model_tensor_count(&d);
+    uint64_t weights = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct model_tensor t;
+        model_tensor_at(&d, i, &t);
+        assert_true(t.source[0] != 0 && strchr(t.source, '%') == NULL && t.rows > 0 && t.cols > 0);
+        weights += t.rows * t.cols;
+    }
+    assert_true(weights == model_weight_count(&d));
+    struct model_tensor last;
+    model_tensor_at(&d, count - 1, &last);
+    assert_string_equal(last.source, "model.norm.weight");
+    assert_true(model_tensor_ignored(&d, span_of_text("model.layers.0.self_attn.rotary_emb.inv_freq")));
+    assert_false(model_tensor_ignored(&d, span_of_text("model.layers.0.self_attn.q_norm.weight")));
+}
+
+/* Values of the published formulas worked out apart from this code, at fp32 precision. */
+static void rope_factors_follow_the_formulas(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err;
+    float f[8];
+    float scale = 0;
+    assert_int_equal(resolve("", &d, &err), LAMINA_OK);
+    model_rope_frequencies(&d, 10, f, &scale);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_true(fabs((double)f[i] / pow(10000.0, -(double)i / 8) - 1) < 1e-7);
+    }
+    assert_true(scale == 1.0f);
+    assert_int_equal(resolve(", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}, \"max_position_embeddings\": 28",
+                             &d, &err), LAMINA_OK);
+    model_rope_frequencies(&d, 28, f, &scale);
+    assert_true(fabs((double)f[7] / pow(10000.0, -7.0 / 8) - 1) < 1e-7);
+    model_rope_frequencies(&d, 56, f, &scale);
+    double theta = 10000.0 * pow(2.0 * 56 / 28 - 1, 16.0 / 14);
+    assert_true(fabs((double)f[7] / pow(theta, -7.0 / 8) - 1) < 1e-7);
+    assert_int_equal(resolve(", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0, "
+                             "\"original_max_position_embeddings\": 64}", &d, &err), LAMINA_OK);
+    model_rope_frequencies(&d, 10, f, &scale);
+    assert_true(fabs((double)scale - (0.1 * log(4.0) + 1)) < 1e-7);
+    assert_true(fabs((double)f[7] / (pow(10000.0, -7.0 / 8) / 4) - 1) < 1e-7);
+}
+
+static void generation_defaults_are_read(void **state) {
+    (void)state;
+    struct model_generation g = {.temperature = 1, .top_p = 1, .repetition_penalty = 1, .bos_id = -1};
+    struct lamina_error err = {0};
+    const char *json = "{\"do_sample\": true, \"temperature\": 0.6, \"top_p\": 0.9, \"top_k\": 20, \"eos_token_id\": [128001, "
+                       "128009], \"bos_token_id\": 128000, \"transformers_version\": \"4.40.0\", \"min_p\": null}";
+    assert_int_equal(model_generation_read(span_of_text(json), &g, &err), LAMINA_OK);
+    assert_true(g.do_sample && g.temperature == 0.6 && g.top_k == 20 && g.eos_count == 2 && g.eos_ids[1] == 128009);
+    assert_int_equal(model_generation_read(span_of_text("{\"temperature\": \"hot\"}"), &g, &err), LAMINA_DAMAGED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_reference_class),
+        cmocka_unit_test(explicit_keys_win),
+        cmocka_unit_test(a_description_survives_a_store),
+        cmocka_unit_test(refusals_say_what_and_why),
+        cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
+        cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
+        cmocka_unit_test(rope_factors_follow_the_formulas),
+        cmocka_unit_test(generation_defaults_are_read),
+    };
+    return cmocka_run_group_tests_name("model", tests, NULL, NULL);
+}
