@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Geometry of a matrix in a store: panels, groups, blocks, tiles (DESIGN section 4). Pure arithmetic, used by the
+ * splitter, the reader, the planner and the executor alike, so that they can never disagree.
+ *
+ * A matrix [rows, cols] is padded to rows16 (multiple of 16) x cols2 (even). Two layouts:
+ *   BLOCKS    groups of 4 panels (64 rows; the last group may have fewer panels); inside a group, column blocks of 256
+ *             (the last one shorter); inside a block, panel after panel, each panel as kern_matmul wants it.
+ *             A tile is `groups_per_tile` whole groups, or, where one group exceeds PANEL_TILE_MAX, one of
+ *             `parts_per_group` runs of `blocks_per_part` column blocks of one group.
+ *   GATHERED  panel after panel over all columns (rows are looked up); a tile is one panel.
+ */
+#ifndef CODEC_PANEL_H
+#define CODEC_PANEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "kern/kern.h"
+
+enum { PANEL_TILE_TARGET = 1 << 20, PANEL_TILE_MAX = 4 << 20, PANEL_TILE_ALIGN = 4096 };
+
+enum panel_layout { PANEL_BLOCKS, PANEL_GATHERED };
+
+struct panel_shape {
+    uint64_t rows, cols;     /* real */
+    uint64_t rows16, cols2;  /* padded */
+    uint32_t layout;
+    uint32_t dtype;          /* enum kern_dtype of the decoded weights */
+    uint32_t groups;         /* BLOCKS: groups of <= 4 panels; GATHERED: panels */
+    uint32_t col_blocks;     /* ceil(cols2 / 256) */
+    uint32_t groups_per_tile;
+    uint32_t parts_per_group;
+    uint32_t blocks_per_part;
+    uint32_t tiles;
+};
+
+/* Chooses the tiling; false when a dimension is 0 or too large (rows 2^31, cols 2^24). */
+bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype,
+                      enum panel_layout layout);
+
+/* What tile i holds. */
+struct panel_tile {
+    uint32_t group, groups;         /* first group and how many */
+    uint32_t block, blocks;         /* column blocks of each of these groups (all, unless the group is cut in parts) */
+    uint64_t row, rows;             /* padded rows covered: first and how many (multiple of 16) */
+    uint64_t bytes;                 /* decoded (= raw) bytes, before padding to 4 KiB */
+    bool continues;                 /* not the first part of its group: adds to what earlier parts summed */
+};
+void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile *out);
+
+/* Panels in a group (4, or fewer in the last), columns in a column block (256, or fewer in the last; even). */
+uint32_t panel_group_panels(const struct panel_shape *s, uint32_t group);
+uint32_t panel_block_cols(const struct panel_shape *s, uint32_t block);
+/* Byte offset of (group, block) inside a decoded tile that starts at (t->group, t->block). */
+uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block);
+
+/* Packs row-major source rows into the decoded form of tile t: src points at row t->row, real rows only (rows beyond
+ * s->rows are not read), stride bytes apart. dst gets t->bytes bytes. */
+void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride, void *dst);
+/* The inverse, for verify and tests: real rows and columns only. */
+void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,
+                       uint64_t stride);
+
+#endif
