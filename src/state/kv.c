@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Pages and sequences: a stack of free page numbers and lists of taken ones. */
+#include "state/kv.h"
+
+#include <stdlib.h>
+
+#include "base/checked.h"
+
+static uint64_t head_bytes(const struct kv_shape *s) {
+    size_t elem = kern_dtype_bytes(s->dtype);
+    return kern_kv_k_bytes(s->head_dim, elem) + kern_kv_v_bytes(s->head_dim, elem);
+}
+
+uint64_t kv_page_bytes(const struct kv_shape *s) {
+    return head_bytes(s) * s->kv_heads * s->layers;
+}
+
+lamina_status kv_cache_init(struct kv_cache *c, const struct kv_shape *shape, void *memory, uint64_t memory_bytes,
+                            struct lamina_error *err) {
+    size_t elem = kern_dtype_bytes(shape->dtype);
+    *c = (struct kv_cache){
+        .shape = *shape,
+        .k_bytes = kern_kv_k_bytes(shape->head_dim, elem),
+        .v_bytes = kern_kv_v_bytes(shape->head_dim, elem),
+        .layer_bytes = head_bytes(shape) * shape->kv_heads,
+        .page_bytes = kv_page_bytes(shape),
+        .base = (uint8_t *)memory,
+    };
+    uint64_t pages = memory_bytes / c->page_bytes;
+    if (pages == 0 || pages > UINT32_MAX) {
+        return base_fail(err, LAMINA_NO_FIT, "the KV cache of %llu bytes does not hold one page of %llu bytes",
+                         (unsigned long long)memory_bytes, (unsigned long long)c->page_bytes);
+    }
+    c->page_count = (uint32_t)pages;
+    c->free_pages = (uint32_t *)malloc(pages * sizeof(uint32_t));
+    if (c->free_pages == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for the list of KV pages");
+    }
+    for (uint32_t i = 0; i < c->page_count; i++) {
+        c->free_pages[i] = c->page_count - 1 - i;
+    }
+    c->free_count = c->page_count;
+    return LAMINA_OK;
+}
+
+void kv_cache_drop(struct kv_cache *c) {
+    free(c->free_pages);
+    *c = (struct kv_cache){0};
+}
+
+lamina_status kv_sequence_init(struct kv_sequence *s, uint32_t max_positions, struct lamina_error *err) {
+    *s = (struct kv_sequence){.max_blocks = (uint32_t)div_up(max_positions, KERN_KV_BLOCK)};
+    s->pages = (uint32_t *)malloc((size_t)s->max_blocks * sizeof(uint32_t) + sizeof(uint32_t));
+    return s->pages != NULL ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for a sequence's page list");
+}
+
+void kv_sequence_cut(struct kv_cache *c, struct kv_sequence *s, uint32_t positions) {
+    uint32_t keep = (uint32_t)div_up(positions, KERN_KV_BLOCK);
+    while (s->blocks > keep) {
+        c->free_pages[c->free_count++] = s->pages[--s->blocks];
+    }
+}
+
+void kv_sequence_drop(struct kv_cache *c, struct kv_sequence *s) {
+    kv_sequence_cut(c, s, 0);
+    free(s->pages);
+    *s = (struct kv_sequence){0};
+}
+
+lamina_status kv_sequence_grow(struct kv_cache *c, struct kv_sequence *s, uint32_t positions, struct lamina_error *err) {
+    uint32_t need = (uint32_t)div_up(positions, KERN_KV_BLOCK);
+    if (need > s->max_blocks || (need > s->blocks && need - s->blocks > c->free_count)) {
+        return base_fail(err, LAMINA_NO_FIT, "the KV cache has no room for %u positions (%u of %u pages are free)",
+                         positions, c->free_count, c->page_count);
+    }
+    while (s->blocks < need) {
+        s->pages[s->blocks++] = c->free_pages[--c->free_count];
+    }
+    return LAMINA_OK;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * KV pages: taking, giving back, and that no two sequences ever share a page. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "state/kv.h"
+
+static const struct kv_shape SHAPE = {.layers = 3, .kv_heads = 2, .head_dim = 20, .dtype = KERN_F16};
+
+static void addresses_do_not_overlap(void **state) {
+    (void)state;
+    enum { PAGES = 5 };
+    struct kv_cache c;
+    struct lamina_error err = {0};
+    uint64_t bytes = kv_page_bytes(&SHAPE) * PAGES;
+    uint8_t *memory = (uint8_t *)calloc(1, bytes);
+    assert_int_equal(kv_cache_init(&c, &SHAPE, memory, bytes + 17, &err), LAMINA_OK);
+    assert_int_equal(c.page_count, PAGES);
+    for (uint32_t p = 0; p < PAGES; p++) {
+        for (uint32_t l = 0; l < SHAPE.layers; l++) {
+            for (uint32_t h = 0; h < SHAPE.kv_heads; h++) {
+                uint8_t *k = (uint8_t *)kv_k(&c, p, l, h);
+                uint8_t *v = (uint8_t *)kv_v(&c, p, l, h);
+                for (uint64_t i = 0; i < c.k_bytes; i++) {
+                    assert_int_equal(k[i]++, 0);
+                }
+                for (uint64_t i = 0; i < c.v_bytes; i++) {
+                    assert_int_equal(v[i]++, 0);
+                }
+            }
+        }
+    }
+    for (uint64_t i = 0; i < bytes; i++) {
+        assert_int_equal(memory[i], 1);
+    }
+    kv_cache_drop(&c);
+    free(memory);
+}
+
+static void sequences_grow_cut_and_run_out(void **state) {
+    (void)state;
+    enum { PAGES = 6 };
+    struct kv_cache c;
+    struct kv_sequence a;
+    struct kv_sequence b;
+    struct lamina_error err = {0};
+    uint64_t bytes = kv_page_bytes(&SHAPE) * PAGES;
+    void *memory = malloc(bytes);
+    assert_int_equal(kv_cache_init(&c, &SHAPE, memory, bytes, &err), LAMINA_OK);
+    assert_int_equal(kv_sequence_init(&a, 300, &err), LAMINA_OK);
+    assert_int_equal(kv_sequence_init(&b, 300, &err), LAMINA_OK);
+    assert_int_equal(kv_sequence_grow(&c, &a, 65, &err), LAMINA_OK);
+    assert_int_equal(a.blocks, 2);
+    assert_int_equal(kv_sequence_grow(&c, &b, 256, &err), LAMINA_OK);
+    assert_int_equal(c.free_count, 0);
+    for (uint32_t i = 0; i < a.blocks; i++) {
+        for (uint32_t j = 0; j < b.blocks; j++) {
+            assert_int_not_equal(a.pages[i], b.pages[j]);
+        }
+    }
+    assert_int_equal(kv_sequence_grow(&c, &a, 129, &err), LAMINA_NO_FIT);
+    assert_int_equal(a.blocks, 2);
+    kv_sequence_cut(&c, &b, 64);
+    assert_int_equal(b.blocks, 1);
+    err = (struct lamina_error){0};
+    assert_int_equal(kv_sequence_grow(&c, &a, 300, &err), LAMINA_OK);
+    assert_int_equal(kv_sequence_grow(&c, &a, 321, &err), LAMINA_NO_FIT);
+    kv_sequence_drop(&c, &a);
+    kv_sequence_drop(&c, &b);
+    assert_int_equal(c.free_count, PAGES);
+    kv_cache_drop(&c);
+    free(memory);
+}
+
+static void too_little_memory_is_an_error(void **state) {
+    (void)state;
+    struct kv_cache c;
+    struct lamina_error err = {0};
+    uint8_t byte = 0;
+    assert_int_equal(kv_cache_init(&c, &SHAPE, &byte, 1, &err), LAMINA_NO_FIT);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(addresses_do_not_overlap),
+        cmocka_unit_test(sequences_grow_cut_and_run_out),
+        cmocka_unit_test(too_little_memory_is_an_error),
+    };
+    return cmocka_run_group_tests_name("kv", tests, NULL, NULL);
+}
