@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * KV store and attention of the rows of a pass. The unit of work is one row and one KV head, so results do not depend on
+ * how many workers share the units or how rows were grouped into passes.
+ */
+#include "dev/cpu_priv.h"
+#include "sys/thread.h"
+
+struct job {
+    struct dev_cpu *dev;
+    const struct kern_op *op;
+    const struct dev_pass *pass;
+    _Atomic uint32_t next;
+};
+
+static uint8_t *head_page(const struct dev_kv *kv, const struct dev_kv_row *row, uint32_t block, uint32_t head) {
+    return kv->base + row->pages[block] * kv->page_bytes + kv->layer * kv->layer_bytes +
+           head * (kv->k_bytes + kv->v_bytes);
+}
+
+static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t kv_head) {
+    const struct dev_pass *pass = j->pass;
+    const struct dev_kv *kv = &pass->kv;
+    const struct dev_kv_row *row = &kv->rows[row_index];
+    uint32_t heads = j->op->heads / kv->kv_heads;
+    uint32_t blocks = row->position / KERN_KV_BLOCK + 1;
+    const void **k = j->dev->kv_pointers + (size_t)worker * 2 * j->dev->kv_blocks;
+    const void **v = k + j->dev->kv_blocks;
+    for (uint32_t b = 0; b < blocks; b++) {
+        k[b] = head_page(kv, row, b, kv_head);
+        v[b] = (const uint8_t *)k[b] + kv->k_bytes;
+    }
+    size_t column = (size_t)kv_head * heads * kv->head_dim;
+    struct kern_attention a = {
+        .q = pass->reg[j->op->src] + row_index * pass->stride[j->op->src] + column,
+        .out = pass->reg[j->op->dst] + row_index * pass->stride[j->op->dst] + column,
+        .q_stride = kv->head_dim,
+        .heads = heads,
+        .head_dim = kv->head_dim,
+        .k = k,
+        .v = v,
+        .kv_dtype = kv->dtype,
+        .first = row->first,
+        .count = row->position + 1,
+        .allow = row->allow,
+        .scale = j->op->scale,
+    };
+    j->dev->base.kern.attention(&a);
+}
+
+static void attention_worker(void *arg, uint32_t worker) {
+    struct job *j = (struct job *)arg;
+    uint32_t kv_heads = j->pass->kv.kv_heads;
+    uint32_t units = j->pass->rows * kv_heads;
+    uint64_t begin = sys_now_ns();
+    for (uint32_t u = atomic_fetch_add(&j->next, 1); u < units; u = atomic_fetch_add(&j->next, 1)) {
+        attend(j, worker, u / kv_heads, u % kv_heads);
+    }
+    atomic_fetch_add(&j->dev->compute_ns, sys_now_ns() - begin);
+}
+
+void cpu_attention(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
+    struct job j = {.dev = d, .op = op, .pass = pass};
+    team_run(d->team, attention_worker, &j);
+}
+
+void cpu_kv_store(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
+    const struct dev_kv *kv = &pass->kv;
+    for (uint32_t t = 0; t < pass->rows; t++) {
+        const struct dev_kv_row *row = &kv->rows[t];
+        for (uint32_t h = 0; h < kv->kv_heads; h++) {
+            uint8_t *page = head_page(kv, row, row->position / KERN_KV_BLOCK, h);
+            struct kern_kv_store s = {
+                .k = pass->reg[op->src] + t * pass->stride[op->src] + (size_t)h * kv->head_dim,
+                .v = pass->reg[op->src2] + t * pass->stride[op->src2] + (size_t)h * kv->head_dim,
+                .page_k = page,
+                .page_v = page + kv->k_bytes,
+                .head_dim = kv->head_dim,
+                .slot = row->position % KERN_KV_BLOCK,
+                .kv_dtype = kv->dtype,
+            };
+            d->base.kern.kv_store(&s);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The built-in device: a team of threads and the kernel table of the best instruction set allowed. Ops run one after the
+ * other; inside an op, rows or tiles are shared among the workers.
+ */
+#include "dev/cpu_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sys/cpu.h"
+#include "sys/thread.h"
+
+/* Below this many floats one thread is faster than waking others. */
+enum { SHARE_FLOATS = 64 * 1024 };
+
+struct rows_job {
+    struct dev_cpu *dev;
+    const struct kern_op *op;
+    const struct dev_pass *pass;
+    _Atomic uint32_t next;
+};
+
+static void one_row(const struct rows_job *j, uint32_t t) {
+    const struct kern_op *op = j->op;
+    const struct dev_pass *p = j->pass;
+    const struct kern_table *k = &j->dev->base.kern;
+    float *dst = p->reg[op->dst] + t * p->stride[op->dst];
+    const float *src = p->reg[op->src] + t * p->stride[op->src];
+    uint32_t half = p->rope_dim / 2;
+    switch (op->kind) {
+    case KERN_OP_RMSNORM:
+        k->rmsnorm(dst, src, p->vectors[op->vector], op->width, op->eps);
+        break;
+    case KERN_OP_ROPE:
+        k->rope(dst, p->rope_cos + (size_t)t * half, p->rope_sin + (size_t)t * half, op->heads, p->head_dim, p->rope_dim);
+        break;
+    case KERN_OP_SILU_MUL:
+        k->silu_mul(dst, src, p->reg[op->src2] + t * p->stride[op->src2], op->width);
+        break;
+    case KERN_OP_ADD:
+        k->add(dst, src, op->width);
+        break;
+    default:
+        break;
+    }
+}
+
+static void rows_worker(void *arg, uint32_t worker) {
+    struct rows_job *j = (struct rows_job *)arg;
+    (void)worker;
+    for (uint32_t t = atomic_fetch_add(&j->next, 1); t < j->pass->rows; t = atomic_fetch_add(&j->next, 1)) {
+        one_row(j, t);
+    }
+}
+
+void cpu_rows(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
+    struct rows_job j = {.dev = d, .op = op, .pass = pass};
+    if ((uint64_t)pass->rows * op->width < SHARE_FLOATS) {
+        sys_cpu_flush_denormals();
+        rows_worker(&j, 0);
+    } else {
+        team_run(d->team, rows_worker, &j);
+    }
+}
+
+static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,
+                             struct lamina_error *err) {
+    struct dev_cpu *d = (struct dev_cpu *)dev;
+    for (uint32_t i = 0; i < count; i++) {
+        switch (ops[i].kind) {
+        case KERN_OP_MATMUL:
+            LAMINA_TRY(cpu_matmul(d, &ops[i], pass, err));
+            break;
+        case KERN_OP_ATTENTION:
+            cpu_attention(d, &ops[i], pass);
+            break;
+        case KERN_OP_KV_STORE:
+            cpu_kv_store(d, &ops[i], pass);
+            break;
+        default:
+            cpu_rows(d, &ops[i], pass);
+            break;
+        }
+    }
+    return LAMINA_OK;
+}
+
+static void cpu_close(struct dev *dev) {
+    struct dev_cpu *d = (struct dev_cpu *)dev;
+    team_close(&d->team);
+    free(d->kv_pointers);
+    free(d);
+}
+
+static void cpu_caps(const struct dev *dev, struct dev_caps *caps) {
+    const struct dev_cpu *d = (const struct dev_cpu *)dev;
+    *caps = (struct dev_caps){.workers = team_size(d->team), .unified_memory = true};
+    (void)snprintf(caps->name, sizeof(caps->name), "cpu");
+    (void)snprintf(caps->isa, sizeof(caps->isa), "%s", dev->kern.isa);
+}
+
+static void cpu_on_workers(struct dev *dev, void (*fn)(void *arg, uint32_t worker), void *arg) {
+    team_run(((struct dev_cpu *)dev)->team, fn, arg);
+}
+
+static void cpu_times(const struct dev *dev, struct dev_times *t) {
+    const struct dev_cpu *d = (const struct dev_cpu *)dev;
+    t->compute_ns = atomic_load(&d->compute_ns) / team_size(d->team);
+}
+
+/* A product of one block with 24 rows, repeated in cache for 4 ms. */
+enum { MEASURE_ROWS = 24, MEASURE_NS = 4000000 };
+struct measure_job {
+    struct dev_cpu *dev;
+    _Atomic uint64_t flops;
+};
+
+static void measure_worker(void *arg, uint32_t worker) {
+    struct measure_job *j = (struct measure_job *)arg;
+    enum { COLS = KERN_BLOCK_COLS, PANEL = COLS * KERN_PANEL_ROWS, STRIDE = COLS + 16, OUT = 64 };
+    float *memory = (float *)calloc(PANEL * 2 + MEASURE_ROWS * (STRIDE + OUT), sizeof(float));
+    (void)worker;
+    if (memory == NULL) {
+        return;
+    }
+    struct kern_matmul m = {
+        .w = memory, .panel_stride = PANEL * 2, .x = memory + PANEL * 2, .ldx = STRIDE,
+        .y = memory + PANEL * 2 + MEASURE_ROWS * STRIDE, .ldy = OUT, .rows = MEASURE_ROWS,
+        .panels = KERN_BLOCK_PANELS, .cols = COLS,
+    };
+    uint64_t begin = sys_now_ns();
+    uint64_t rounds = 0;
+    uint64_t ns = 0;
+    for (; ns < MEASURE_NS; ns = sys_now_ns() - begin, rounds++) {
+        j->dev->base.kern.matmul[KERN_BF16](&m);
+    }
+    uint64_t flops = rounds * 2 * MEASURE_ROWS * COLS * KERN_PANEL_ROWS * KERN_BLOCK_PANELS;
+    atomic_fetch_add(&j->flops, (uint64_t)((double)flops * 1e9 / (double)ns));
+    free(memory);
+}
+
+static double cpu_measure_flops(struct dev *dev) {
+    struct measure_job j = {.dev = (struct dev_cpu *)dev};
+    team_run(j.dev->team, measure_worker, &j);
+    return (double)atomic_load(&j.flops);
+}
+
+static const struct dev_table CPU_TABLE = {
+    .close = cpu_close,
+    .caps = cpu_caps,
+    .run = cpu_run,
+    .on_workers = cpu_on_workers,
+    .times = cpu_times,
+    .measure_flops = cpu_measure_flops,
+};
+
+lamina_status dev_cpu_open(struct dev **out, const struct dev_cpu_options *o, struct lamina_error *err) {
+    struct dev_cpu *d = (struct dev_cpu *)calloc(1, sizeof(*d));
+    if (d == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for the CPU device");
+    }
+    d->base.table = &CPU_TABLE;
+    d->cpu_flags = o->cpu_flags;
+    d->kv_blocks = o->kv_blocks;
+    kern_table_init(&d->base.kern, o->cpu_flags);
+    d->kv_pointers = (const void **)calloc((size_t)o->threads * 2 * o->kv_blocks + 1, sizeof(void *));
+    lamina_status status = d->kv_pointers != NULL ? team_open(&d->team, o->threads, err)
+                                                  : base_fail(err, LAMINA_NO_FIT, "out of memory for the CPU device");
+    if (status != LAMINA_OK) {
+        free(d->kv_pointers);
+        free(d);
+        return status;
+    }
+    *out = &d->base;
+    return LAMINA_OK;
+}
+
+void dev_close(struct dev **d) {
+    if (*d != NULL) {
+        (*d)->table->close(*d);
+        *d = NULL;
+    }
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The CPU device's ops, private to the dev room. */
+#ifndef DEV_CPU_PRIV_H
+#define DEV_CPU_PRIV_H
+
+#include <stdatomic.h>
+
+#include "dev/dev.h"
+#include "dev/team.h"
+
+enum { CPU_PART_FLAGS = 1024 };
+
+struct dev_cpu {
+    struct dev base;
+    struct team *team;
+    uint32_t cpu_flags;
+    uint32_t kv_blocks;
+    const void **kv_pointers;               /* [threads][2][kv_blocks]: K and V pages of the row at hand */
+    _Atomic uint64_t compute_ns;            /* summed over workers */
+    _Atomic uint32_t part_done[CPU_PART_FLAGS]; /* matmul: tile index + 1 in slot index % CPU_PART_FLAGS */
+};
+
+lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);
+void cpu_attention(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass);
+void cpu_kv_store(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass);
+void cpu_rows(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass); /* norm, rope, silu, add */
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The device interface: a device is a table of functions that run op records over buffers. The CPU is built in; others
+ * are plug-ins that fill the same table. A device knows nothing of files, stores or models: weights arrive tile by tile
+ * through dev_tiles, everything else as pointers.
+ *
+ * Threads: one thread calls a device; dev_tiles' functions are called back from the device's own workers.
+ */
+#ifndef DEV_DEV_H
+#define DEV_DEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "codec/panel.h"
+#include "kern/kern.h"
+#include "kern/op.h"
+
+/* Weights of one matrix in tile order. acquire blocks until tile `index` is in memory and checked, and returns its bytes,
+ * or NULL after a failure (which the owner of the tiles reports). Every acquired tile is released once. Each index is
+ * acquired exactly once, in any order that starts no tile before all smaller ones were started. */
+struct dev_tiles {
+    void *user;
+    uint32_t count;
+    const void *(*acquire)(void *user, uint32_t index);
+    void (*release)(void *user, uint32_t index);
+};
+
+struct dev_matrix {
+    const struct panel_shape *shape;
+    struct dev_tiles tiles;
+    const float *row_scale; /* [rows] multiplies the sums, or NULL */
+};
+
+/* KV memory of one row of the pass. Pages of block b start at base + pages[b] * page_bytes. */
+struct dev_kv_row {
+    const uint32_t *pages;
+    const uint64_t *allow;  /* bit j of allow[b]: position 64*b + j may be seen; NULL: all of first..position */
+    uint32_t position;
+    uint32_t first;         /* first visible position (sliding windows), normally 0 */
+};
+
+struct dev_kv {
+    uint8_t *base;
+    uint64_t page_bytes, layer_bytes, k_bytes, v_bytes;
+    enum kern_dtype dtype;
+    uint32_t layer, kv_heads, head_dim;
+    const struct dev_kv_row *rows;
+};
+
+/* Everything the ops of one pass over one layer may touch. */
+struct dev_pass {
+    uint32_t rows;
+    float *reg[KERN_REGS];           /* fp32 [rows][kern_row_stride(width)] */
+    size_t stride[KERN_REGS];        /* floats */
+    const float *const *vectors;     /* by the role numbers of the op records */
+    /* Fills the matrix of a role; false when there is none (a failure of the caller). */
+    bool (*matrix)(void *user, int role, struct dev_matrix *out);
+    void *user;
+    const float *rope_cos, *rope_sin;/* [rows][rope_dim / 2], already multiplied by the attention factor */
+    uint32_t rope_dim, head_dim;
+    struct dev_kv kv;
+};
+
+struct dev_caps {
+    char name[16];                   /* "cpu" */
+    char isa[16];
+    uint32_t workers;
+    bool unified_memory;             /* shares memory with the host */
+};
+
+struct dev_times {
+    uint64_t compute_ns;             /* in kernels, summed over workers / workers */
+};
+
+struct dev;
+struct dev_table {
+    void (*close)(struct dev *d);
+    void (*caps)(const struct dev *d, struct dev_caps *caps);
+    lamina_status (*run)(struct dev *d, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,
+                         struct lamina_error *err);
+    /* Runs fn(arg, worker) once on every worker at the same time and waits: for work beside op records that shares the
+     * workers (embedding rows, touching memory). */
+    void (*on_workers)(struct dev *d, void (*fn)(void *arg, uint32_t worker), void *arg);
+    void (*times)(const struct dev *d, struct dev_times *t);
+    /* fp32 fma rate of all workers together, from a run of a few milliseconds. */
+    double (*measure_flops)(struct dev *d);
+};
+
+struct dev {
+    const struct dev_table *table;
+    struct kern_table kern;          /* of host-side kernels, any device */
+};
+
+struct dev_cpu_options {
+    uint32_t threads;                /* workers including the calling thread; >= 1 */
+    uint32_t cpu_flags;              /* enum sys_cpu_flag, already masked */
+    uint32_t kv_blocks;              /* most KV blocks a row can see */
+};
+lamina_status dev_cpu_open(struct dev **d, const struct dev_cpu_options *o, struct lamina_error *err);
+void dev_close(struct dev **d);
+
+#endif

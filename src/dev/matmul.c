@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Matrix products over streamed tiles. Each worker takes the next tile, waits for its bytes, multiplies all of it with
+ * all rows of the pass, and gives it back: tiles cover different output rows, so workers never meet, except where one
+ * group of 64 rows is cut into parts along k; then part i+1 waits for part i, because an output element is one fma
+ * chain over ascending k (numerics class `exact`), carried in the output between parts.
+ */
+#include "dev/cpu_priv.h"
+#include "sys/thread.h"
+
+struct job {
+    struct dev_cpu *dev;
+    const struct kern_op *op;
+    const struct dev_pass *pass;
+    struct dev_matrix matrix;
+    const float *bias;
+    _Atomic uint32_t next;
+    _Atomic uint32_t failed;
+};
+
+static void multiply_group(const struct job *j, const struct panel_tile *t, const uint8_t *bytes, uint32_t group) {
+    const struct panel_shape *s = j->matrix.shape;
+    const struct dev_pass *pass = j->pass;
+    bool gathered = s->layout == PANEL_GATHERED;
+    uint32_t panels = panel_group_panels(s, group);
+    uint64_t row = gathered ? (uint64_t)group * KERN_PANEL_ROWS : (uint64_t)group * KERN_PANEL_ROWS * KERN_BLOCK_PANELS;
+    size_t elem = kern_dtype_bytes((enum kern_dtype)s->dtype);
+    struct kern_matmul m = {
+        .ldx = pass->stride[j->op->src],
+        .y = pass->reg[j->op->dst] + row,
+        .ldy = pass->stride[j->op->dst],
+        .rows = pass->rows,
+        .panels = panels,
+    };
+    for (uint32_t b = t->block; b < t->block + t->blocks; b++) {
+        uint32_t cols = panel_block_cols(s, b);
+        m.w = gathered ? bytes + (size_t)b * KERN_BLOCK_COLS * KERN_PANEL_ROWS * elem
+                       : bytes + panel_block_offset(s, t, group, b);
+        m.panel_stride = (size_t)cols * KERN_PANEL_ROWS * elem;
+        m.x = pass->reg[j->op->src] + (size_t)b * KERN_BLOCK_COLS;
+        m.cols = cols;
+        m.accumulate = b > 0;
+        j->dev->base.kern.matmul[s->dtype](&m);
+    }
+}
+
+/* After the last part of a group: row scale and bias, one rounding each. */
+static void finish_rows(const struct job *j, uint64_t row, uint64_t rows) {
+    uint64_t end = row + rows < j->matrix.shape->rows ? row + rows : j->matrix.shape->rows;
+    for (uint32_t t = 0; t < j->pass->rows; t++) {
+        float *y = j->pass->reg[j->op->dst] + t * j->pass->stride[j->op->dst];
+        for (uint64_t r = row; j->matrix.row_scale != NULL && r < end; r++) {
+            y[r] *= j->matrix.row_scale[r];
+        }
+        for (uint64_t r = row; j->bias != NULL && r < end; r++) {
+            y[r] += j->bias[r];
+        }
+    }
+}
+
+static void wait_for_part(struct job *j, uint32_t index) {
+    _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
+    for (unsigned spins = 0;; spins++) {
+        uint32_t seen = atomic_load_explicit(flag, memory_order_acquire);
+        if (seen == index + 1 || atomic_load_explicit(&j->failed, memory_order_relaxed) != 0) {
+            return;
+        }
+        if (spins > 1000) {
+            sys_wait(flag, seen, 1000000);
+        }
+        sys_cpu_relax();
+    }
+}
+
+static void multiply_tile(struct job *j, uint32_t index, const uint8_t *bytes) {
+    const struct panel_shape *s = j->matrix.shape;
+    struct panel_tile t;
+    panel_tile_at(s, index, &t);
+    if (t.continues) {
+        wait_for_part(j, index - 1);
+    }
+    for (uint32_t g = t.group; g < t.group + t.groups; g++) {
+        multiply_group(j, &t, bytes, g);
+    }
+    if (t.block + t.blocks == s->col_blocks && (j->bias != NULL || j->matrix.row_scale != NULL)) {
+        finish_rows(j, t.row, t.rows);
+    }
+}
+
+static void matmul_worker(void *arg, uint32_t worker) {
+    struct job *j = (struct job *)arg;
+    const struct dev_tiles *tiles = &j->matrix.tiles;
+    bool in_parts = j->matrix.shape->parts_per_group > 1;
+    uint64_t busy_ns = 0;
+    (void)worker;
+    for (;;) {
+        uint32_t index = atomic_fetch_add(&j->next, 1);
+        if (index >= tiles->count || atomic_load_explicit(&j->failed, memory_order_relaxed) != 0) {
+            break;
+        }
+        const void *bytes = tiles->acquire(tiles->user, index);
+        if (bytes == NULL) {
+            atomic_store(&j->failed, 1);
+            break;
+        }
+        uint64_t begin = sys_now_ns();
+        multiply_tile(j, index, (const uint8_t *)bytes);
+        busy_ns += sys_now_ns() - begin;
+        tiles->release(tiles->user, index);
+        if (in_parts) {
+            _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
+            atomic_store_explicit(flag, index + 1, memory_order_release);
+            sys_wake_all(flag);
+        }
+    }
+    atomic_fetch_add(&j->dev->compute_ns, busy_ns);
+}
+
+lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass,
+                         struct lamina_error *err) {
+    struct job j = {.dev = d, .op = op, .pass = pass};
+    if (!pass->matrix(pass->user, op->matrix, &j.matrix)) {
+        return base_fail(err, LAMINA_UNEXPECTED, "no matrix of role %d in this layer", op->matrix);
+    }
+    j.bias = op->vector >= 0 ? pass->vectors[op->vector] : NULL;
+    if (j.matrix.shape->parts_per_group > 1) {
+        for (uint32_t i = 0; i < CPU_PART_FLAGS; i++) {
+            atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);
+        }
+    }
+    team_run(d->team, matmul_worker, &j);
+    return atomic_load(&j.failed) != 0 ? base_fail(err, LAMINA_IO, "a weight tile could not be read") : LAMINA_OK;
+}
