@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Runs passes: T token rows, from any mix of sequences and positions, through all layers once. Joins reading with
+ * computing: the stream brings tiles, the device runs op records, the KV cache remembers. Memory was sized by the plan
+ * and is taken once, at open; a pass allocates nothing.
+ *
+ * Results depend on the rows alone: not on the budget, the number of rows per pass, threads, engines or read-ahead.
+ */
+#ifndef EXEC_EXEC_H
+#define EXEC_EXEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "dev/dev.h"
+#include "exec/stream.h"
+#include "plan/plan.h"
+#include "state/kv.h"
+#include "store/store.h"
+
+struct exec_options {
+    const struct store *store;   /* borrowed, stays open */
+    const struct plan *plan;     /* fits */
+    struct dev *dev;             /* borrowed */
+    uint32_t context_tokens;
+    uint32_t sequences;
+    uint32_t logit_rows;
+    enum kern_dtype kv_dtype;
+    bool read_ahead;
+    enum io_engine engine;
+    const char *sim;
+    const struct log_sink *log;
+};
+
+/* One row of a pass. */
+struct exec_row {
+    uint32_t token;
+    uint32_t position;           /* in its sequence, below context_tokens */
+    uint32_t rope_length;        /* length that length-dependent RoPE goes by: max(prompt, position + 1) */
+    const struct kv_sequence *sequence; /* has room for `position` */
+    const uint64_t *allow;       /* tree mask per KV block, NULL: causal */
+    bool wants_logits;
+};
+
+struct exec_stats {
+    struct stream_stats stream;
+    uint64_t passes, rows;
+    uint64_t pass_ns;            /* wall time inside passes */
+    uint64_t compute_ns;         /* per worker */
+    uint64_t read_wait_ns, verify_ns; /* per worker */
+};
+
+struct exec;
+lamina_status exec_open(struct exec **e, const struct exec_options *o, struct lamina_error *err);
+void exec_close(struct exec **e);
+struct kv_cache *exec_kv(struct exec *e);
+
+/* Runs one pass. At most plan->prompt_rows rows, at most logit_rows of them wanting logits. `more`: another pass is
+ * likely to follow, so reading may run ahead into it. Errors: IO, DAMAGED (no result of this pass is used, the KV of its
+ * positions is undefined), and the engine stays failed. */
+lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t count, bool more, struct lamina_error *err);
+
+/* Logits of the i-th row that wanted them, in row order: fp32 [vocab]. Valid until the next pass. */
+const float *exec_logits(const struct exec *e, uint32_t i);
+
+void exec_statistics(const struct exec *e, struct exec_stats *stats);
+const char *exec_io_engine(const struct exec *e);
+
+#endif
