@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Feeding and sampling. A failed pass leaves the session at the length it had before the feed. */
+#include "gen/session.h"
+
+#include <stdlib.h>
+
+#include "sys/thread.h"
+
+lamina_status session_init(struct session *s, const struct session_options *o, struct lamina_error *err) {
+    *s = (struct session){.o = *o};
+    s->rows = (struct exec_row *)calloc(o->prompt_rows, sizeof(*s->rows));
+    if (s->rows == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for a session");
+    }
+    lamina_status status = kv_sequence_init(&s->kv, o->context_tokens, err);
+    if (status == LAMINA_OK) {
+        status = sampler_init(&s->sampler, o->desc->vocab, err);
+    }
+    if (status != LAMINA_OK) {
+        session_drop(s);
+    }
+    return status;
+}
+
+void session_drop(struct session *s) {
+    if (s->o.exec != NULL) {
+        kv_sequence_drop(exec_kv(s->o.exec), &s->kv);
+    }
+    sampler_drop(&s->sampler);
+    free(s->rows);
+    *s = (struct session){0};
+}
+
+static lamina_status check_feed(const struct session *s, const uint32_t *ids, uint32_t count, struct lamina_error *err) {
+    if (count == 0) {
+        return base_fail(err, LAMINA_USAGE, "there is no token to compute");
+    }
+    if (count > s->o.context_tokens - s->length) {
+        return base_fail(err, LAMINA_USAGE,
+                         "%u tokens do not fit the context of %u (%u are in use); give a larger context (-c %u)", count,
+                         s->o.context_tokens, s->length, s->length + count);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] >= s->o.desc->vocab) {
+            return base_fail(err, LAMINA_USAGE,
+                             "token id %u at place %u is outside the model's vocabulary of %u: does the tokenizer belong to "
+                             "this model?",
+                             ids[i], i, s->o.desc->vocab);
+        }
+    }
+    return LAMINA_OK;
+}
+
+static void fill_rows(struct session *s, const uint32_t *ids, uint32_t first, uint32_t rows, bool all_logits, bool last) {
+    for (uint32_t i = 0; i < rows; i++) {
+        uint32_t position = s->length + i;
+        s->rows[i] = (struct exec_row){
+            .token = ids[first + i],
+            .position = position,
+            .rope_length = position + 1 > s->prompt_length ? position + 1 : s->prompt_length,
+            .sequence = &s->kv,
+            .wants_logits = all_logits || (last && i + 1 == rows),
+        };
+    }
+}
+
+/* Arg-max and log-probability of the following token for the rows of one pass. */
+static lamina_status score(const struct session *s, const uint32_t *ids, uint32_t first, uint32_t rows, uint32_t count,
+                           struct lamina_scores *scores, struct lamina_error *err) {
+    for (uint32_t i = 0; i < rows; i++) {
+        const float *logits = exec_logits(s->o.exec, i);
+        bool finite = true;
+        scores->argmax[first + i] = s->o.kern->argmax(logits, s->o.desc->vocab, &finite);
+        if (!finite) {
+            return base_fail(err, LAMINA_DAMAGED,
+                             "the logits at position %u are not finite: the weights hold NaN or infinite values, or overflow",
+                             s->length + i);
+        }
+        if (first + i + 1 < count) {
+            scores->logprob_next[first + i] =
+                logits[ids[first + i + 1]] - s->o.kern->logsumexp(logits, s->o.desc->vocab);
+        }
+    }
+    return LAMINA_OK;
+}
+
+static bool progress(const struct session *s, uint32_t done, uint32_t count, uint64_t begin_ns) {
+    const struct lamina_callbacks *c = s->o.callbacks;
+    if (c == NULL || c->progress == NULL) {
+        return false;
+    }
+    struct lamina_progress p = {.kind = LAMINA_PROGRESS_PROMPT, .done_bytes = done, .total_bytes = count,
+                                .elapsed_ns = sys_now_ns() - begin_ns, .what = "prompt"};
+    return c->progress(c->user, &p);
+}
+
+lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
+                           struct lamina_scores *scores, struct lamina_error *err) {
+    LAMINA_TRY(check_feed(s, ids, count, err));
+    uint32_t before = s->length;
+    uint32_t most = scores != NULL && s->o.logit_rows < s->o.prompt_rows ? s->o.logit_rows : s->o.prompt_rows;
+    uint64_t begin_ns = sys_now_ns();
+    lamina_status status = kv_sequence_grow(exec_kv(s->o.exec), &s->kv, s->length + count, err);
+    if (before == 0) {
+        s->prompt_length = count;
+    }
+    uint32_t rows = 0;
+    for (uint32_t first = 0; status == LAMINA_OK && first < count; first += rows) {
+        rows = count - first < most ? count - first : most;
+        bool last = first + rows == count;
+        fill_rows(s, ids, first, rows, scores != NULL, last);
+        status = exec_pass(s->o.exec, s->rows, rows, more || !last, err);
+        if (status == LAMINA_OK && scores != NULL) {
+            status = score(s, ids, first, rows, count, scores, err);
+        }
+        s->length += status == LAMINA_OK ? rows : 0;
+        if (status == LAMINA_OK && progress(s, first + rows, count, begin_ns) && !last) {
+            status = base_fail(err, LAMINA_INTERRUPTED, "stopped while computing the prompt");
+        }
+    }
+    if (status != LAMINA_OK) {
+        s->length = before;
+        s->logits = NULL;
+        return status;
+    }
+    s->logits = exec_logits(s->o.exec, scores != NULL ? rows - 1 : 0);
+    for (uint32_t i = 0; i < count; i++) {
+        sampler_saw(&s->sampler, ids[i]);
+    }
+    return LAMINA_OK;
+}
+
+lamina_status session_sample(struct session *s, uint32_t *id, struct lamina_error *err) {
+    if (s->logits == NULL) {
+        return base_fail(err, LAMINA_USAGE, "nothing has been computed yet: feed tokens first");
+    }
+    return sampler_choose(&s->sampler, s->o.kern, s->logits, s->length, id, err);
+}
+
+lamina_status session_truncate(struct session *s, uint32_t length, struct lamina_error *err) {
+    if (length > s->length) {
+        return base_fail(err, LAMINA_USAGE, "cannot cut a sequence of %u positions to %u", s->length, length);
+    }
+    kv_sequence_cut(exec_kv(s->o.exec), &s->kv, length);
+    s->length = length;
+    s->logits = NULL;
+    if (length == 0) {
+        sampler_forget(&s->sampler);
+    }
+    return LAMINA_OK;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One sequence over an executor: its tokens, its KV pages, its sampler, and the logits of its last position. Feeding
+ * splits a prompt into passes of the plan's rows; results do not depend on the split.
+ */
+#ifndef GEN_SESSION_H
+#define GEN_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "exec/exec.h"
+#include "gen/sample.h"
+#include "text/tokenizer.h"
+
+struct session_options {
+    struct exec *exec;           /* borrowed */
+    const struct kern_table *kern;
+    const struct model_desc *desc;
+    uint32_t context_tokens;
+    uint32_t prompt_rows;        /* of the plan */
+    uint32_t logit_rows;
+    const struct lamina_callbacks *callbacks; /* borrowed; may be NULL */
+};
+
+struct session {
+    struct session_options o;
+    struct kv_sequence kv;
+    struct sampler sampler;
+    struct exec_row *rows;       /* [prompt_rows] */
+    uint32_t length;             /* positions computed */
+    uint32_t prompt_length;      /* of the first feed: length-dependent RoPE goes by it */
+    const float *logits;
+};
+
+lamina_status session_init(struct session *s, const struct session_options *o, struct lamina_error *err);
+void session_drop(struct session *s);
+
+/* `more`: another feed is likely to follow (reading may run ahead). See lamina_session_feed. */
+lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
+                           struct lamina_scores *scores, struct lamina_error *err);
+lamina_status session_sample(struct session *s, uint32_t *id, struct lamina_error *err);
+lamina_status session_truncate(struct session *s, uint32_t length, struct lamina_error *err);
+
+struct generate_options {
+    const struct text_tokenizer *tokenizer; /* NULL: ids only */
+    const uint32_t *eos;
+    uint32_t eos_count;
+};
+lamina_status session_generate(struct session *s, const struct generate_options *o, const uint32_t *prompt,
+                               uint32_t prompt_count, struct lamina_generate *g, struct lamina_error *err);
+
+#endif
