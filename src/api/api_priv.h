@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of the library's face share. Never leaves the room. */
+#ifndef API_API_PRIV_H
+#define API_API_PRIV_H
+
+#include "base/log.h"
+#include "exec/exec.h"
+#include "exec/program.h"
+#include "gen/session.h"
+#include "io/io.h"
+#include "lamina/lamina.h"
+#include "plan/plan.h"
+#include "store/store.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+struct lamina_text {
+    struct text_tokenizer *tokenizer;
+    struct chat_template *chat;
+    struct model_generation generation;
+    bool has_generation;
+};
+
+/* Everything known before memory is taken: shared by planning and opening, so that both see the same sizes. */
+struct api_prepared {
+    struct lamina_settings settings;
+    struct log_sink log;
+    struct str store_path;
+    struct store *store;
+    struct lamina_text *text;     /* NULL: the model came without tokenizer files */
+    struct dev *dev;
+    uint32_t threads;
+    uint32_t cpu_flags;
+    struct io_probe_result drive; /* bytes_per_s 0: not measured */
+    uint64_t budget_bytes;
+    struct program program;
+    struct plan plan;
+};
+
+struct lamina_model {
+    struct api_prepared p;
+    struct exec *exec;
+    struct lamina_plan plan;
+    uint32_t open_sessions;
+    uint32_t eos[40];
+    uint32_t eos_count;
+};
+
+/* Fills *p; api_prepared_drop after failures too. A plan that does not fit is not a failure here. */
+lamina_status api_prepare(struct api_prepared *p, const char *path, const struct lamina_settings *settings,
+                          struct lamina_error *err);
+void api_prepared_drop(struct api_prepared *p);
+void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out);
+
+/* The drive below a store: from the cache in `home`, else probed with its largest file. Stores too small to probe give
+ * bytes_per_s 0 and a geometry that works everywhere. */
+lamina_status api_drive_of_store(const struct store *store, const char *home, bool again, struct io_probe_result *result,
+                                 bool *cached, struct lamina_error *err);
+
+/* `home` as given, else the default place. */
+lamina_status api_home(const char *given, struct str *home, struct lamina_error *err);
+
+lamina_status api_text_open_dir(struct lamina_text **text, const char *dir, struct lamina_error *err);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tokenizer and chat template of a directory: finds the files, lends them to the text room, keeps nothing of their bytes.
+ */
+#include <stdlib.h>
+
+#include "api/api_priv.h"
+#include "sys/file.h"
+#include "sys/host.h"
+#include "sys/mem.h"
+
+enum { MIB = 1 << 20 };
+
+/* reference/reliability.md 5.2, 5.3 */
+static const uint64_t TOKENIZER_LIMIT = 256 * (uint64_t)MIB;
+static const uint64_t CONFIG_LIMIT = 64 * (uint64_t)MIB;
+
+static lamina_status load(const char *dir, const char *name, uint64_t limit, struct span *out, struct lamina_error *err) {
+    struct str path = {0};
+    lamina_status status = LAMINA_OK;
+    *out = (struct span){0};
+    str_printf(&path, "%s/%s", dir, name);
+    if (sys_exists(str_text(&path))) {
+        status = sys_load(str_text(&path), limit, out, err);
+    }
+    str_drop(&path);
+    return status;
+}
+
+struct files {
+    struct text_files text;
+    struct span template_jinja;
+    struct span generation;
+};
+
+static void unload_all(struct files *f) {
+    struct span *const all[] = {&f->text.tokenizer_json,     &f->text.vocab_json, &f->text.merges_txt,
+                                &f->text.added_tokens_json,  &f->text.tokenizer_config,
+                                &f->text.special_tokens_map, &f->text.config,     &f->template_jinja, &f->generation};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        sys_unload(all[i]);
+    }
+}
+
+static lamina_status load_all(const char *dir, struct files *f, struct lamina_error *err) {
+    const struct {
+        const char *name;
+        uint64_t limit;
+        struct span *out;
+    } list[] = {
+        {"tokenizer.json", TOKENIZER_LIMIT, &f->text.tokenizer_json},
+        {"vocab.json", TOKENIZER_LIMIT, &f->text.vocab_json},
+        {"merges.txt", TOKENIZER_LIMIT, &f->text.merges_txt},
+        {"added_tokens.json", CONFIG_LIMIT, &f->text.added_tokens_json},
+        {"tokenizer_config.json", CONFIG_LIMIT, &f->text.tokenizer_config},
+        {"special_tokens_map.json", CONFIG_LIMIT, &f->text.special_tokens_map},
+        {"config.json", CONFIG_LIMIT, &f->text.config},
+        {"chat_template.jinja", CONFIG_LIMIT, &f->template_jinja},
+        {"generation_config.json", CONFIG_LIMIT, &f->generation},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(list); i++) {
+        LAMINA_TRY(load(dir, list[i].name, list[i].limit, list[i].out, err));
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status read_generation(struct lamina_text *t, struct span json, struct lamina_error *err) {
+    t->generation = (struct model_generation){.temperature = 1.0, .top_p = 1.0, .repetition_penalty = 1.0, .bos_id = -1};
+    t->has_generation = json.len > 0;
+    return json.len > 0 ? model_generation_read(json, &t->generation, err) : LAMINA_OK;
+}
+
+lamina_status api_text_open_dir(struct lamina_text **out, const char *dir, struct lamina_error *err) {
+    struct files f = {0};
+    struct lamina_text *t = (struct lamina_text *)calloc(1, sizeof(*t));
+    lamina_status status = t != NULL ? load_all(dir, &f, err) : base_fail(err, LAMINA_NO_FIT, "out of memory");
+    if (status == LAMINA_OK) {
+        status = text_tokenizer_open(&t->tokenizer, &f.text, err);
+    }
+    if (status == LAMINA_OK) {
+        struct chat_files chat = {.chat_template_jinja = f.template_jinja,
+                                  .tokenizer_config = f.text.tokenizer_config,
+                                  .special_tokens_map = f.text.special_tokens_map};
+        status = chat_open(&t->chat, &chat, err);
+    }
+    if (status == LAMINA_OK) {
+        status = read_generation(t, f.generation, err);
+    }
+    unload_all(&f);
+    sys_mem_trim();
+    if (status != LAMINA_OK) {
+        base_error_prefix(err, "%s: ", dir);
+        lamina_text_close(&t);
+        return status;
+    }
+    *out = t;
+    return LAMINA_OK;
+}
+
+lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err) {
+    struct str dir = {0};
+    str_add_text(&dir, path);
+    if (store_is_store(path)) {
+        str_add_text(&dir, "/tokenizer");
+    }
+    lamina_status status = sys_exists(str_text(&dir)) ? api_text_open_dir(text, str_text(&dir), err)
+                           : sys_exists(path)
+                               ? base_fail(err, LAMINA_NOT_FOUND, "%s holds no tokenizer files", path)
+                               : base_fail(err, LAMINA_NOT_FOUND, "%s does not exist", path);
+    str_drop(&dir);
+    return status;
+}
+
+void lamina_text_close(struct lamina_text **text) {
+    if (*text != NULL) {
+        text_tokenizer_close(&(*text)->tokenizer);
+        chat_close(&(*text)->chat);
+        free(*text);
+        *text = NULL;
+    }
+}
+
+static lamina_status encode(struct lamina_text *text, struct span bytes, unsigned flags, uint32_t **ids, size_t *count,
+                            struct lamina_error *err) {
+    struct text_ids out = {0};
+    lamina_status status = text_encode(text->tokenizer, bytes, flags, &out, err);
+    if (status != LAMINA_OK) {
+        text_ids_drop(&out);
+        return status;
+    }
+    *ids = out.ids;
+    *count = out.count;
+    return LAMINA_OK;
+}
+
+lamina_status lamina_tokenize(struct lamina_text *text, const char *bytes, size_t len, bool special, uint32_t **ids,
+                              size_t *count, struct lamina_error *err) {
+    return encode(text, span_of(bytes, len), special ? TEXT_ADD_SPECIAL | TEXT_PARSE_SPECIAL : 0, ids, count, err);
+}
+
+lamina_status lamina_tokenize_prompt(struct lamina_text *text, const char *bytes, size_t len, uint32_t **ids,
+                                     size_t *count, struct lamina_error *err) {
+    return encode(text, span_of(bytes, len), TEXT_PARSE_SPECIAL, ids, count, err);
+}
+
+lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count, bool skip_special,
+                                char **bytes, size_t *len, struct lamina_error *err) {
+    struct str out = {0};
+    lamina_status status = text_decode(text->tokenizer, ids, count, skip_special, &out, err);
+    str_add(&out, "", 0); /* an empty text is still a 0-ended string of the caller's */
+    if (status == LAMINA_OK && out.failed) {
+        status = base_fail(err, LAMINA_NO_FIT, "out of memory for the text");
+    }
+    if (status != LAMINA_OK) {
+        str_drop(&out);
+        return status;
+    }
+    *bytes = out.ptr;
+    *len = out.len;
+    return LAMINA_OK;
+}
+
+bool lamina_text_has_template(const struct lamina_text *text) {
+    return text->chat != NULL;
+}
+
+uint32_t lamina_text_vocab(const struct lamina_text *text) {
+    return text_vocab_size(text->tokenizer);
+}
+
+lamina_status lamina_template(struct lamina_text *text, const char *messages, const char *tools, const char *kwargs,
+                              bool add_generation_prompt, char **prompt, size_t *len, struct lamina_error *err) {
+    if (text->chat == NULL) {
+        return base_fail(err, LAMINA_NOT_FOUND, "this model has no chat template; give plain text (--raw)");
+    }
+    struct chat_request r = {
+        .messages = span_of_text(messages),
+        .tools = tools != NULL ? span_of_text(tools) : (struct span){0},
+        .kwargs = kwargs != NULL ? span_of_text(kwargs) : (struct span){0},
+        .add_generation_prompt = add_generation_prompt,
+        .now_unix_s = sys_unix_time_s(),
+    };
+    struct str out = {0};
+    lamina_status status = chat_render(text->chat, &r, &out, err);
+    str_add(&out, "", 0);
+    if (status == LAMINA_OK && out.failed) {
+        status = base_fail(err, LAMINA_NO_FIT, "out of memory for the prompt");
+    }
+    if (status != LAMINA_OK) {
+        str_drop(&out);
+        return status;
+    }
+    *prompt = out.ptr;
+    *len = out.len;
+    return LAMINA_OK;
+}
