@@ -57,7 +57,6 @@ static void rows_worker(void *arg, uint32_t worker) {
 void cpu_rows(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
     struct rows_job j = {.dev = d, .op = op, .pass = pass};
     if ((uint64_t)pass->rows * op->width < SHARE_FLOATS) {
-        sys_cpu_flush_denormals();
         rows_worker(&j, 0);
     } else {
         team_run(d->team, rows_worker, &j);
@@ -67,10 +66,13 @@ void cpu_rows(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass
 static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,
                              struct lamina_error *err) {
     struct dev_cpu *d = (struct dev_cpu *)dev;
-    for (uint32_t i = 0; i < count; i++) {
+    lamina_status status = LAMINA_OK;
+    /* The calling thread is worker 0 for the time of the run, and the embedding program's before and after. */
+    uint64_t float_control = sys_cpu_flush_denormals();
+    for (uint32_t i = 0; status == LAMINA_OK && i < count; i++) {
         switch (ops[i].kind) {
         case KERN_OP_MATMUL:
-            LAMINA_TRY(cpu_matmul(d, &ops[i], pass, err));
+            status = cpu_matmul(d, &ops[i], pass, err);
             break;
         case KERN_OP_ATTENTION:
             cpu_attention(d, &ops[i], pass);
@@ -83,7 +85,8 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
             break;
         }
     }
-    return LAMINA_OK;
+    sys_cpu_restore_float_control(float_control);
+    return status;
 }
 
 static void cpu_close(struct dev *dev) {

@@ -62,7 +62,7 @@ static void worker_loop(void *arg) {
     struct worker *w = (struct worker *)arg;
     struct team *t = w->team;
     uint32_t seen = 0;
-    sys_cpu_flush_denormals();
+    (void)sys_cpu_flush_denormals();
     for (;;) {
         seen = wait_change(t, &t->round, seen);
         if (t->stop) {
@@ -76,7 +76,6 @@ static void worker_loop(void *arg) {
 }
 
 void team_run(struct team *t, void (*fn)(void *arg, uint32_t worker), void *arg) {
-    sys_cpu_flush_denormals();
     if (t->size == 1) {
         fn(arg, 0);
         return;
