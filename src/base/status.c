@@ -19,6 +19,7 @@ const char *lamina_status_text(lamina_status code) {
     }
 }
 
+PRINTF_LIKE(3, 0)
 static void set_message(struct lamina_error *err, lamina_status code, const char *fmt, va_list args) {
     err->code = code;
     (void)vsnprintf(err->message, sizeof(err->message), fmt, args);

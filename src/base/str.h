@@ -29,7 +29,7 @@ void str_add_text(struct str *s, const char *text);
 void str_add_byte(struct str *s, uint8_t byte);
 void str_add_utf8(struct str *s, uint32_t code_point); /* invalid code points are written as U+FFFD */
 void str_printf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void str_vprintf(struct str *s, const char *fmt, va_list args);
+void str_vprintf(struct str *s, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 
 /* The text, never NULL. Valid until the next change. */
 static inline const char *str_text(const struct str *s) {
