@@ -11,6 +11,9 @@
  *     add, then lanes fold as ((l0+l8)+(l4+l12)) ... : fold 16->8->4->2->1, lane i with lane i + half;
  *   - attention walks absolute KV blocks of KERN_KV_BLOCK positions in order with a running maximum;
  *   - exp, log, sin, cos, pow are ours (kern/math.h), evaluated in the same operations everywhere.
+ * Two things no rule can fix: which NaN comes out (sign and payload are the processor's choice; any NaN counts as equal),
+ * and, when flushing, a result that rounds up to exactly 2^-126 (x86 looks after rounding and keeps it, ARM before and
+ * flushes it).
  */
 #ifndef KERN_KERN_H
 #define KERN_KERN_H
@@ -57,9 +60,12 @@ struct kern_matmul {
  * kv_dtype (F32 or F16), v_stride = head_dim rounded up to 16. k[b] and v[b] point at this head's part of block b.
  * Positions first .. count-1 are visible; where allow is not NULL bit j of allow[b] must also be set for position 64*b+j.
  * At least one position must be visible.
- * score_j = scale * (chain over d ascending of fma(q[d], k[j][d])), block by block: m' = max(m, max_j score_j);
- * c = exp(m - m'); p_j = exp(score_j - m') (0 where not visible); l = l*c + fold16(p); acc[d] = chain over ascending j of
- * fma(p_j, v[j][d]) starting from acc[d]*c. out = acc / l. Blocks without a visible position are skipped. */
+ * score_j = scale * (chain over d ascending of fma(q[d], k[j][d], .) from 0), block by block, starting with m = -inf,
+ * l = 0, acc = 0: m' = max(m, max over visible j of score_j), a NaN passed over; c = exp(m - m'); p_j = exp(score_j - m'),
+ * 0 where not visible; l = l*c + fold16(s), two roundings, where lane i of s sums p_i, p_16+i, p_32+i, p_48+i in this
+ * order by add; acc[d] = chain over the visible j, ascending, of fma(p_j, v[j][d], .) starting from acc[d]*c.
+ * out = acc / l. Positions that are not visible are skipped, not weighted by 0: their slots may hold anything. Blocks
+ * without a visible position are skipped and their pointers not followed. out must not overlap q. */
 struct kern_attention {
     const float *q;      /* heads rows of head_dim floats, stride q_stride floats */
     float *out;          /* same shape, stride q_stride */
@@ -105,11 +111,12 @@ struct kern_table {
     /* HALF pairing: for each head, for i < rope_dim/2: (a, b) = (v[i], v[i + rope_dim/2]) becomes
      * (a*cos[i] - b*sin[i], b*cos[i] + a*sin[i]), each as fma(a, cos, -(b*sin)) and fma(b, cos, a*sin). */
     void (*rope)(float *v, const float *cos, const float *sin, uint32_t heads, uint32_t head_dim, uint32_t rope_dim);
-    void (*silu_mul)(float *out, const float *gate, const float *up, size_t n); /* gate / (1 + exp(-gate)) * up */
+    /* (gate / (1 + exp(-gate))) * up. out may be gate or up. */
+    void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);
     void (*add)(float *x, const float *y, size_t n);                            /* x += y */
     void (*kv_store)(const struct kern_kv_store *s);
     void (*attention)(const struct kern_attention *a);
-    /* Index of the largest value, the lowest index on ties; NaN counts as smallest. *finite is false when any value is
+    /* Index of the largest value, the lowest index on ties; NaN counts as -infinity. *finite is false when any value is
      * NaN or infinite. n >= 1. */
     uint32_t (*argmax)(const float *x, size_t n, bool *finite);
     /* log(sum(exp(x - max x))) + max x by 16 lanes. n >= 1, finite values. */

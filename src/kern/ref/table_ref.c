@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The scalar level of the table: every entry filled, so that the levels above may leave any of them.
+ */
+#include "kern/kern_priv.h"
+#include "kern/ref/ref_priv.h"
+
+void REF_JOIN(kern_level, REF_SUFFIX)(struct kern_table *t) {
+    *t = (struct kern_table){
+        .isa = "scalar",
+        .matmul = {[KERN_F32] = REF(matmul_f32), [KERN_F16] = REF(matmul_f16), [KERN_BF16] = REF(matmul_bf16)},
+        .unpack_row = {[KERN_F32] = REF(unpack_row_f32),
+                       [KERN_F16] = REF(unpack_row_f16),
+                       [KERN_BF16] = REF(unpack_row_bf16)},
+        .rmsnorm = REF(rmsnorm),
+        .rope = REF(rope),
+        .silu_mul = REF(silu_mul),
+        .add = REF(add),
+        .kv_store = REF(kv_store),
+        .attention = REF(attention),
+        .argmax = REF(argmax),
+        .logsumexp = REF(logsumexp),
+    };
+}
