@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Geometry of stored matrices. One arithmetic serves both layouts, because a GATHERED panel over all columns is the same
+ * bytes as a group of one panel cut into column blocks. It knows nothing of codecs or files. Invariant: the tiles in
+ * order, and the (group, block) pairs in order inside each, cover the padded matrix exactly once, without gaps.
+ *
+ *   BLOCKS tile, decoded:   group g: block 0: panel 0 | panel 1 | panel 2 | panel 3     group g+1: ...
+ *                                    block 1: panel 0 | ...
+ *   panel inside a block:   pair of columns 0: 16 rows x 2 | pair 1: 16 rows x 2 | ...
+ */
+#include "codec/panel.h"
+
+#include <string.h>
+
+static const uint64_t max_rows = UINT64_C(1) << 31, max_cols = UINT64_C(1) << 24;
+
+static uint32_t panels_per_group(const struct panel_shape *s) {
+    return s->layout == PANEL_GATHERED ? 1 : KERN_BLOCK_PANELS;
+}
+
+static uint64_t elem_bytes(const struct panel_shape *s) {
+    return kern_dtype_bytes((enum kern_dtype)s->dtype);
+}
+
+static uint64_t div_up(uint64_t a, uint64_t b) {
+    return (a + b - 1) / b;
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* Tiles of at least the target: whole groups, or equal runs of column blocks where one group is too large for a read. */
+static uint64_t choose_tiles(struct panel_shape *s) {
+    s->parts_per_group = 1;
+    s->groups_per_tile = 1;
+    s->blocks_per_part = s->col_blocks;
+    if (s->layout == PANEL_GATHERED) {
+        return s->groups;
+    }
+    const uint64_t group_rows = min_u64(s->rows16, KERN_BLOCK_PANELS * KERN_PANEL_ROWS);
+    const uint64_t group_bytes = group_rows * s->cols2 * elem_bytes(s);
+    if (group_bytes <= PANEL_TILE_MAX) {
+        s->groups_per_tile = (uint32_t)min_u64(div_up(PANEL_TILE_TARGET, group_bytes), s->groups);
+        return div_up(s->groups, s->groups_per_tile);
+    }
+    const uint64_t most_blocks = PANEL_TILE_MAX / (group_rows * KERN_BLOCK_COLS * elem_bytes(s));
+    const uint64_t parts = div_up(s->col_blocks, most_blocks);
+    s->blocks_per_part = (uint32_t)div_up(s->col_blocks, parts);
+    s->parts_per_group = (uint32_t)div_up(s->col_blocks, s->blocks_per_part);
+    return (uint64_t)s->groups * s->parts_per_group;
+}
+
+bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype,
+                      enum panel_layout layout) {
+    memset(s, 0, sizeof *s);
+    if (rows == 0 || cols == 0 || rows > max_rows || cols > max_cols || (unsigned)dtype >= KERN_DTYPES ||
+        (layout != PANEL_BLOCKS && layout != PANEL_GATHERED)) {
+        return false;
+    }
+    s->rows = rows;
+    s->cols = cols;
+    s->rows16 = div_up(rows, KERN_PANEL_ROWS) * KERN_PANEL_ROWS;
+    s->cols2 = (cols + 1) & ~UINT64_C(1);
+    s->layout = (uint32_t)layout;
+    s->dtype = (uint32_t)dtype;
+    s->groups = (uint32_t)div_up(s->rows16, (uint64_t)panels_per_group(s) * KERN_PANEL_ROWS);
+    s->col_blocks = (uint32_t)div_up(s->cols2, KERN_BLOCK_COLS);
+    const uint64_t tiles = choose_tiles(s);
+    s->tiles = (uint32_t)tiles;
+    return tiles <= UINT32_MAX;
+}
+
+uint32_t panel_group_panels(const struct panel_shape *s, uint32_t group) {
+    const uint64_t left = s->rows16 / KERN_PANEL_ROWS - (uint64_t)group * panels_per_group(s);
+    return (uint32_t)min_u64(left, panels_per_group(s));
+}
+
+uint32_t panel_block_cols(const struct panel_shape *s, uint32_t block) {
+    return (uint32_t)min_u64(s->cols2 - (uint64_t)block * KERN_BLOCK_COLS, KERN_BLOCK_COLS);
+}
+
+/* Padded columns of blocks first .. first + count - 1. */
+static uint64_t cols_of_blocks(const struct panel_shape *s, uint32_t first, uint32_t count) {
+    const uint64_t from = (uint64_t)first * KERN_BLOCK_COLS;
+    return min_u64(s->cols2, from + (uint64_t)count * KERN_BLOCK_COLS) - from;
+}
+
+void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile *out) {
+    const uint32_t part = tile % s->parts_per_group;
+    const uint64_t group_rows = (uint64_t)panels_per_group(s) * KERN_PANEL_ROWS;
+    memset(out, 0, sizeof *out);
+    out->group = tile / s->parts_per_group * s->groups_per_tile;
+    out->groups = (uint32_t)min_u64(s->groups_per_tile, s->groups - out->group);
+    out->block = part * s->blocks_per_part;
+    out->blocks = (uint32_t)min_u64(s->blocks_per_part, s->col_blocks - out->block);
+    out->row = out->group * group_rows;
+    out->rows = min_u64(out->groups * group_rows, s->rows16 - out->row);
+    out->bytes = out->rows * cols_of_blocks(s, out->block, out->blocks) * elem_bytes(s);
+    out->continues = part != 0;
+}
+
+uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block) {
+    /* Every group before this one is full: only the last of a matrix can be short. */
+    const uint64_t rows_before = (uint64_t)(group - t->group) * panels_per_group(s) * KERN_PANEL_ROWS;
+    const uint64_t weights_before = rows_before * cols_of_blocks(s, t->block, t->blocks);
+    const uint64_t rows = (uint64_t)panel_group_panels(s, group) * KERN_PANEL_ROWS;
+    return (weights_before + rows * cols_of_blocks(s, t->block, block - t->block)) * elem_bytes(s);
+}
+
+/* One panel of one block: where it lies in the tile and which real part of the matrix it holds. */
+struct piece {
+    uint64_t offset;
+    uint64_t row, col;   /* row counts from the tile's first row */
+    uint32_t rows, cols; /* real ones */
+    uint32_t cols_padded;
+};
+
+static struct piece piece_at(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block,
+                             uint32_t panel) {
+    struct piece p;
+    const uint64_t row = ((uint64_t)group * panels_per_group(s) + panel) * KERN_PANEL_ROWS;
+    p.cols_padded = panel_block_cols(s, block);
+    p.row = row - t->row;
+    p.col = (uint64_t)block * KERN_BLOCK_COLS;
+    p.rows = (uint32_t)min_u64(KERN_PANEL_ROWS, s->rows - row);
+    p.cols = (uint32_t)min_u64(p.cols_padded, s->cols - p.col);
+    p.offset = panel_block_offset(s, t, group, block) +
+               (uint64_t)panel * p.cols_padded * KERN_PANEL_ROWS * elem_bytes(s);
+    return p;
+}
+
+static void unpack_piece(const struct piece *p, const unsigned char *tile, unsigned char *dst, uint64_t stride,
+                         size_t elem) {
+    const unsigned char *panel = tile + p->offset;
+    for (uint32_t r = 0; r < p->rows; r++) {
+        unsigned char *out = dst + (p->row + r) * stride + p->col * elem;
+        for (uint32_t c = 0; c < p->cols; c += 2) {
+            const size_t count = p->cols - c < 2 ? 1 : 2;
+            memcpy(out + c * elem, panel + ((size_t)c * KERN_PANEL_ROWS + 2 * (size_t)r) * elem, count * elem);
+        }
+    }
+}
+
+void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride,
+                     void *dst) {
+    for (uint32_t group = t->group; group < t->group + t->groups; group++) {
+        for (uint32_t block = t->block; block < t->block + t->blocks; block++) {
+            for (uint32_t panel = 0; panel < panel_group_panels(s, group); panel++) {
+                const struct piece p = piece_at(s, t, group, block, panel);
+                const unsigned char *from = (const unsigned char *)src + p.row * stride + p.col * elem_bytes(s);
+                kern_pack_panel((unsigned char *)dst + p.offset, from, stride, p.rows, p.cols, p.cols_padded,
+                                (enum kern_dtype)s->dtype);
+            }
+        }
+    }
+}
+
+void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,
+                       uint64_t stride) {
+    for (uint32_t group = t->group; group < t->group + t->groups; group++) {
+        for (uint32_t block = t->block; block < t->block + t->blocks; block++) {
+            for (uint32_t panel = 0; panel < panel_group_panels(s, group); panel++) {
+                const struct piece p = piece_at(s, t, group, block, panel);
+                unpack_piece(&p, tile, dst, stride, elem_bytes(s));
+            }
+        }
+    }
+}
