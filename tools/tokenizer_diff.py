@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Compares lamina's tokenizer with the Python package `tokenizers` on random multilingual strings.
+
+    tools/tokenizer_diff.py --tokbatch PATH DIRECTORY [DIRECTORY ...] [-n 100000] [--seed 1]
+
+DIRECTORY holds tokenizer.json, or vocab.json with merges.txt. tokbatch is tests/tools/tokbatch.c. Compared per string: ids with
+special tokens added, ids with special tokens parsed, ids with special tokens as plain text, decoded text with and without
+special tokens; tokbatch itself compares streamed with whole decoding. Exits 1 at any difference.
+
+Strings hold only characters that Python's unicodedata knows as assigned (Python 3.11: Unicode 14), because the two sides
+carry different Unicode versions; --any drops that limit. The package's releases 0.23.x decode added tokens that are matched
+after normalisation by their normalised text (so "<s>" of Llama-2 is not skipped); compare with 0.22.2.
+"""
+import argparse
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import threading
+import unicodedata
+
+QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+         r"|\s+(?!\S)|\s+")
+LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+
+RANGES = [
+    (0x20, 0x7F, 30), (0xA0, 0x250, 6), (0x250, 0x370, 2), (0x370, 0x400, 3), (0x400, 0x530, 5), (0x530, 0x590, 1),
+    (0x590, 0x600, 2), (0x600, 0x700, 4), (0x700, 0x900, 1), (0x900, 0x980, 4), (0x980, 0xE00, 3), (0xE00, 0x1000, 3),
+    (0x1000, 0x1100, 1), (0x1100, 0x1200, 2), (0x1200, 0x1E00, 2), (0x1E00, 0x2000, 2), (0x2000, 0x2070, 4),
+    (0x2070, 0x2C00, 4), (0x2C00, 0x3000, 1), (0x3000, 0x3040, 3), (0x3040, 0x3100, 5), (0x3100, 0x3400, 2),
+    (0x3400, 0x4E00, 1), (0x4E00, 0xA000, 10), (0xA000, 0xAC00, 1), (0xAC00, 0xD7B0, 5), (0xE000, 0xE100, 1),
+    (0xF900, 0xFB00, 2), (0xFB00, 0xFE00, 2), (0xFE00, 0xFFFE, 3), (0x10000, 0x11000, 1), (0x1D400, 0x1D800, 2),
+    (0x1F000, 0x1FB00, 5), (0x20000, 0x2A6E0, 2), (0x2F800, 0x2FA20, 1), (0xE0000, 0xE01F0, 1), (0x300, 0x370, 3),
+]
+WORDS = """the of and to in is that for it with as was on be at by this have from or one had not but what all were when we
+there can an your which their said if do will each about how up out them then she many some so these would other into has
+more her two like him see time could no make than first been its who now people my made over did down only way find use may
+I'm you'RE it's WE'LL don't they'd ſ'ſ 'S 'T l'été naïve Straße ΣΊΣΥΦΟΣ İstanbul ıi ﬁnal Ⅻ ½ ² ① 3.14 1,000,000 0x7fff 2024-01-01
+int main(void) { return 0; } for(i=0;i<n;i++) def f(x): \treturn x**2 #include <stdio.h> https://example.com/?a=b&c=d <br/>
+привет мир как дела 你好世界 今天天气很好 こんにちは 世界 カタカナ 안녕하세요 세계 مرحبا بالعالم שלום עולם नमस्ते दुनिया สวัสดีชาวโลก ქართული
+Ελληνικά Հայերեն বাংলা தமிழ் ລາວ မြန်မာ ខ្មែរ አማርኛ ᏣᎳᎩ 𐍈𐌰𐌽 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🙂 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪🇫🇷 👍🏽 ☕ ❤️ é e\u0301 ñ n\u0303 Å A\u030a 각 각 ﷽ ‏‎ \u200b \ufeff \u00ad
+""".split()
+SPACES = [" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", " \n", "\n ", "\u00a0", "\u3000", "\u2009", "\u2028", "\u0085", "\x0b", "        ",
+          "\t\t", " \t ", "▁", " ▁"]
+CONTROLS = [chr(c) for c in (0, 1, 7, 8, 0x1B, 0x1F, 0x7F, 0x80, 0x9F, 0xAD, 0xFFFD, 0x200D, 0x200C, 0x202E, 0x2066)]
+
+
+def make_strings(count, seed, specials, any_unicode):
+    rng = random.Random(seed)
+    weights = [w for _, _, w in RANGES]
+
+    def character():
+        while True:
+            low, high, _ = rng.choices(RANGES, weights)[0]
+            c = rng.randrange(low, high)
+            if 0xD800 <= c < 0xE000:
+                continue
+            if any_unicode or unicodedata.category(chr(c)) != "Cn":
+                return chr(c)
+
+    def piece():
+        kind = rng.random()
+        if kind < 0.38:
+            return rng.choice(WORDS)
+        if kind < 0.62:
+            return rng.choice(SPACES)
+        if kind < 0.72:
+            low, high, _ = rng.choices(RANGES, weights)[0]
+            text = "".join(chr(c) for c in (rng.randrange(low, high) for _ in range(rng.randrange(1, 9)))
+                           if not 0xD800 <= c < 0xE000)
+            return "".join(c for c in text if any_unicode or unicodedata.category(c) != "Cn")
+        if kind < 0.80:
+            return character()
+        if kind < 0.86:
+            return str(rng.randrange(10 ** rng.randrange(1, 12)))
+        if kind < 0.89:
+            return rng.choice(CONTROLS)
+        if kind < 0.92:
+            return rng.choice("!?.,;:-_*/\\'\"()[]{}<>|@#$%^&+=~`") * rng.randrange(1, 12)
+        if kind < 0.95 and specials:
+            return rng.choice(specials)
+        if kind < 0.97:
+            return rng.choice([unicodedata.normalize(f, rng.choice(WORDS)) for f in ("NFC", "NFD", "NFKC", "NFKD")])
+        return "<0x%02X>" % rng.randrange(256) if kind < 0.975 else rng.choice(WORDS).upper()
+
+    out = ["", " ", "  ", "\n", "\0", "▁", "a"]
+    while len(out) < count:
+        n = min(1 + int(rng.expovariate(0.11)), 80)
+        text = "".join(piece() for _ in range(n))
+        if rng.random() < 0.01:
+            text *= rng.randrange(2, 20)
+        out.append(text)
+    return out
+
+
+def reference(directory):
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    path = os.path.join(directory, "tokenizer.json")
+    if os.path.exists(path):
+        return Tokenizer.from_file(path)
+    config = {}
+    path = os.path.join(directory, "tokenizer_config.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            config = json.load(f)
+    added = {int(i): t for i, t in config.get("added_tokens_decoder", {}).items()}
+    llama3 = added.get(128000, {}).get("content") == "<|begin_of_text|>"
+    qwen2 = config.get("tokenizer_class", "").startswith("Qwen2")
+    model = models.BPE.from_file(os.path.join(directory, "vocab.json"), os.path.join(directory, "merges.txt"),
+                                 ignore_merges=llama3)
+    tok = Tokenizer(model)
+    if qwen2:
+        tok.normalizer = normalizers.NFC()
+    pattern = LLAMA3 if llama3 else QWEN2 if qwen2 else None
+    if pattern:
+        tok.pre_tokenizer = pre_tokenizers.Sequence([
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    else:
+        tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    if added:
+        tok.add_tokens([AddedToken(t["content"], single_word=t["single_word"], lstrip=t["lstrip"], rstrip=t["rstrip"],
+                                   normalized=t["normalized"], special=t["special"]) for _, t in sorted(added.items())])
+    else:
+        tok.add_special_tokens(["<|endoftext|>"])
+    if llama3:
+        tok.post_processor = processors.TemplateProcessing(
+            single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 128000)])
+    return tok
+
+
+def ask(tokbatch, directory, strings):
+    proc = subprocess.Popen([tokbatch, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def feed():
+        for s in strings:
+            data = s.encode("utf-8")
+            proc.stdin.write(struct.pack("<I", len(data)) + data)
+        proc.stdin.close()
+
+    writer = threading.Thread(target=feed)
+    writer.start()
+    for _ in strings:
+        lines = [proc.stdout.readline() for _ in range(5)]
+        if not lines[4]:
+            break
+        yield ([[int(x) for x in line.split()] for line in lines[:3]]
+               + [bytes.fromhex(line.strip().decode()) for line in lines[3:]])
+    writer.join()
+    if proc.wait() != 0:
+        sys.exit("tokbatch failed on " + directory)
+
+
+def compare(tokbatch, directory, count, seed, any_unicode):
+    tok = reference(directory)
+    specials = [t.content for t in tok.get_added_tokens_decoder().values()]
+    strings = make_strings(count, seed, specials, any_unicode)
+    differences = 0
+    answers = ask(tokbatch, directory, strings)
+    for begin in range(0, len(strings), 2000):
+        part = strings[begin:begin + 2000]
+        tok.encode_special_tokens = False
+        with_specials = [e.ids for e in tok.encode_batch(part, add_special_tokens=True)]
+        parsed = [e.ids for e in tok.encode_batch(part, add_special_tokens=False)]
+        tok.encode_special_tokens = True
+        plain = [e.ids for e in tok.encode_batch(part, add_special_tokens=False)]
+        tok.encode_special_tokens = False
+        whole = tok.decode_batch(with_specials, skip_special_tokens=False)
+        bare = tok.decode_batch(with_specials, skip_special_tokens=True)
+        for i, text in enumerate(part):
+            got = next(answers, None)
+            if got is None:
+                sys.exit(f"{directory}: tokbatch stopped at string {begin + i}: {text!r}")
+            want = [with_specials[i], parsed[i], plain[i], whole[i].encode(), bare[i].encode()]
+            for name, w, g in zip(("ids", "ids parsed", "ids plain", "decoded", "decoded bare"), want, got):
+                if w != g:
+                    differences += 1
+                    if differences <= 10:
+                        print(f"{directory}: {name} of {text!r}\n  expected {w}\n  got      {g}")
+    for _ in answers:
+        pass
+    print(f"{directory}: {len(strings)} strings, seed {seed}: {differences} differences", flush=True)
+    return differences
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directories", nargs="+")
+    parser.add_argument("--tokbatch", required=True)
+    parser.add_argument("-n", type=int, default=100000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--any", action="store_true", help="unassigned characters too")
+    args = parser.parse_args()
+    total = sum(compare(args.tokbatch, d, args.n, args.seed, args.any) for d in args.directories)
+    sys.exit(1 if total else 0)
+
+
+if __name__ == "__main__":
+    main()
