@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a split will write: from config.json and the source's tensor list to the output files, their parts and their
+ * exact sizes. Refuses, by tensor name, whatever does not agree, so that nothing is written for a checkpoint that
+ * cannot be finished. Reads no weights, except to compare a head with its embedding where both are there although the
+ * configuration ties them.
+ *
+ * Order of outputs: small.bin first, because norms sit in every shard and --delete-original can free none before. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/store_priv.h"
+
+struct known {
+    const char *name;
+    uint32_t index;
+};
+
+struct planner {
+    const struct lamina_source *s;
+    struct arena *arena;
+    struct split_plan *p;
+    struct known *names; /* of the source, sorted */
+    bool *used;          /* per source tensor */
+    struct lamina_error *err;
+};
+
+static lamina_status no_memory(struct lamina_error *err) {
+    return base_fail(err, LAMINA_NO_FIT, "no memory to plan the split");
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct known *)a)->name, ((const struct known *)b)->name);
+}
+
+static lamina_status list_names(struct planner *w) {
+    uint32_t count = w->s->tensor_count;
+    w->names = arena_take_array(w->arena, count, sizeof(*w->names));
+    w->used = arena_take_array(w->arena, count, sizeof(*w->used));
+    w->p->last_use = arena_take_array(w->arena, count, sizeof(*w->p->last_use));
+    if (w->names == NULL || w->used == NULL || w->p->last_use == NULL) {
+        return no_memory(w->err);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct lamina_source_tensor t = {0};
+        LAMINA_TRY(w->s->tensor(w->s->user, i, &t, w->err));
+        w->names[i] = (struct known){.name = arena_copy_text(w->arena, span_of_text(t.name)), .index = i};
+        w->p->last_use[i] = UINT32_MAX;
+        if (w->names[i].name == NULL) {
+            return no_memory(w->err);
+        }
+    }
+    if (count > 0) {
+        qsort(w->names, count, sizeof(*w->names), by_name);
+    }
+    return LAMINA_OK;
+}
+
+static bool find(const struct planner *w, const char *name, uint32_t *index) {
+    struct known key = {.name = name};
+    const struct known *k =
+        w->s->tensor_count > 0 ? bsearch(&key, w->names, w->s->tensor_count, sizeof(key), by_name) : NULL;
+    if (k != NULL) {
+        *index = k->index;
+    }
+    return k != NULL;
+}
+
+/* ---- tied or not ---- */
+
+static bool same_form(const struct lamina_source_tensor *a, const struct lamina_source_tensor *b, uint64_t *elements) {
+    *elements = 1;
+    if (a->rank != b->rank) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->rank; i++) {
+        if (a->shape[i] != b->shape[i] || checked_mul(*elements, a->shape[i], elements)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint32_t b, bool *same, struct lamina_error *err) {
+    enum { STEP = 1 << 20 };
+    struct lamina_source_tensor ta = {0};
+    struct lamina_source_tensor tb = {0};
+    uint64_t left = 0;
+    char dtype[16];
+    LAMINA_TRY(s->tensor(s->user, a, &ta, err));
+    (void)snprintf(dtype, sizeof(dtype), "%s", ta.dtype);
+    LAMINA_TRY(s->tensor(s->user, b, &tb, err));
+    uint64_t size = strcmp(dtype, "F32") == 0 ? 4 : 2;
+    *same = strcmp(dtype, tb.dtype) == 0 && same_form(&ta, &tb, &left) && !checked_mul(left, size, &left);
+    uint8_t *buffer = *same ? aligned_alloc(STORE_PAGE, (size_t)2 * STEP) : NULL;
+    lamina_status status = *same && buffer == NULL ? no_memory(err) : LAMINA_OK;
+    for (uint64_t at = 0; *same && status == LAMINA_OK && at < left; at += STEP) {
+        size_t n = (size_t)min_u64(STEP, left - at);
+        status = s->read(s->user, a, at, buffer, n, err);
+        if (status == LAMINA_OK) {
+            status = s->read(s->user, b, at, buffer + STEP, n, err);
+        }
+        *same = status == LAMINA_OK && memcmp(buffer, buffer + STEP, n) == 0;
+    }
+    free(buffer);
+    return status;
+}
+
+/* A head tensor in the checkpoint wins over the configuration's word, its absence means tied. A copy of the embedding
+ * under the head's name is not kept twice. */
+static lamina_status resolve_tied(struct planner *w, int tied) {
+    struct model_desc *d = &w->p->desc;
+    struct model_tensor embed;
+    struct model_tensor head;
+    uint32_t e = 0;
+    uint32_t h = 0;
+    bool said = d->tied;
+    d->tied = false;
+    model_tensor_at(d, 0, &embed);
+    model_tensor_at(d, 1, &head);
+    if (tied >= 0) {
+        d->tied = tied != 0;
+    } else if (!find(w, head.source, &h)) {
+        d->tied = true;
+    } else if (said && find(w, embed.source, &e)) {
+        bool same = false;
+        LAMINA_TRY(same_bytes(w->s, e, h, &same, w->err));
+        d->tied = same;
+    }
+    return LAMINA_OK;
+}
+
+/* ---- tensors ---- */
+
+static void shape_text(const uint64_t *shape, uint32_t rank, char *out, size_t len) {
+    size_t at = (size_t)snprintf(out, len, "[");
+    for (uint32_t i = 0; i < rank && at < len; i++) {
+        at += (size_t)snprintf(out + at, len - at, "%s%" PRIu64, i == 0 ? "" : ", ", shape[i]);
+    }
+    if (at < len) {
+        (void)snprintf(out + at, len - at, "]");
+    }
+}
+
+static lamina_status check_tensor(struct planner *w, const struct model_tensor *m, uint32_t index, struct split_part *part) {
+    struct lamina_source_tensor t = {0};
+    LAMINA_TRY(w->s->tensor(w->s->user, index, &t, w->err));
+    bool matrix = m->role < MODEL_MATRICES;
+    uint64_t wanted[2] = {matrix ? m->rows : m->cols, m->cols};
+    uint32_t rank = matrix ? 2 : 1;
+    if (t.rank != rank || memcmp(t.shape, wanted, rank * sizeof(wanted[0])) != 0) {
+        char expected[64];
+        char found[192];
+        shape_text(wanted, rank, expected, sizeof(expected));
+        shape_text(t.shape, t.rank <= 8 ? t.rank : 8, found, sizeof(found));
+        return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" has the shape %s, but config.json asks for %s", m->source, found,
+                         expected);
+    }
+    for (unsigned d = 0; d < KERN_DTYPES; d++) {
+        if (strcmp(t.dtype, kern_dtype_name((enum kern_dtype)d)) == 0) {
+            part->tensor = index;
+            part->role = m->role;
+            part->layer = m->layer;
+            part->dtype = d;
+            part->len = matrix ? 0 : m->cols;
+            return LAMINA_OK;
+        }
+    }
+    return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s; BF16, F16 and F32 weights can be split", m->source,
+                     t.dtype);
+}
+
+static lamina_status place_matrix(struct planner *w, struct split_output *o, struct split_part *part,
+                                  const struct model_tensor *m) {
+    bool gathered = m->role == MODEL_EMBED;
+    struct store_matrix *to = &o->head.matrices[o->part_count];
+    struct panel_tile t;
+    if (!panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype, gathered ? PANEL_GATHERED : PANEL_BLOCKS)) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source, m->rows,
+                         m->cols);
+    }
+    panel_tile_at(&part->shape, 0, &t);
+    if (t.bytes > PANEL_TILE_MAX) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": 16 rows of it exceed a tile of %d bytes", m->source,
+                         (int)PANEL_TILE_MAX);
+    }
+    *to = (struct store_matrix){.role = m->role, .shape = part->shape, .first_tile = o->head.tile_count};
+    o->head.matrix_count++;
+    o->head.tile_count += part->shape.tiles;
+    return LAMINA_OK;
+}
+
+static lamina_status place_vector(struct planner *w, struct split_output *o, const struct split_part *part,
+                                  const struct model_tensor *m) {
+    if (part->len * sizeof(float) > SPLIT_ROWS) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too long: %" PRIu64, m->source, part->len);
+    }
+    o->head.vectors[o->part_count] =
+        (struct store_vector){.layer = part->layer, .role = part->role, .len = (uint32_t)part->len, .offset = o->head.floats};
+    o->head.vector_count++;
+    o->head.floats += round_up(part->len, STORE_VECTOR_ALIGN);
+    return LAMINA_OK;
+}
+
+static lamina_status place(struct planner *w, const struct model_tensor *m) {
+    uint32_t distinct = w->s->distinct_layers;
+    uint32_t index = 0;
+    bool found = find(w, m->source, &index);
+    if (found) {
+        w->used[index] = true;
+    }
+    if (distinct != 0 && m->layer >= 0 && (uint32_t)m->layer >= distinct) {
+        return LAMINA_OK; /* repeats an earlier layer */
+    }
+    if (!found) {
+        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for", m->source);
+    }
+    uint32_t at = m->role >= MODEL_MATRICES  ? 0u
+                  : m->role == MODEL_EMBED   ? 1u
+                  : m->role == MODEL_HEAD    ? 2u
+                                             : (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
+    struct split_output *o = &w->p->outputs[at];
+    struct split_part *part = &o->parts[o->part_count];
+    LAMINA_TRY(check_tensor(w, m, index, part));
+    LAMINA_TRY(at == 0 ? place_vector(w, o, part, m) : place_matrix(w, o, part, m));
+    o->part_count++;
+    if (w->p->last_use[index] == UINT32_MAX || w->p->last_use[index] < at) {
+        w->p->last_use[index] = at;
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status refuse_leftovers(struct planner *w) {
+    uint32_t count = 0;
+    const char *first = NULL;
+    for (uint32_t i = 0; i < w->s->tensor_count; i++) {
+        const struct known *k = &w->names[i];
+        if (!w->used[k->index] && !model_tensor_ignored(&w->p->desc, span_of_text(k->name))) {
+            first = first == NULL ? k->name : first;
+            count++;
+        }
+    }
+    if (count == 0) {
+        return LAMINA_OK;
+    }
+    return base_fail(w->err, LAMINA_UNSUPPORTED,
+                     "tensor \"%s\"%s is not part of a %s model as this program knows it: the checkpoint has a feature that would "
+                     "be lost silently",
+                     first, count > 1 ? " (and others)" : "", w->p->desc.architecture);
+}
+
+/* ---- outputs ---- */
+
+static lamina_status make_outputs(struct planner *w) {
+    struct split_plan *p = w->p;
+    enum model_role roles[MODEL_ROLES];
+    uint32_t fixed = p->desc.tied ? 2 : 3;
+    uint32_t layers = w->s->distinct_layers != 0 ? w->s->distinct_layers : p->desc.layers;
+    uint32_t matrices = store_layer_roles(&p->desc, roles, MODEL_ROLES);
+    uint64_t vectors = (uint64_t)store_layer_vectors(&p->desc, roles, MODEL_ROLES) * layers + 1;
+    static const char *const names[] = {"small.bin", "embed.bin", "head.bin"};
+    p->output_count = fixed + layers;
+    p->outputs = arena_take_array(w->arena, p->output_count, sizeof(*p->outputs));
+    p->layer_output = arena_take_array(w->arena, p->desc.layers, sizeof(*p->layer_output));
+    if (p->outputs == NULL || p->layer_output == NULL) {
+        return no_memory(w->err);
+    }
+    for (uint32_t i = 0; i < p->output_count; i++) {
+        struct split_output *o = &p->outputs[i];
+        uint64_t parts = i == 0 ? vectors : i < fixed ? 1 : matrices;
+        if (i < fixed) {
+            (void)snprintf(o->name, sizeof(o->name), "%s", names[i]);
+        } else {
+            (void)snprintf(o->name, sizeof(o->name), "layers/%05u.bin", i - fixed);
+        }
+        o->head.kind = i == 0 ? STORE_SMALL : STORE_WEIGHTS;
+        o->parts = arena_take_array(w->arena, parts, sizeof(*o->parts));
+        o->head.vectors = i == 0 ? arena_take_array(w->arena, parts, sizeof(*o->head.vectors)) : NULL;
+        o->head.matrices = i == 0 ? NULL : arena_take_array(w->arena, parts, sizeof(*o->head.matrices));
+        if (o->parts == NULL || (o->head.vectors == NULL && o->head.matrices == NULL)) {
+            return no_memory(w->err);
+        }
+    }
+    for (uint32_t i = 0; i < p->desc.layers; i++) {
+        p->layer_output[i] = fixed + split_layer_of(w->s, i);
+    }
+    return LAMINA_OK;
+}
+
+uint32_t split_layer_of(const struct lamina_source *s, uint32_t layer) {
+    if (s->distinct_layers == 0 || layer < s->distinct_layers) {
+        return layer;
+    }
+    return s->first_repeated + (layer - s->first_repeated) % (s->distinct_layers - s->first_repeated);
+}
+
+static lamina_status measure(struct planner *w) {
+    for (uint32_t i = 0; i < w->p->output_count; i++) {
+        struct split_output *o = &w->p->outputs[i];
+        uint64_t pages = 0;
+        if (o->head.kind == STORE_SMALL) {
+            o->head.tile_count = (uint32_t)div_up(o->head.floats * sizeof(float), STORE_SMALL_TILE);
+        }
+        store_head_size(&o->head);
+        for (uint32_t t = 0; t < o->head.tile_count; t++) {
+            pages += div_up(store_tile_bytes(&o->head, t), STORE_PAGE);
+        }
+        pages += o->head.head_pages + o->head.tail_pages;
+        if (pages > UINT32_MAX || o->head.tail_pages > SPLIT_BUFFER / STORE_PAGE || o->head.head_pages > STORE_MAX_HEAD_PAGES) {
+            return base_fail(w->err, LAMINA_UNSUPPORTED, "%s would be too large", o->name);
+        }
+        o->size = pages * STORE_PAGE;
+        w->p->total_bytes += o->size;
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status check_repeats(const struct planner *w) {
+    uint32_t n = w->s->distinct_layers;
+    if (n != 0 && (n > w->p->desc.layers || w->s->first_repeated >= n)) {
+        return base_fail(w->err, LAMINA_USAGE, "a source with %u distinct layers cannot repeat from layer %u in a model of %u", n,
+                         w->s->first_repeated, w->p->desc.layers);
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status resolve(struct planner *w) {
+    char *config = NULL;
+    size_t len = 0;
+    LAMINA_TRY(w->s->file(w->s->user, "config.json", &config, &len, w->err));
+    lamina_status status = model_resolve(span_of(config, len), &w->p->desc, w->err);
+    free(config);
+    return status;
+}
+
+lamina_status split_plan_make(const struct lamina_source *s, int tied, struct arena *arena, struct split_plan *p,
+                              struct lamina_error *err) {
+    struct planner w = {.s = s, .arena = arena, .p = p, .err = err};
+    *p = (struct split_plan){0};
+    LAMINA_TRY(resolve(&w));
+    LAMINA_TRY(check_repeats(&w));
+    LAMINA_TRY(list_names(&w));
+    LAMINA_TRY(resolve_tied(&w, tied));
+    LAMINA_TRY(make_outputs(&w));
+    uint32_t count = model_tensor_count(&p->desc);
+    for (uint32_t i = 0; i < count; i++) {
+        struct model_tensor m;
+        model_tensor_at(&p->desc, i, &m);
+        LAMINA_TRY(place(&w, &m));
+    }
+    LAMINA_TRY(refuse_leftovers(&w));
+    return measure(&w);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One output file, written front to back once: head, tiles, tail, hashed on the way, under a temporary name that
+ * becomes the real one only after the bytes are synced. Large aligned direct writes where the file system allows them,
+ * else buffered ones that are synced and dropped as they go, so that a split does not fill the page cache.
+ *
+ * Invariant: the buffer begins at a page of the file; everything before the open tile is whole pages. */
+#include <stdio.h>
+#include <string.h>
+
+#include "store/store_priv.h"
+
+enum { DROP_STEP = 32 << 20 };
+
+static lamina_status open_temp(struct split_writer *w, struct lamina_error *err) {
+    LAMINA_TRY(sys_remove(w->temp, err));
+    LAMINA_TRY(sys_file_create(&w->file, w->temp, SYS_OPEN_DIRECT, err));
+    if (w->file.direct && STORE_PAGE % w->file.alignment != 0) {
+        sys_file_close(&w->file); /* pages of this file system are larger than ours */
+        LAMINA_TRY(sys_remove(w->temp, err));
+        LAMINA_TRY(sys_file_create(&w->file, w->temp, SYS_OPEN_BUFFERED, err));
+    }
+    return sys_file_reserve(&w->file, w->temp, w->output->size, err);
+}
+
+static lamina_status flush(struct split_writer *w, size_t len, struct lamina_error *err) {
+    if (len == 0) {
+        return LAMINA_OK;
+    }
+    hash_stream_add(w->stream, w->buffer, len);
+    LAMINA_TRY(sys_file_write_at(&w->file, w->temp, w->at, w->buffer, len, err));
+    w->at += len;
+    w->undropped += len;
+    if (!w->file.direct && w->undropped >= DROP_STEP) {
+        LAMINA_TRY(sys_file_sync(&w->file, w->temp, err));
+        sys_file_drop_cache(&w->file, 0, w->at);
+        w->undropped = 0;
+    }
+    memmove(w->buffer, w->buffer + len, w->fill - len);
+    w->fill -= len;
+    w->tile_begin -= len;
+    return LAMINA_OK;
+}
+
+lamina_status split_writer_begin(struct split_writer *w, struct split_output *output, struct lamina_error *err) {
+    char temp[STORE_NAME_LEN + 8];
+    w->output = output;
+    (void)snprintf(temp, sizeof(temp), "%s.tmp", output->name);
+    if (!store_join(w->path, sizeof(w->path), w->dir, output->name) || !store_join(w->temp, sizeof(w->temp), w->dir, temp)) {
+        return base_fail(err, LAMINA_USAGE, "the path of the store is too long: %.200s", w->dir);
+    }
+    w->at = 0;
+    w->undropped = 0;
+    w->tile = 0;
+    w->stream = hash_stream_open();
+    if (w->stream == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "no memory to hash %s", output->name);
+    }
+    LAMINA_TRY(open_temp(w, err));
+    store_head_write(&output->head, w->buffer);
+    w->fill = (size_t)output->head.head_pages * STORE_PAGE;
+    w->tile_begin = w->fill;
+    return LAMINA_OK;
+}
+
+lamina_status split_writer_take(struct split_writer *w, size_t len, uint8_t **place, struct lamina_error *err) {
+    if (w->fill + round_up(len, STORE_PAGE) > SPLIT_BUFFER) {
+        LAMINA_TRY(flush(w, w->tile_begin, err));
+    }
+    if (w->fill + round_up(len, STORE_PAGE) > SPLIT_BUFFER) {
+        return base_fail(err, LAMINA_UNEXPECTED, "%s: a tile does not fit the write buffer", w->output->name);
+    }
+    *place = w->buffer + w->fill;
+    w->fill += len;
+    return LAMINA_OK;
+}
+
+lamina_status split_writer_end_tile(struct split_writer *w, struct lamina_error *err) {
+    size_t padded = (size_t)round_up(w->fill, STORE_PAGE);
+    if (w->tile >= w->output->head.tile_count || padded > SPLIT_BUFFER) {
+        return base_fail(err, LAMINA_UNEXPECTED, "%s: more tiles than planned", w->output->name);
+    }
+    memset(w->buffer + w->fill, 0, padded - w->fill);
+    w->fill = padded;
+    w->tiles[w->tile++] = (struct store_tile){
+        .hash = hash_xxh3_64(w->buffer + w->tile_begin, padded - w->tile_begin),
+        .offset_pages = (uint32_t)((w->at + w->tile_begin) / STORE_PAGE),
+        .pages = (uint32_t)((padded - w->tile_begin) / STORE_PAGE),
+    };
+    w->tile_begin = padded;
+    return LAMINA_OK;
+}
+
+lamina_status split_writer_finish(struct split_writer *w, struct lamina_error *err) {
+    struct split_output *o = w->output;
+    if (w->fill > w->tile_begin) { /* the last tile of small.bin */
+        LAMINA_TRY(split_writer_end_tile(w, err));
+    }
+    LAMINA_TRY(flush(w, w->fill, err));
+    store_tail_write(&o->head, w->tiles, w->buffer);
+    w->fill = (size_t)o->head.tail_pages * STORE_PAGE;
+    w->tile_begin = w->fill;
+    LAMINA_TRY(flush(w, w->fill, err));
+    if (w->tile != o->head.tile_count || w->at != o->size) {
+        return base_fail(err, LAMINA_UNEXPECTED, "%s did not become as large as planned", o->name);
+    }
+    LAMINA_TRY(sys_file_sync(&w->file, w->temp, err));
+    sys_file_drop_cache(&w->file, 0, w->at);
+    o->hash = hash_stream_value(w->stream);
+    hash_stream_close(&w->stream);
+    sys_file_close(&w->file);
+    LAMINA_TRY(sys_rename_durable(w->temp, w->path, err));
+    w->output = NULL;
+    return LAMINA_OK;
+}
+
+void split_writer_abandon(struct split_writer *w) {
+    hash_stream_close(&w->stream);
+    if (w->output != NULL) {
+        sys_file_close(&w->file);
+        (void)sys_remove(w->temp, NULL);
+        w->output = NULL;
+    }
+}
