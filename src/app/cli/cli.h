@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the command line program share: the options, the terminal, the commands. The program sees the
+ * library only through lamina/lamina.h. Nothing here is reachable from other rooms.
+ * One thread; the only global state is the signal counter in signals.c and getopt's own.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/compiler.h"
+#include "base/str.h"
+#include "lamina/lamina.h"
+
+enum { CLI_MAX_STOPS = 16, CLI_MAX_ARGS = 2 };
+
+/* ---- options (options.c) ---- */
+
+struct cli_options {
+    const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
+    const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *source, *output,
+        *codec, *kwargs, *tools;
+    const char *stop[CLI_MAX_STOPS];
+    uint32_t stop_count;
+    uint64_t memory, seed;
+    uint32_t predict, ctx_size, threads, prompt_rows, top_k;
+    float temp, top_p, min_p, repeat_penalty;
+    bool raw, json, quiet, verbose, ignore_eos, no_read_ahead, no_pin, no_special, skip_special, delete_original,
+        no_generation_prompt, again, help;
+    bool model_flag; /* -m was on the command line */
+    bool seed_given, temp_given, top_k_given, top_p_given, min_p_given, repeat_penalty_given;
+    struct str home_text; /* backs `home` when it is a default */
+};
+
+enum cli_type { CLI_FLAG, CLI_U32, CLI_U64, CLI_SIZE, CLI_FLOAT, CLI_TEXT, CLI_CHOICE, CLI_LIST };
+
+/* One row of the only options table. `commands` has bit (1 << enum cli_command) for each command that knows it. */
+struct cli_option {
+    const char *name;
+    const char *alias;    /* a second long name, or NULL */
+    char short_name;      /* or 0 */
+    enum cli_type type;
+    const char *argument; /* how help names the value; for CLI_CHOICE the values, "f16|f32" */
+    const char *fallback; /* default as text, parsed like a value; NULL: unset */
+    const char *help;
+    uint32_t commands;
+    size_t offset;        /* of the value in struct cli_options */
+    size_t given_offset;  /* of a bool set when the user said it; 0: none */
+};
+
+struct cli_command {
+    const char *name;
+    const char *arguments; /* "MODEL [TEXT]" */
+    const char *summary;
+    unsigned args_min, args_max;
+    lamina_status (*run)(struct cli_options *o, struct lamina_error *err);
+};
+
+enum cli_command_id {
+    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_DOCTOR, CMD_LOGITS, CMD_TOKENIZE, CMD_DETOKENIZE,
+    CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
+};
+
+extern const struct cli_command cli_commands[CMD_COUNT]; /* main.c */
+extern const struct cli_option cli_option_table[];       /* options.c */
+extern const size_t cli_option_count;
+
+/* Fills *o from argv (after the command's name), the environment twins and the defaults, in this order of strength.
+ * Errors: USAGE, saying what to try. Drop with cli_options_drop. */
+lamina_status cli_options_parse(struct cli_options *o, enum cli_command_id command, int argc, char **argv,
+                                struct lamina_error *err);
+void cli_options_drop(struct cli_options *o);
+/* "LAMINA_CTX_SIZE" of "ctx-size". `out` needs 64 bytes. */
+const char *cli_env_name(char out[64], const char *name);
+
+/* ---- help (help.c) ---- */
+
+void cli_help_program(FILE *out);
+void cli_help_command(FILE *out, enum cli_command_id command);
+lamina_status cmd_completion(struct cli_options *o, struct lamina_error *err);
+
+/* ---- terminal (terminal.c) ---- */
+
+struct cli_terminal {
+    bool out_tty, err_tty, err_bar; /* err_bar: a line may be rewritten in place */
+    bool color;
+    unsigned columns;
+};
+void cli_terminal_init(struct cli_terminal *t, const char *color);
+/* Appends `text` without what could command a terminal: C0 (but newline and tab), DEL, C1. */
+void cli_safe_text(struct str *out, const char *text, size_t len);
+/* "lamina: ..." on stderr, made safe. level: 0 warning, 1 note, -1 error. */
+void cli_say(int level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void cli_color_init(bool on);
+/* Writes to stdout and reports what went wrong (a full disk behind it is an error like any other). */
+lamina_status cli_out(const char *bytes, size_t len, struct lamina_error *err);
+lamina_status cli_out_str(const struct str *s, struct lamina_error *err);
+/* "12.3 s", "4 min 05 s", "2 h 10 min". `out` needs 32 bytes. */
+const char *cli_seconds(char out[32], double seconds);
+const char *cli_rate(char out[32], double bytes_per_s); /* "3.1 GB/s": drives are sold in powers of ten */
+
+/* ---- progress (progress.c) ---- */
+
+struct cli_progress {
+    struct cli_terminal terminal;
+    bool quiet, verbose;
+    bool bar_shown;
+    uint64_t last_ns; /* elapsed_ns of the last line or bar */
+    int last_kind;
+};
+/* Callbacks for the library: log lines, progress, and Ctrl-C as a stop. `p` stays valid while they are in use. */
+void cli_progress_init(struct cli_progress *p, const struct cli_options *o, struct lamina_callbacks *callbacks);
+void cli_progress_clear(struct cli_progress *p); /* takes the bar off the screen */
+
+/* ---- signals (signals.c) ---- */
+
+/* The first SIGINT or SIGTERM is remembered, the second ends the process at once (130 or 143). */
+void cli_signals_init(void);
+bool cli_interrupted(void);
+int cli_interrupt_exit_code(void); /* 130, 143, or 0 when there was none */
+
+/* ---- input (input.c) ---- */
+
+enum { CLI_INPUT_LIMIT = 1 << 30 };
+lamina_status cli_read_stdin(struct str *out, struct lamina_error *err);
+lamina_status cli_read_file(const char *path, struct str *out, struct lamina_error *err);
+/* "1,2,3", "1 2 3", [1,2,3] or {"ids":[1,2,3]} to ids; *ids is malloc'ed. USAGE when it is none of these. */
+lamina_status cli_parse_ids(struct span text, const char *what, uint32_t **ids, size_t *count, struct lamina_error *err);
+bool cli_stdin_is_tty(void);
+
+/* ---- settings and report (settings.c, report.c) ---- */
+
+/* Library settings from the options, context_tokens excepted. */
+lamina_status cli_settings(const struct cli_options *o, struct lamina_settings *s, struct lamina_error *err);
+
+struct cli_run_facts {
+    const char *model;
+    uint64_t prompt_tokens, new_tokens, seed;
+    double wall_s, ttft_s;
+    bool stopped_early; /* by the user */
+};
+/* The report of DESIGN section 9, one JSON object. */
+void cli_report_json(struct str *out, const struct lamina_model *model, const struct cli_run_facts *facts);
+lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,
+                               struct lamina_error *err);
+/* Two lines on stderr: before the run (what is opened, budget, forecast) and after (what it took). */
+void cli_say_start(const struct lamina_model *model);
+void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts *facts);
+double cli_now_s(void);
+
+/* ---- commands ---- */
+
+lamina_status cmd_run(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_split(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_plan(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_verify(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_show(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_tokenize(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_detokenize(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_template(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_version(struct cli_options *o, struct lamina_error *err);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lamina run: one answer. The tokenizer is opened first and closed again before the model, because the context is
+ * prompt + -n and the plan wants to know it, and because its memory must not stand beside the model's.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "app/cli/cli.h"
+#include "base/json.h"
+#include "base/status.h"
+
+struct run_state {
+    struct cli_terminal terminal;
+    struct str answer; /* kept for --json only */
+    struct str safe;
+    bool json;
+    struct lamina_error *err;
+    lamina_status out_status; /* of writing to stdout */
+};
+
+static lamina_status prompt_text(const struct cli_options *o, struct str *text, struct lamina_error *err) {
+    const char *given = o->args[1] != NULL ? o->args[1] : o->prompt;
+    if ((o->args[1] != NULL) + (o->prompt != NULL) + (o->file != NULL) > 1) {
+        return base_fail(err, LAMINA_USAGE, "the text is given twice; use one of TEXT, --prompt and --file");
+    }
+    if (given != NULL) {
+        str_add_text(text, given);
+        return LAMINA_OK;
+    }
+    if (o->file == NULL && cli_stdin_is_tty()) {
+        return base_fail(err, LAMINA_USAGE, "no text; give it as the second argument, with --file, or through a pipe");
+    }
+    LAMINA_TRY(o->file != NULL ? cli_read_file(o->file, text, err) : cli_read_stdin(text, err));
+    if (text->len > 0 && text->ptr[text->len - 1] == '\n') {
+        text->ptr[--text->len] = '\0';
+    }
+    return LAMINA_OK;
+}
+
+/* The user's words as one turn of the model's chat template. */
+static lamina_status chat_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
+                              size_t *count, struct lamina_error *err) {
+    struct str messages = {0};
+    char *prompt = NULL;
+    size_t len = 0;
+    str_add_text(&messages, "[{\"role\":\"user\",\"content\":");
+    json_write_string(&messages, str_span(text));
+    str_add_text(&messages, "}]");
+    lamina_status status = messages.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for the prompt")
+                                           : lamina_template(t, str_text(&messages), NULL, o->kwargs, true, &prompt, &len, err);
+    if (status == LAMINA_OK) {
+        status = lamina_tokenize_prompt(t, prompt, len, ids, count, err);
+    }
+    lamina_free(prompt);
+    str_drop(&messages);
+    return status;
+}
+
+static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, size_t *count, struct lamina_error *err) {
+    struct lamina_text *t = NULL;
+    struct str text = {0};
+    lamina_status status = prompt_text(o, &text, err);
+    if (status == LAMINA_OK) {
+        status = lamina_text_open(&t, o->args[0], err);
+    }
+    if (status == LAMINA_OK) {
+        if (!o->raw && lamina_text_has_template(t)) {
+            status = chat_ids(t, o, &text, ids, count, err);
+        } else {
+            status = lamina_tokenize(t, str_text(&text), text.len, true, ids, count, err);
+        }
+    }
+    lamina_text_close(&t);
+    str_drop(&text);
+    if (status == LAMINA_OK && (*count == 0 || *count > UINT32_MAX / 2)) {
+        status = base_fail(err, LAMINA_USAGE, *count == 0 ? "the text is empty: there is nothing to continue"
+                                                          : "the text has more tokens than any model takes");
+    }
+    return status;
+}
+
+/* Context and the number of tokens to make. A prompt longer than -c is an error; a run that reaches -c ends there. */
+static lamina_status size_context(const struct cli_options *o, uint32_t prompt, uint32_t *context, uint32_t *tokens,
+                                  struct lamina_error *err) {
+    if (o->predict == 0) {
+        return base_fail(err, LAMINA_USAGE, "-n 0 asks for no tokens");
+    }
+    if (o->ctx_size == 0) {
+        uint64_t sum = (uint64_t)prompt + o->predict;
+        if (sum > UINT32_MAX) {
+            return base_fail(err, LAMINA_USAGE, "-n %u is more than any context holds", o->predict);
+        }
+        *context = (uint32_t)sum;
+        *tokens = o->predict;
+        return LAMINA_OK;
+    }
+    if (prompt >= o->ctx_size) {
+        return base_fail(err, LAMINA_USAGE, "the prompt has %u tokens, -c %u leaves no room for an answer; give a larger -c",
+                         prompt, o->ctx_size);
+    }
+    *context = o->ctx_size;
+    *tokens = o->predict < o->ctx_size - prompt ? o->predict : o->ctx_size - prompt;
+    return LAMINA_OK;
+}
+
+static lamina_status set_sampling(struct lamina_session *session, const struct lamina_model *model,
+                                  const struct cli_options *o, uint64_t *seed, struct lamina_error *err) {
+    struct lamina_sampling sampling;
+    lamina_sampling_of_model(model, &sampling);
+    sampling.temperature = o->temp_given ? o->temp : sampling.temperature;
+    sampling.top_k = o->top_k_given ? o->top_k : sampling.top_k;
+    sampling.top_p = o->top_p_given ? o->top_p : sampling.top_p;
+    sampling.min_p = o->min_p_given ? o->min_p : sampling.min_p;
+    sampling.repetition_penalty = o->repeat_penalty_given ? o->repeat_penalty : sampling.repetition_penalty;
+    if (o->seed_given) {
+        sampling.seed = o->seed;
+    } else if (sampling.temperature > 0.0f && getrandom(&sampling.seed, sizeof(sampling.seed), 0) < 0) {
+        return base_fail_errno(err, errno, "cannot draw a seed; give --seed");
+    }
+    *seed = sampling.seed;
+    return lamina_session_sampling(session, &sampling, err);
+}
+
+static bool on_text(void *user, const char *text, size_t len, uint32_t id) {
+    struct run_state *r = (struct run_state *)user;
+    (void)id;
+    if (r->json) {
+        str_add(&r->answer, text, len);
+    } else if (r->terminal.out_tty) {
+        str_clear(&r->safe);
+        cli_safe_text(&r->safe, text, len);
+        r->out_status = cli_out_str(&r->safe, r->err);
+    } else if (len > 0) {
+        r->out_status = cli_out(text, len, r->err);
+    }
+    return r->out_status < 0 || cli_interrupted();
+}
+
+static const char *reason_words(enum lamina_stop_reason reason) {
+    switch (reason) {
+    case LAMINA_STOP_EOS:
+        return "eos";
+    case LAMINA_STOP_STRING:
+        return "stop";
+    case LAMINA_STOP_LENGTH:
+        return "length";
+    case LAMINA_STOP_CALLER:
+        return "interrupted";
+    case LAMINA_STOP_NONE:
+        break;
+    }
+    return "none";
+}
+
+static lamina_status finish_output(struct run_state *r, const struct lamina_generate *g, size_t prompt_tokens,
+                                   struct lamina_error *err) {
+    if (!r->json) {
+        return cli_out("\n", 1, err);
+    }
+    struct str s = {0};
+    str_add_text(&s, "{\"text\": ");
+    json_write_string(&s, str_span(&r->answer));
+    str_printf(&s, ", \"stop_reason\": \"%s\", \"prompt_tokens\": %zu, \"new_tokens\": %u}\n", reason_words(g->reason),
+               prompt_tokens, g->new_tokens);
+    s.failed = s.failed || r->answer.failed;
+    lamina_status status = cli_out_str(&s, err);
+    str_drop(&s);
+    return status;
+}
+
+/* Everything from the open session on. */
+static lamina_status answer(struct lamina_model *model, struct lamina_session *session, const struct cli_options *o,
+                            const uint32_t *ids, size_t count, uint32_t tokens, struct lamina_error *err) {
+    struct cli_run_facts facts = {.model = o->args[0], .prompt_tokens = count};
+    struct run_state r = {.json = o->json, .err = err};
+    struct lamina_generate g;
+    cli_terminal_init(&r.terminal, o->color);
+    LAMINA_TRY(set_sampling(session, model, o, &facts.seed, err));
+    lamina_generate_defaults(&g);
+    g.max_tokens = tokens;
+    g.ignore_eos = o->ignore_eos;
+    g.stop = o->stop;
+    g.stop_count = o->stop_count;
+    g.on_text = on_text;
+    g.user = &r;
+    lamina_status status = lamina_session_generate(session, ids, (uint32_t)count, &g, err);
+    if (status == LAMINA_OK) {
+        status = r.out_status;
+    }
+    if (status == LAMINA_OK || (status == LAMINA_INTERRUPTED && g.new_tokens > 0)) {
+        facts.new_tokens = g.new_tokens;
+        facts.wall_s = g.wall_s;
+        facts.ttft_s = g.ttft_s;
+        facts.stopped_early = cli_interrupted();
+        lamina_status written = finish_output(&r, &g, count, err);
+        if (!o->quiet) {
+            cli_say_facts(model, &facts);
+        }
+        if (o->report != NULL && written == LAMINA_OK) {
+            written = cli_report_write(o->report, model, &facts, err);
+        }
+        status = written < 0 ? written : status;
+    }
+    str_drop(&r.answer);
+    str_drop(&r.safe);
+    return status;
+}
+
+lamina_status cmd_run(struct cli_options *o, struct lamina_error *err) {
+    struct lamina_model *model = NULL;
+    struct lamina_session *session = NULL;
+    struct lamina_settings settings;
+    struct cli_progress progress;
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    uint32_t tokens = 0;
+    lamina_status status = cli_settings(o, &settings, err);
+    if (status == LAMINA_OK) {
+        status = prompt_ids(o, &ids, &count, err);
+    }
+    if (status == LAMINA_OK) {
+        status = size_context(o, (uint32_t)count, &settings.context_tokens, &tokens, err);
+    }
+    if (status < 0) {
+        goto done;
+    }
+    cli_progress_init(&progress, o, &settings.callbacks);
+    status = lamina_model_open(&model, o->args[0], &settings, err);
+    cli_progress_clear(&progress);
+    if (status < 0) {
+        goto done;
+    }
+    if (!o->quiet) {
+        cli_say_start(model);
+    }
+    status = lamina_session_open(&session, model, err);
+    if (status == LAMINA_OK) {
+        status = answer(model, session, o, ids, count, tokens, err);
+    }
+done:
+    lamina_session_close(&session);
+    lamina_model_close(&model);
+    lamina_free(ids);
+    return status;
+}

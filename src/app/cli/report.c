@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run took: for machines (--report, JSON) and for people (two lines on stderr). Figures come from the library's
+ * totals; a figure that was not measured is null or left out, never guessed.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "app/cli/cli.h"
+#include "base/json.h"
+#include "base/status.h"
+
+static void text_member(struct str *s, const char *name, const char *value) {
+    str_printf(s, "\"%s\": ", name);
+    json_write_string(s, span_of_text(value));
+    str_add_text(s, ", ");
+}
+
+static void u64_member(struct str *s, const char *name, uint64_t value) {
+    str_printf(s, "\"%s\": %llu, ", name, (unsigned long long)value);
+}
+
+static void double_member(struct str *s, const char *name, double value, bool known) {
+    str_printf(s, "\"%s\": ", name);
+    if (known) {
+        json_write_double(s, value);
+    } else {
+        str_add_text(s, "null");
+    }
+    str_add_text(s, ", ");
+}
+
+static double seconds_per_token(const struct cli_run_facts *f) {
+    return f->new_tokens > 1 ? (f->wall_s - f->ttft_s) / (double)(f->new_tokens - 1) : 0.0;
+}
+
+static void stages(struct str *s, const struct lamina_stats *stats) {
+    str_add_text(s, "\"stages\": {");
+    double_member(s, "read_wait_s", stats->read_wait_s, true);
+    double_member(s, "decode_s", stats->decode_s, true);
+    double_member(s, "compute_s", stats->compute_s, true);
+    str_add_text(s, "\"other_s\": ");
+    json_write_double(s, stats->other_s);
+    str_add_text(s, "}");
+}
+
+void cli_report_json(struct str *s, const struct lamina_model *model, const struct cli_run_facts *f) {
+    struct lamina_info info = {.size = sizeof(info)};
+    struct lamina_stats stats = {.size = sizeof(stats)};
+    lamina_model_info(model, &info);
+    lamina_model_stats(model, &stats);
+    const struct lamina_plan *plan = lamina_model_plan(model);
+    str_add_text(s, "{");
+    text_member(s, "model", f->model);
+    text_member(s, "architecture", info.architecture);
+    text_member(s, "codec", info.codec);
+    str_printf(s, "\"synthetic\": %s, ", info.synthetic ? "true" : "false");
+    double_member(s, "bits_per_weight", info.bits_per_weight, true);
+    double_member(s, "store_bits_per_weight", info.store_bits_per_weight, true);
+    u64_member(s, "model_bytes", info.model_bytes);
+    text_member(s, "numerics", stats.numerics);
+    text_member(s, "isa", stats.isa);
+    text_member(s, "io_engine", stats.io_engine);
+    u64_member(s, "threads", plan->threads);
+    u64_member(s, "memory_budget_bytes", stats.memory_budget_bytes);
+    u64_member(s, "peak_memory_bytes", stats.peak_memory_bytes);
+    u64_member(s, "prompt_tokens", f->prompt_tokens);
+    u64_member(s, "new_tokens", f->new_tokens);
+    u64_member(s, "seed", f->seed);
+    str_printf(s, "\"interrupted\": %s, ", f->stopped_early ? "true" : "false");
+    u64_member(s, "passes", stats.passes);
+    u64_member(s, "tiles_verified", stats.tiles_verified);
+    u64_member(s, "bytes_read", stats.bytes_read);
+    double_member(s, "bytes_read_per_token", f->new_tokens > 0 ? (double)stats.bytes_read / (double)f->new_tokens : 0.0,
+                  f->new_tokens > 0);
+    double_member(s, "wall_s", f->wall_s, true);
+    double_member(s, "ttft_s", f->ttft_s, f->new_tokens > 0);
+    double_member(s, "s_per_token", seconds_per_token(f), f->new_tokens > 1);
+    double_member(s, "disk_bytes_per_s", stats.disk_bytes_per_s, true);
+    double_member(s, "disk_limit_bytes_per_s", stats.disk_limit_bytes_per_s, stats.disk_limit_bytes_per_s > 0.0);
+    stages(s, &stats);
+    str_add_text(s, "}\n");
+}
+
+lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,
+                               struct lamina_error *err) {
+    struct str s = {0};
+    cli_report_json(&s, model, facts);
+    lamina_status status = LAMINA_OK;
+    FILE *out = s.failed ? NULL : fopen(path, "wbe");
+    if (out == NULL) {
+        status = base_fail_errno(err, s.failed ? ENOMEM : errno, "cannot write the report %s", path);
+        goto done;
+    }
+    bool good = fwrite(str_text(&s), 1, s.len, out) == s.len;
+    if (fclose(out) != 0 || !good) {
+        status = base_fail_errno(err, errno, "cannot write the report %s", path);
+    }
+done:
+    str_drop(&s);
+    return status;
+}
+
+void cli_say_start(const struct lamina_model *model) {
+    const struct lamina_plan *plan = lamina_model_plan(model);
+    struct str line = {0};
+    char a[32];
+    char b[32];
+    str_printf(&line, "%s, %s; budget ", plan->model, format_bytes(a, plan->model_bytes));
+    str_add_text(&line, plan->budget_bytes == UINT64_MAX ? "none" : format_bytes(a, plan->budget_bytes));
+    str_printf(&line, ", planned %s", format_bytes(a, plan->total_bytes));
+    str_printf(&line, " (%s pinned, ring %s, %u tokens of context)", format_bytes(a, plan->pinned_bytes),
+               format_bytes(b, plan->ring_bytes), plan->context_tokens);
+    if (plan->disk_bytes_per_s > 0.0) {
+        str_printf(&line, "; disk %s", cli_rate(a, plan->disk_bytes_per_s));
+    }
+    if (plan->s_per_token > 0.0) {
+        str_printf(&line, ", forecast %s a token", cli_seconds(a, plan->s_per_token));
+    }
+    cli_say(1, "%s", str_text(&line));
+    str_drop(&line);
+}
+
+void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts *f) {
+    struct lamina_stats stats = {.size = sizeof(stats)};
+    lamina_model_stats(model, &stats);
+    const struct lamina_plan *plan = lamina_model_plan(model);
+    struct str line = {0};
+    char a[32];
+    char b[32];
+    str_printf(&line, "model %s, budget ", format_bytes(a, plan->model_bytes));
+    str_add_text(&line, stats.memory_budget_bytes == UINT64_MAX ? "none" : format_bytes(a, stats.memory_budget_bytes));
+    str_printf(&line, ", peak %s", format_bytes(a, stats.peak_memory_bytes));
+    str_printf(&line, ", read %s at %s", format_bytes(a, stats.bytes_read), cli_rate(b, stats.disk_bytes_per_s));
+    if (stats.disk_limit_bytes_per_s > 0.0) {
+        str_printf(&line, " (%.0f %% of the drive's %s)", 100.0 * stats.disk_bytes_per_s / stats.disk_limit_bytes_per_s,
+                   cli_rate(a, stats.disk_limit_bytes_per_s));
+    } else {
+        str_add_text(&line, " (the drive's limit was not measured)");
+    }
+    str_printf(&line, ", %llu + %llu tokens in %s", (unsigned long long)f->prompt_tokens, (unsigned long long)f->new_tokens,
+               cli_seconds(a, f->wall_s));
+    if (f->new_tokens > 1) {
+        str_printf(&line, ", %s a token", cli_seconds(a, seconds_per_token(f)));
+    }
+    str_add_text(&line, f->stopped_early ? ", stopped by you" : "");
+    cli_say(1, "%s", str_text(&line));
+    str_drop(&line);
+}
