@@ -15,8 +15,8 @@ enum { MIB = 1 << 20 };
 /* Resident size of program and libraries is not a constant of nature: it moves by some hundred KiB with the loader, the
  * kernel and what was called before. Counting in steps above a floor keeps the smallest budget that one command prints
  * valid for the next. */
-static const uint64_t PROCESS_FLOOR = 12 * MIB;
-static const uint64_t PROCESS_STEP = 4 * MIB;
+static const uint64_t PROCESS_FLOOR = 8 * MIB;
+static const uint64_t PROCESS_STEP = 2 * MIB;
 
 void lamina_settings_defaults(struct lamina_settings *s) {
     *s = (struct lamina_settings){
