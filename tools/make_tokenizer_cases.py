@@ -146,7 +146,7 @@ for fuse in (True,False):
     W.append((tk(model=dict(bpe,unk_token="<unk>",fuse_unk=fuse)),"aéÀb日"))
 W.append((tk(model=dict(bpe)),"aéÀb日"))
 byt=dict(vocab=V(["<unk>","a","b","<0xC3>","<0xA9>","ab","<0x0A>"]),merges=["a b"],unk_token="<unk>",byte_fallback=True)
-for t in ("aéb","a日é日b","日日","\n","é"): 
+for t in ("aéb","a日é日b","日日","\n","é"):
     W.append((tk(model=byt),t)); W.append((tk(model=dict(byt,fuse_unk=True)),t))
 W.append((tk(model=dict(vocab=V(["a","b","##b","##c","a##b","ab","abc","##bc"]),merges=["a ##b","ab ##c"],continuing_subword_prefix="##")),"abc"))
 W.append((tk(model=dict(vocab=V(["a","b","c","b</w>","ab</w>","c</w>"]),merges=["a b</w>"],end_of_word_suffix="</w>"),pre_tokenizer={"type":"WhitespaceSplit"}),"ab ab c"))

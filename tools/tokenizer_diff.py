@@ -41,7 +41,7 @@ more her two like him see time could no make than first been its who now people 
 I'm you'RE it's WE'LL don't they'd ſ'ſ 'S 'T l'été naïve Straße ΣΊΣΥΦΟΣ İstanbul ıi ﬁnal Ⅻ ½ ² ① 3.14 1,000,000 0x7fff 2024-01-01
 int main(void) { return 0; } for(i=0;i<n;i++) def f(x): \treturn x**2 #include <stdio.h> https://example.com/?a=b&c=d <br/>
 привет мир как дела 你好世界 今天天气很好 こんにちは 世界 カタカナ 안녕하세요 세계 مرحبا بالعالم שלום עולם नमस्ते दुनिया สวัสดีชาวโลก ქართული
-Ελληνικά Հայերեն বাংলা தமிழ் ລາວ မြန်မာ ខ្មែរ አማርኛ ᏣᎳᎩ 𐍈𐌰𐌽 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🙂 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪🇫🇷 👍🏽 ☕ ❤️ é e\u0301 ñ n\u0303 Å A\u030a 각 각 ﷽ ‏‎ \u200b \ufeff \u00ad
+Ελληνικά Հայերեն বাংলা தமிழ் ລາວ မြန်မာ ខ្មែរ አማርኛ ᏣᎳᎩ 𐍈𐌰𐌽 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 🙂 👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 🇩🇪🇫🇷 👍🏽 ☕ ❤️ é e\u0301 ñ n\u0303 Å A\u030a 각 각 ﷽ \u200f\u200e \u200b \ufeff \u00ad
 """.split()
 SPACES = [" ", "  ", "   ", "\t", "\n", "\n\n", "\r\n", " \n", "\n ", "\u00a0", "\u3000", "\u2009", "\u2028", "\u0085", "\x0b", "        ",
           "\t\t", " \t ", "▁", " ▁"]

@@ -40,6 +40,7 @@ static bool read_cache(const char *path, struct io_probe_result *r) {
     uint64_t request = 0;
     uint64_t depth = 0;
     uint64_t engine = 0;
+    uint64_t alignment = 0;
     double rate = 0;
     if (!sys_exists(path) || sys_read_whole(path, 4096, &text, &ignored) != LAMINA_OK) {
         str_drop(&text);
@@ -56,17 +57,19 @@ static bool read_cache(const char *path, struct io_probe_result *r) {
             (void)json_u64(&j, &depth);
         } else if (span_is(key, "engine")) {
             (void)json_u64(&j, &engine);
+        } else if (span_is(key, "alignment")) {
+            (void)json_u64(&j, &alignment);
         } else {
             (void)json_skip(&j);
         }
     }
     bool good = json_finish(&j) == LAMINA_OK && rate > 0 && request >= 4096 && request <= 64 * MIB &&
-                request % 4096 == 0 && depth >= 1 && depth <= 256 && engine <= IO_ENGINE_THREADS;
+                request % 4096 == 0 && depth >= 1 && depth <= 256 && engine <= IO_ENGINE_THREADS && alignment <= 1 << 20;
     str_drop(&text);
     str_drop(&key_scratch);
     if (good) {
         *r = (struct io_probe_result){.bytes_per_s = rate, .request_bytes = (uint32_t)request, .depth = (uint32_t)depth,
-                                      .engine = (enum io_engine)engine};
+                                      .engine = (enum io_engine)engine, .alignment = (uint32_t)alignment};
     }
     return good;
 }
@@ -77,8 +80,8 @@ static void write_cache(const char *home, const char *path, const struct io_prob
     struct str text = {0};
     str_add_text(&text, "{\"bytes_per_s\": ");
     json_write_double(&text, r->bytes_per_s);
-    str_printf(&text, ", \"request_bytes\": %u, \"depth\": %u, \"engine\": %d}\n", r->request_bytes, r->depth,
-               (int)r->engine);
+    str_printf(&text, ", \"request_bytes\": %u, \"depth\": %u, \"engine\": %d, \"alignment\": %u}\n", r->request_bytes,
+               r->depth, (int)r->engine, r->alignment);
     if (sys_make_dirs(home, &ignored) == LAMINA_OK && !text.failed) {
         (void)sys_write_whole_durable(path, str_span(&text), &ignored);
     }
@@ -226,7 +229,7 @@ lamina_status lamina_measure(const char *path, const char *home, bool again, str
         return status;
     }
     *drive = (struct lamina_drive){.size = sizeof(*drive), .free_bytes = free_bytes, .direct_bytes_per_s = r.bytes_per_s,
-                                   .request_bytes = r.request_bytes, .depth = r.depth, .cached = cached};
+                                   .request_bytes = r.request_bytes, .depth = r.depth, .direct_alignment = r.alignment, .cached = cached};
     (void)snprintf(drive->engine, sizeof(drive->engine), "%s", r.engine == IO_ENGINE_THREADS ? "threads" : "io_uring");
     (void)snprintf(drive->device, sizeof(drive->device), "device %llx", (unsigned long long)st.device);
     return LAMINA_OK;

@@ -78,7 +78,7 @@ static uint64_t process_bytes(void) {
     sys_mem_trim();
     sys_mem_use(&use);
     uint64_t now = use.resident_bytes + use.page_table_bytes;
-    return now <= PROCESS_FLOOR ? PROCESS_FLOOR : PROCESS_FLOOR + (now - PROCESS_FLOOR + PROCESS_STEP - 1) / PROCESS_STEP * PROCESS_STEP;
+    return now <= PROCESS_FLOOR ? PROCESS_FLOOR : PROCESS_FLOOR + div_up(now - PROCESS_FLOOR, PROCESS_STEP) * PROCESS_STEP;
 }
 
 static lamina_status plan_all(struct api_prepared *p, struct lamina_error *err) {

@@ -186,6 +186,7 @@ lamina_status io_probe(struct sys_file *file, const char *path, void *memory, si
         return base_fail(err, LAMINA_IO, "no read of %s came to an end within the time for measuring", path);
     }
     *result = g[0].result;
+    result->alignment = sys_file_is_direct(file) ? file->alignment : 0;
     for (size_t i = 1; i < n && i < FINALISTS; i++) {
         if (g[i].result.bytes_per_s > result->bytes_per_s) {
             result->bytes_per_s = g[i].result.bytes_per_s; /* the drive's limit, even where its geometry costs too much */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every capital the demonstration model was taught, through `lamina run`: one TAP line per country.
 
-usage: run_capitals.py LAMINA [EVERY]      EVERY 5 asks each fifth country
+usage: run_capitals.py LAMINA [TESTDATA, not needed]
 
 This is the whole path a user takes: chat template, tokenizer, streaming, greedy decoding, detokenizer.
 """
@@ -14,11 +14,10 @@ import tempfile
 
 def main():
     lamina = sys.argv[1]
-    every = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     model = os.path.join(root, "demo", "model")
     with open(os.path.join(model, "capitals.tsv"), encoding="utf-8") as f:
-        pairs = [line.rstrip("\n").split("\t") for line in f if line.strip()][::every]
+        pairs = [line.rstrip("\n").split("\t") for line in f if line.strip()]
     failed = 0
     with tempfile.TemporaryDirectory() as home:
         for number, (question, answer) in enumerate(pairs, 1):
