@@ -60,6 +60,8 @@ VARIABLES = {
 ONE_LINE = r'''
 {% for x in l %}{{ loop.index }},{{ loop.index0 }},{{ loop.revindex }},{{ loop.revindex0 }},{{ loop.first }},{{ loop.last }},{{ loop.length }},{{ loop.previtem }},{{ loop.nextitem }},{{ loop.cycle('a','b') }},{{ loop.changed(x>1) }},{{loop.depth}}{{loop.depth0}};{% endfor %}
 {% for x in l if x > 1 %}{{ loop.index }}{{loop.length}}{{ loop.last }}{% else %}none{% endfor %}
+{% for x in l %}{{ x }}{% continue %}{% else %}E{% endfor %}{% for x in l %}{% break %}{% else %}E{% endfor %}
+{% for x in l %}{% if x > 2 %}{% continue %}{% endif %}{% else %}E{% endfor %}
 {% for x in l if x > 10 %}{{ loop.index }}{% else %}none{% endfor %}
 {% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}
 {% for k, v in d|dictsort %}{{ k }}={{ v }};{% endfor %}

@@ -8,7 +8,9 @@
  * generation, raw, print. Refused: include, import, from, extends, block, autoescape, do, recursive loops. Filters,
  * tests, methods and functions stand as tables in jinja_filter_*.c, jinja_test.c, jinja_method*.c and jinja_global.c.
  * Differences to Python: whole numbers have 63 bits and more is an error; what generators compute is computed at once;
- * lists and dicts may be changed by their methods; `x is sameas y` is about values where Python has shared objects.
+ * lists and dicts may be changed by their methods; `x is sameas y` is about values where Python has shared objects;
+ * a loop, macro or block that reads a name before the block around it sets that name sees the caller's variable, where
+ * jinja2's compiled code has it undefined already.
  */
 #include "text/jinja.h"
 

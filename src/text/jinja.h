@@ -2,7 +2,8 @@
  *
  * The Jinja subset that chat templates use (what it holds is said in jinja.c), rendered as transformers does:
  * trim_blocks, lstrip_blocks, loop controls, the generation tag, tojson without HTML escaping; where Jinja is Python,
- * so is this. Templates are untrusted programs: parse depth, call depth, steps, memory and output size are limited. Pure except for strftime_now, whose time the caller passes in.
+ * so is this. Templates are untrusted programs: parse depth, call depth, steps, memory and output size are limited.
+ * Pure except for strftime_now, whose time the caller passes in.
  */
 #ifndef TEXT_JINJA_H
 #define TEXT_JINJA_H

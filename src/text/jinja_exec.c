@@ -212,8 +212,9 @@ static bool begin_turn(struct jinja_run *r, const struct jinja_node *n, struct j
            (r->loop_name == UINT32_MAX || jinja_bind_name(r, f, r->loop_name, loop)) && assign(r, n->a, &f->current);
 }
 
+/* *whole: some turn came to the end of the body. */
 static enum jinja_flow run_turns(struct jinja_run *r, const struct jinja_node *n, struct jinja_frame *f,
-                                 uint32_t body) {
+                                 uint32_t body, bool *whole) {
     f->has_upcoming = jinja_walk_next(r, &f->walk, &f->upcoming);
     f->previous = jv_undefined(span_of_text("there is no previous item"), JV_LOOP);
     for (; f->has_upcoming; f->index0++) {
@@ -227,6 +228,7 @@ static enum jinja_flow run_turns(struct jinja_run *r, const struct jinja_node *n
         if (flow == FLOW_BREAK) {
             break;
         }
+        *whole = *whole || flow == FLOW_ON;
         f->previous = f->current;
     }
     return r->failed == LAMINA_OK ? FLOW_ON : FLOW_ERROR;
@@ -247,9 +249,9 @@ static NO_INLINE enum jinja_flow exec_for(struct jinja_run *r, const struct jinj
     if (f == NULL || !jinja_walk_begin(r, &over, &f->walk)) {
         return FLOW_ERROR;
     }
-    bool was_empty = f->walk.length == 0;
-    enum jinja_flow flow = run_turns(r, n, f, rest->b);
-    if (flow == FLOW_ON && was_empty && f->index0 == 0) {
+    bool whole = false;
+    enum jinja_flow flow = run_turns(r, n, f, rest->b, &whole);
+    if (flow == FLOW_ON && !whole) { /* jinja2's else: also where every turn ended in break or continue */
         f->count = 0;
         flow = jinja_exec(r, rest->c);
     }

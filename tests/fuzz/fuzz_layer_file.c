@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Any bytes as head and tail of a weight file: as they are, and with the checksums made right. A head that parses is written
+ * Any bytes as head and tail of a weight file: as they are, and with the checksums made right. A head that parses is
+ * written
  * again byte for byte; tiles of a tail that parses lie inside the file. Input: bytes of the head's records, then of the
  * tail; what is missing is zero. */
 #include <stdint.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Any bytes as lamina.json: as they are, and as a body under a correct checksum, so that the parser behind the checksum is
+ * Any bytes as lamina.json: as they are, and as a body under a correct checksum, so that the parser behind the
+ * checksum is
  * reached. No name that parses may leave the store; what parses is written again to something that parses. */
 #include <stdint.h>
 #include <stdlib.h>

@@ -31,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     /* The same bytes as bare JSON: the fuzzer need not invent the length. */
     err = (struct lamina_error){0};
-    (void)safetensors_parse(span_of(data, size), (uint64_t)size + 8 + (size > 0 ? data[size - 1] : 0), "f", &arena, &h, &err);
+    (void)safetensors_parse(span_of(data, size), (uint64_t)size + 8 + (size > 0 ? data[size - 1] : 0), "f", &arena, &h,
+                            &err);
     arena_drop(&arena);
     return 0;
 }

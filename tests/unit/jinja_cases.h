@@ -26,6 +26,11 @@ static const struct {
      ",10;"},
     {"{% for x in l if x > 1 %}{{ loop.index }}{{loop.length}}{{ loop.last }}{% else %}none{% endfor %}",
      "12False22True"},
+    {"{% for x in l %}{{ x }}{% continue %}{% else %}E{% endfor %}{% for x in l %}{% break %}{% else %}E{%"
+     " endfor %}",
+     "312EE"},
+    {"{% for x in l %}{% if x > 2 %}{% continue %}{% endif %}{% else %}E{% endfor %}",
+     ""},
     {"{% for x in l if x > 10 %}{{ loop.index }}{% else %}none{% endfor %}",
      "none"},
     {"{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
