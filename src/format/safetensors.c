@@ -24,10 +24,10 @@ uint32_t safetensors_dtype_bits(struct span dtype) {
         const char *name;
         uint32_t bits;
     } table[] = {
-        {"BF16", 16},    {"F16", 16},     {"F32", 32},     {"F64", 64},         {"F8_E4M3", 8},     {"F8_E5M2", 8},
-        {"F8_E8M0", 8},  {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"F4", 4},
-        {"BOOL", 8},     {"U8", 8},       {"I8", 8},       {"U16", 16},         {"I16", 16},        {"U32", 32},
-        {"I32", 32},     {"U64", 64},     {"I64", 64},     {"C64", 64},
+        {"BF16", 16},   {"F16", 16},        {"F32", 32},        {"F64", 64},    {"F8_E4M3", 8}, {"F8_E5M2", 8},
+        {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},
+        {"BOOL", 8},    {"U8", 8},          {"I8", 8},          {"U16", 16},    {"I16", 16},    {"U32", 32},
+        {"I32", 32},    {"U64", 64},        {"I64", 64},        {"C64", 64},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (span_is(dtype, table[i].name)) {
@@ -40,8 +40,8 @@ uint32_t safetensors_dtype_bits(struct span dtype) {
 lamina_status safetensors_header_len(const uint8_t first8[8], uint64_t file_size, const char *name, uint64_t *json_len,
                                      struct lamina_error *err) {
     if (file_size < 8) {
-        return base_fail(err, LAMINA_DAMAGED, "%s: not a safetensors file: it has %" PRIu64 " bytes, at least 8 expected",
-                         name, file_size);
+        return base_fail(err, LAMINA_DAMAGED,
+                         "%s: not a safetensors file: it has %" PRIu64 " bytes, at least 8 expected", name, file_size);
     }
     uint64_t len = load_le64(first8);
     if (len > SAFETENSORS_MAX_HEADER) {
@@ -67,7 +67,7 @@ struct parse {
     uint64_t data_size;  /* bytes after the JSON */
     uint64_t data_begin; /* of them, from the start of the file */
     struct arena *arena;
-    struct str text;     /* scratch for short strings */
+    struct str text; /* scratch for short strings */
     struct lamina_error *err;
 };
 
@@ -167,8 +167,8 @@ static bool read_offsets(struct parse *p, struct safetensors_entry *e) {
     }
     if (v[1] > p->data_size) {
         return json_refuse(&p->r, LAMINA_DAMAGED,
-                           "tensor \"%s\" ends at byte %" PRIu64 ", but the file has %" PRIu64
-                           " bytes (%" PRIu64 " expected at least): it is cut short, download it again",
+                           "tensor \"%s\" ends at byte %" PRIu64 ", but the file has %" PRIu64 " bytes (%" PRIu64
+                           " expected at least): it is cut short, download it again",
                            e->name, p->data_begin + v[1], p->data_begin + p->data_size, p->data_begin + v[1]);
     }
     e->offset = v[0]; /* of the data section until the order is checked */
@@ -187,7 +187,8 @@ static bool size_agrees(struct parse *p, const struct safetensors_entry *e, uint
     }
     if (total / 8 != e->bytes) {
         return json_refuse(&p->r, LAMINA_DAMAGED,
-                           "tensor \"%s\": %" PRIu64 " elements of %s need %" PRIu64 " bytes, data_offsets give %" PRIu64,
+                           "tensor \"%s\": %" PRIu64 " elements of %s need %" PRIu64
+                           " bytes, data_offsets give %" PRIu64,
                            e->name, e->elements, e->dtype, total / 8, e->bytes);
     }
     return true;
@@ -202,7 +203,10 @@ static bool read_entry(struct parse *p, struct safetensors_entry *e) {
         return false;
     }
     while (json_next_key(&p->r, &key)) {
-        unsigned field = span_is(key, "dtype") ? DTYPE : span_is(key, "shape") ? SHAPE : span_is(key, "data_offsets") ? OFFSETS : 0;
+        unsigned field = span_is(key, "dtype")          ? DTYPE
+                         : span_is(key, "shape")        ? SHAPE
+                         : span_is(key, "data_offsets") ? OFFSETS
+                                                        : 0;
         if (field == 0) {
             return json_refuse(&p->r, LAMINA_DAMAGED, "tensor \"%s\" has an unknown field \"%.*s\"", e->name,
                                (int)min_u64(key.len, 40), (const char *)key.ptr);
@@ -317,8 +321,9 @@ static lamina_status check_order(struct parse *p, struct safetensors_header *h) 
     for (uint32_t i = 0; i < h->count; i++) {
         struct safetensors_entry *e = &h->entries[i];
         if (e->offset != at) {
-            return base_fail(p->err, LAMINA_DAMAGED, "%s: tensor \"%s\" begins at data byte %" PRIu64 ", expected %" PRIu64 " (%s)",
-                             p->file, e->name, e->offset, at, e->offset > at ? "a hole" : "an overlap");
+            return base_fail(p->err, LAMINA_DAMAGED,
+                             "%s: tensor \"%s\" begins at data byte %" PRIu64 ", expected %" PRIu64 " (%s)", p->file,
+                             e->name, e->offset, at, e->offset > at ? "a hole" : "an overlap");
         }
         at += e->bytes;
         e->offset += p->data_begin;

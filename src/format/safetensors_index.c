@@ -145,7 +145,8 @@ static lamina_status refuse_duplicates(const struct safetensors_index *x, const 
     lamina_status status = list == NULL ? base_fail(err, LAMINA_NO_FIT, "%s: out of memory", name) : LAMINA_OK;
     for (uint32_t i = 1; list != NULL && i < x->tensor_count && status == LAMINA_OK; i++) {
         if (strcmp(list[i - 1].name, list[i].name) == 0) {
-            status = base_fail(err, LAMINA_DAMAGED, "%s: tensor \"%s\" appears twice in weight_map", name, list[i].name);
+            status =
+                base_fail(err, LAMINA_DAMAGED, "%s: tensor \"%s\" appears twice in weight_map", name, list[i].name);
         }
     }
     free(list);

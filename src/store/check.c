@@ -83,8 +83,8 @@ static lamina_status weights(const struct pass *p, struct lamina_error *err) {
     return status;
 }
 
-static lamina_status check(const char *path, const char *name, const struct manifest_file *wanted, struct store_check *c,
-                           bool has_tiles, struct lamina_error *err) {
+static lamina_status check(const char *path, const char *name, const struct manifest_file *wanted,
+                           struct store_check *c, bool has_tiles, struct lamina_error *err) {
     struct sys_file f;
     struct pass p = {.f = &f, .path = path, .name = name, .c = c, .stream = hash_stream_open()};
     if (p.stream == NULL) {
@@ -95,14 +95,16 @@ static lamina_status check(const char *path, const char *name, const struct mani
         goto done;
     }
     if (f.size != wanted->size) {
-        status = base_fail(err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, %" PRIu64 " expected", name, f.size, wanted->size);
+        status = base_fail(err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, %" PRIu64 " expected", name, f.size,
+                           wanted->size);
     } else {
         status = has_tiles ? weights(&p, err) : read_through(&p, 0, f.size, err);
     }
     if (status == LAMINA_OK) {
         struct hash128 found = hash_stream_value(p.stream);
         if (found.low != wanted->hash.low || found.high != wanted->hash.high) {
-            status = base_fail(err, LAMINA_DAMAGED, "%s is not the file that was recorded (its checksum differs)", name);
+            status =
+                base_fail(err, LAMINA_DAMAGED, "%s is not the file that was recorded (its checksum differs)", name);
         }
     }
     sys_file_close(&f);

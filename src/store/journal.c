@@ -53,7 +53,8 @@ static bool number(struct span *line, uint64_t *out) {
         return false;
     }
     for (size_t i = 0; i < w.len; i++) {
-        if (w.ptr[i] < '0' || w.ptr[i] > '9' || checked_mul(v, 10, &v) || checked_add(v, (uint64_t)(w.ptr[i] - '0'), &v)) {
+        if (w.ptr[i] < '0' || w.ptr[i] > '9' || checked_mul(v, 10, &v) ||
+            checked_add(v, (uint64_t)(w.ptr[i] - '0'), &v)) {
             return false;
         }
     }
@@ -135,9 +136,12 @@ static bool read_source(struct journal *j, struct span line) {
     }
     s.mtime_ns = (int64_t)mtime;
     s.name = arena_copy_text(&j->arena, line);
+    if (s.name == NULL) {
+        return false;
+    }
     GROW(j, sources, source_count);
     j->sources[j->source_count - 1] = s;
-    return s.name != NULL;
+    return true;
 }
 
 static bool read_tensor(struct journal *j, struct span line) {
@@ -154,9 +158,12 @@ static bool read_tensor(struct journal *j, struct span line) {
         }
     }
     t.name = arena_copy_text(&j->arena, line);
+    if (t.name == NULL || t.file >= j->source_count) {
+        return false;
+    }
     GROW(j, tensors, tensor_count);
     j->tensors[j->tensor_count - 1] = t;
-    return t.name != NULL && t.file < j->source_count;
+    return true;
 }
 
 static bool read_record(struct journal *j, struct span line) {

@@ -18,7 +18,7 @@
 static const char RECIPE[] = "raw";
 
 struct place {
-    char name[160];                    /* of the store's directory in home */
+    char name[160]; /* of the store's directory in home */
     char store[STORE_PATH_LEN];
     char side[STORE_PATH_LEN];
 };
@@ -34,7 +34,8 @@ lamina_status store_default_home(struct str *home, struct lamina_error *err) {
     } else if (user != NULL && user[0] != 0) {
         str_printf(home, "%s/.cache/huggingface/lamina", user);
     } else {
-        return base_fail(err, LAMINA_USAGE, "neither HOME nor HF_HOME is set; set LAMINA_HOME to a directory for stores");
+        return base_fail(err, LAMINA_USAGE,
+                         "neither HOME nor HF_HOME is set; set LAMINA_HOME to a directory for stores");
     }
     return home->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
 }
@@ -58,8 +59,8 @@ static void short_name(const char *real, char *out, size_t len) {
     size_t n = 0;
     for (; base[n] != 0 && n + 1 < len && n < 80; n++) {
         char c = base[n];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-                     (c == '.' && n > 0);
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '_' || (c == '.' && n > 0);
         out[n] = plain ? c : '_';
     }
     out[n] = 0;
@@ -121,7 +122,8 @@ static void remove_store(const char *home, const char *name) {
     struct sys_lock lock = {.fd = -1};
     char store[STORE_PATH_LEN];
     char lock_path[STORE_PATH_LEN];
-    if (!store_join(store, sizeof(store), home, name) || strlen(store) + 8 > sizeof(lock_path) || !store_is_store(store)) {
+    if (!store_join(store, sizeof(store), home, name) || strlen(store) + 8 > sizeof(lock_path) ||
+        !store_is_store(store)) {
         return;
     }
     (void)snprintf(lock_path, sizeof(lock_path), "%.*s.lock", STORE_PATH_LEN - 8, store);
@@ -177,8 +179,12 @@ static lamina_status split_here(const char *checkpoint, const struct place *p, c
                                 struct lamina_error *err) {
     struct forward forward = {.callbacks = callbacks};
     struct log_sink log = {.say = say, .user = &forward};
-    struct store_split_options o = {.checkpoint = checkpoint, .output = p->store, .codec = RECIPE, .wait_for_lock = true,
-                                    .callbacks = callbacks, .log = &log};
+    struct store_split_options o = {.checkpoint = checkpoint,
+                                    .output = p->store,
+                                    .codec = RECIPE,
+                                    .wait_for_lock = true,
+                                    .callbacks = callbacks,
+                                    .log = &log};
     return store_split(&o, err);
 }
 
@@ -202,7 +208,8 @@ static lamina_status without_weights(const char *home, const char *real, struct 
 }
 
 static lamina_status of_checkpoint(const char *model, const char *home, bool split_if_needed,
-                                   const struct lamina_callbacks *callbacks, struct str *out, struct lamina_error *err) {
+                                   const struct lamina_callbacks *callbacks, struct str *out,
+                                   struct lamina_error *err) {
     struct str real = {0};
     struct str stats = {0};
     struct place p;
@@ -223,7 +230,8 @@ static lamina_status of_checkpoint(const char *model, const char *home, bool spl
     status = make_place(home, str_text(&real), &stats, &p, err);
     if (status == LAMINA_OK && !store_is_store(p.store)) {
         if (!split_if_needed) {
-            status = base_fail(err, LAMINA_NOT_FOUND, "%s has not been split yet (its store would be %s)", model, p.store);
+            status =
+                base_fail(err, LAMINA_NOT_FOUND, "%s has not been split yet (its store would be %s)", model, p.store);
         } else {
             status = split_here(str_text(&real), &p, callbacks, err);
         }
@@ -247,11 +255,14 @@ lamina_status store_locate(const char *model, const char *home, bool split_if_ne
         return answer(model, store_path, err);
     }
     if (!sys_exists(model)) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s does not exist: a store, or a checkpoint directory (config.json and safetensors), "
-                         "is expected", model);
+        return base_fail(err, LAMINA_NOT_FOUND,
+                         "%s does not exist: a store, or a checkpoint directory (config.json and safetensors), "
+                         "is expected",
+                         model);
     }
     if (!store_join(config, sizeof(config), model, "config.json") || !sys_exists(config)) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s is neither a store (no lamina.json) nor a checkpoint (no config.json)", model);
+        return base_fail(err, LAMINA_NOT_FOUND,
+                         "%s is neither a store (no lamina.json) nor a checkpoint (no config.json)", model);
     }
     return of_checkpoint(model, home, split_if_needed, callbacks, store_path, err);
 }

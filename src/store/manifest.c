@@ -18,9 +18,17 @@ static const char SUFFIX[] = "\"\n}\n";
 enum { HASH_HEX = 32, SHA_HEX = 64, MAX_FILES = 8192, MAX_SOURCES = 65536 };
 
 const char *const store_tokenizer_files[] = {
-    "tokenizer.json",      "tokenizer.model", "vocab.json",          "merges.txt",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-    "generation_config.json", "config.json",  NULL,
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "config.json",
+    NULL,
 };
 
 /* ---- writing ---- */
@@ -61,7 +69,8 @@ static void write_source(const struct manifest *m, struct str *out) {
 void manifest_write(const struct manifest *m, struct str *out) {
     char hex[33];
     size_t begin = out->len;
-    str_printf(out, "{\n\"format\": \"lamina-store\",\n\"version\": %d,\n\"codec\": \"%s\",\n", (int)STORE_VERSION, m->codec);
+    str_printf(out, "{\n\"format\": \"lamina-store\",\n\"version\": %d,\n\"codec\": \"%s\",\n", (int)STORE_VERSION,
+               m->codec);
     write_source(m, out);
     str_add_text(out, "\"model\": ");
     model_desc_write(&m->desc, out);
@@ -125,8 +134,8 @@ static bool text(struct walk *w) {
 }
 
 static bool is(struct walk *w, const char *wanted) {
-    return text(w) && (strcmp(str_text(&w->text), wanted) == 0 ||
-                       json_refuse(&w->r, LAMINA_DAMAGED, "\"%s\" expected", wanted));
+    return text(w) &&
+           (strcmp(str_text(&w->text), wanted) == 0 || json_refuse(&w->r, LAMINA_DAMAGED, "\"%s\" expected", wanted));
 }
 
 static bool number32(struct walk *w, uint32_t *out) {
@@ -229,7 +238,8 @@ static bool read_sources(struct walk *w) {
         if (f->name == NULL) {
             return no_memory(w);
         }
-        if (!key(w, "size") || !json_u64(&w->r, &f->size) || !key(w, "sha256_pieces") || !read_pieces(w, f) || !end_object(w)) {
+        if (!key(w, "size") || !json_u64(&w->r, &f->size) || !key(w, "sha256_pieces") || !read_pieces(w, f) ||
+            !end_object(w)) {
             return false;
         }
     }
@@ -260,7 +270,8 @@ static bool read_file(struct walk *w, struct manifest_file *f) {
     if (f->name == NULL) {
         return no_memory(w);
     }
-    return key(w, "size") && json_u64(&w->r, &f->size) && key(w, "xxh3_128") && hash_value(w, &f->hash) && end_object(w);
+    return key(w, "size") && json_u64(&w->r, &f->size) && key(w, "xxh3_128") && hash_value(w, &f->hash) &&
+           end_object(w);
 }
 
 static bool read_files(struct walk *w, uint32_t max, struct manifest_file **files, uint32_t *count) {
@@ -401,8 +412,8 @@ static lamina_status check_sum(struct span bytes, const char *name, struct lamin
             return LAMINA_OK;
         }
     }
-    return base_fail(err, LAMINA_DAMAGED, "%s: the manifest is damaged (its checksum does not match); restore or split again",
-                     name);
+    return base_fail(err, LAMINA_DAMAGED,
+                     "%s: the manifest is damaged (its checksum does not match); restore or split again", name);
 }
 
 lamina_status manifest_parse(struct span bytes, const char *name, bool with_pieces, struct arena *arena,

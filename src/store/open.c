@@ -32,8 +32,8 @@ lamina_status store_manifest_load(const char *store, bool with_pieces, struct ar
         return base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", store);
     }
     if (!sys_exists(path)) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s is not a store: it holds no lamina.json (an unfinished split has none; repeat it)",
-                         store);
+        return base_fail(err, LAMINA_NOT_FOUND,
+                         "%s is not a store: it holds no lamina.json (an unfinished split has none; repeat it)", store);
     }
     LAMINA_TRY(sys_load(path, STORE_MANIFEST_MAX, &text, err));
     *bytes = text.len;
@@ -104,7 +104,8 @@ lamina_status store_file_tables(const struct sys_file *f, const char *path, stru
 /* ---- against the model ---- */
 
 static lamina_status disagrees(const char *name, struct lamina_error *err) {
-    return base_fail(err, LAMINA_DAMAGED, "%s does not hold what the manifest's model needs; restore or split again", name);
+    return base_fail(err, LAMINA_DAMAGED, "%s does not hold what the manifest's model needs; restore or split again",
+                     name);
 }
 
 static bool matrix_agrees(const struct store_matrix *m, enum model_role role, const struct model_desc *desc) {
@@ -203,8 +204,8 @@ static lamina_status open_checked(const char *path, const struct manifest_file *
                                   struct lamina_error *err) {
     LAMINA_TRY(missing_or(sys_file_open_read(file, path, SYS_OPEN_DIRECT, err), path, err));
     if (file->size != f->size) {
-        lamina_status status = base_fail(err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, %" PRIu64 " expected", path,
-                                         file->size, f->size);
+        lamina_status status =
+            base_fail(err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, %" PRIu64 " expected", path, file->size, f->size);
         sys_file_close(file);
         return status;
     }
@@ -311,7 +312,8 @@ static lamina_status check_texts(struct opening *o) {
         }
         LAMINA_TRY(missing_or(sys_stat(path, &st, o->err), path, o->err));
         if (st.size != f->size) {
-            return base_fail(o->err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, %" PRIu64 " expected", path, st.size, f->size);
+            return base_fail(o->err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, %" PRIu64 " expected", path, st.size,
+                             f->size);
         }
         o->s->store_bytes += f->size;
         for (unsigned k = 0; k < STORE_TEXT_FILES; k++) {

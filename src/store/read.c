@@ -37,14 +37,16 @@ lamina_status store_tile_check(const struct store_file *f, uint32_t tile, const 
         m--;
     }
     return base_fail(err, LAMINA_DAMAGED,
-                     "%s: tile %u of matrix %s (offset %" PRIu64 ") is damaged: its bytes do not have the recorded checksum; run "
+                     "%s: tile %u of matrix %s (offset %" PRIu64
+                     ") is damaged: its bytes do not have the recorded checksum; run "
                      "'lamina verify', then restore the file or split again",
                      f->path, tile - f->matrices[m].first_tile, model_role_name((enum model_role)f->matrices[m].role),
                      (uint64_t)t->offset_pages * STORE_PAGE);
 }
 
-static lamina_status read_floats(const struct store *s, const struct sys_file *file, const struct store_part_file *tables,
-                                 uint8_t *buffer, float *floats, struct lamina_error *err) {
+static lamina_status read_floats(const struct store *s, const struct sys_file *file,
+                                 const struct store_part_file *tables, uint8_t *buffer, float *floats,
+                                 struct lamina_error *err) {
     if (tables->head.kind != STORE_SMALL || tables->head.floats != s->small_floats) {
         return base_fail(err, LAMINA_DAMAGED, "%s is not the file that was opened", s->small_path);
     }
@@ -52,9 +54,11 @@ static lamina_status read_floats(const struct store *s, const struct sys_file *f
         const struct store_tile *t = &tables->tiles[i];
         uint64_t offset = (uint64_t)t->offset_pages * STORE_PAGE;
         size_t len = (size_t)t->pages * STORE_PAGE;
-        LAMINA_TRY(sys_file_read_any(file, s->small_path, offset, buffer, len, buffer + STORE_SMALL_TILE, SOURCE_BOUNCE, err));
+        LAMINA_TRY(
+            sys_file_read_any(file, s->small_path, offset, buffer, len, buffer + STORE_SMALL_TILE, SOURCE_BOUNCE, err));
         if (hash_xxh3_64(buffer, len) != t->hash) {
-            return base_fail(err, LAMINA_DAMAGED, "%s: tile %u at offset %" PRIu64 " is damaged", s->small_path, i, offset);
+            return base_fail(err, LAMINA_DAMAGED, "%s: tile %u at offset %" PRIu64 " is damaged", s->small_path, i,
+                             offset);
         }
         float *to = floats + (uint64_t)i * (STORE_SMALL_TILE / sizeof(float));
         uint64_t count = store_tile_bytes(&tables->head, i) / sizeof(float);

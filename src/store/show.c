@@ -23,17 +23,19 @@ static uint32_t uses_of(const struct store *s, const struct store_file *f) {
 }
 
 static void matrix_json(const struct store_file *f, const struct store_matrix *m, struct str *out) {
-    str_printf(out, "{\"role\": \"%s\", \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
+    str_printf(out,
+               "{\"role\": \"%s\", \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
                ", \"layout\": \"%s\", \"first_tile\": %u, \"tiles\": %u, \"bytes\": %" PRIu64 "}",
-               model_role_name((enum model_role)m->role), kern_dtype_name((enum kern_dtype)m->shape.dtype), m->shape.rows,
-               m->shape.cols, m->shape.layout == PANEL_GATHERED ? "gathered" : "blocks", m->first_tile, m->shape.tiles,
-               matrix_bytes(f, m));
+               model_role_name((enum model_role)m->role), kern_dtype_name((enum kern_dtype)m->shape.dtype),
+               m->shape.rows, m->shape.cols, m->shape.layout == PANEL_GATHERED ? "gathered" : "blocks", m->first_tile,
+               m->shape.tiles, matrix_bytes(f, m));
 }
 
 static void show_json(const struct store *s, struct str *out) {
     str_add_text(out, "{\"path\": ");
     json_write_string(out, span_of_text(s->path));
-    str_printf(out, ", \"codec\": \"%s\", \"synthetic\": %s, \"store_bytes\": %" PRIu64 ", \"weight_bytes\": %" PRIu64
+    str_printf(out,
+               ", \"codec\": \"%s\", \"synthetic\": %s, \"store_bytes\": %" PRIu64 ", \"weight_bytes\": %" PRIu64
                ", \"weights\": %" PRIu64 ", \"tokenizer\": %s,\n\"model\": ",
                s->codec, s->synthetic ? "true" : "false", s->store_bytes, s->weight_bytes, model_weight_count(&s->desc),
                s->has_tokenizer ? "true" : "false");
@@ -43,15 +45,18 @@ static void show_json(const struct store *s, struct str *out) {
         const struct store_file *f = &s->files[i];
         char hex[33];
         hash128_to_hex(f->hash, hex);
-        str_printf(out, "%s\n{\"name\": \"%s\", \"size\": %" PRIu64 ", \"xxh3_128\": \"%s\", \"tiles\": %u, \"layers\": %u, "
-                   "\"matrices\": [", i == 0 ? "" : ",", f->name, f->size, hex, f->tile_count, uses_of(s, f));
+        str_printf(out,
+                   "%s\n{\"name\": \"%s\", \"size\": %" PRIu64 ", \"xxh3_128\": \"%s\", \"tiles\": %u, \"layers\": %u, "
+                   "\"matrices\": [",
+                   i == 0 ? "" : ",", f->name, f->size, hex, f->tile_count, uses_of(s, f));
         for (uint32_t k = 0; k < f->matrix_count; k++) {
             str_add_text(out, k == 0 ? "" : ", ");
             matrix_json(f, &f->matrices[k], out);
         }
         str_add_text(out, "]}");
     }
-    str_printf(out, "],\n\"vectors\": %u, \"vector_floats\": %" PRIu64 ",\n\"layers\": [", s->vector_count, s->small_floats);
+    str_printf(out, "],\n\"vectors\": %u, \"vector_floats\": %" PRIu64 ",\n\"layers\": [", s->vector_count,
+               s->small_floats);
     for (uint32_t i = 0; i < s->desc.layers; i++) {
         str_printf(out, "%s\"%s\"", i == 0 ? "" : ", ", s->layers[i]->name);
     }
@@ -65,7 +70,8 @@ static void show_text(const struct store *s, struct str *out) {
     model_describe(&s->desc, words, sizeof(words));
     str_printf(out, "%s\n%s\ncodec %s, %s on disk, %s streamed per pass%s%s\n", s->path, words, s->codec,
                format_bytes(size, s->store_bytes), format_bytes(streamed, s->weight_bytes),
-               s->has_tokenizer ? ", with tokenizer" : ", no tokenizer", s->synthetic ? ", synthetic (layers repeat)" : "");
+               s->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
+               s->synthetic ? ", synthetic (layers repeat)" : "");
     for (uint32_t i = 0; i < s->file_count; i++) {
         const struct store_file *f = &s->files[i];
         uint32_t uses = uses_of(s, f);
@@ -76,8 +82,9 @@ static void show_text(const struct store *s, struct str *out) {
         str_add_byte(out, '\n');
         for (uint32_t k = 0; k < f->matrix_count; k++) {
             const struct store_matrix *m = &f->matrices[k];
-            str_printf(out, "    %-8s %-5s %" PRIu64 " x %" PRIu64 ", %u tiles\n", model_role_name((enum model_role)m->role),
-                       kern_dtype_name((enum kern_dtype)m->shape.dtype), m->shape.rows, m->shape.cols, m->shape.tiles);
+            str_printf(out, "    %-8s %-5s %" PRIu64 " x %" PRIu64 ", %u tiles\n",
+                       model_role_name((enum model_role)m->role), kern_dtype_name((enum kern_dtype)m->shape.dtype),
+                       m->shape.rows, m->shape.cols, m->shape.tiles);
         }
     }
     str_printf(out, "small.bin          %u vectors, %" PRIu64 " floats\n", s->vector_count, s->small_floats);

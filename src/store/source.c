@@ -13,7 +13,8 @@
 static lamina_status tensor_at(void *user, uint32_t index, struct lamina_source_tensor *out, struct lamina_error *err) {
     const struct checkpoint *c = user;
     if (index >= c->tensor_count) {
-        return base_fail(err, LAMINA_USAGE, "%s has %u tensors, number %u was asked for", c->dir, c->tensor_count, index);
+        return base_fail(err, LAMINA_USAGE, "%s has %u tensors, number %u was asked for", c->dir, c->tensor_count,
+                         index);
     }
     const struct source_tensor *t = &c->tensors[index];
     *out = (struct lamina_source_tensor){.name = t->name, .dtype = t->dtype, .rank = t->rank};
@@ -21,7 +22,8 @@ static lamina_status tensor_at(void *user, uint32_t index, struct lamina_source_
     return LAMINA_OK;
 }
 
-lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void *dst, size_t len, struct lamina_error *err) {
+lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void *dst, size_t len,
+                              struct lamina_error *err) {
     struct checkpoint *c = user;
     if (index >= c->tensor_count || offset > c->tensors[index].bytes || len > c->tensors[index].bytes - offset) {
         return base_fail(err, LAMINA_USAGE, "%s: a read outside of tensor %u", c->dir, index);
@@ -29,10 +31,11 @@ lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void 
     const struct source_tensor *t = &c->tensors[index];
     const struct source_file *f = &c->files[t->file];
     if (f->gone) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s was freed by an earlier run, but its tensor \"%s\" is needed again", f->path,
-                         t->name);
+        return base_fail(err, LAMINA_NOT_FOUND, "%s was freed by an earlier run, but its tensor \"%s\" is needed again",
+                         f->path, t->name);
     }
-    lamina_status status = sys_file_read_any(&f->file, f->path, t->offset + offset, dst, len, c->bounce, SOURCE_BOUNCE, err);
+    lamina_status status =
+        sys_file_read_any(&f->file, f->path, t->offset + offset, dst, len, c->bounce, SOURCE_BOUNCE, err);
     if (status < 0) {
         base_error_prefix(err, "tensor \"%s\": ", t->name);
     } else if (!f->file.direct) {
@@ -106,8 +109,8 @@ lamina_status checkpoint_alloc(struct checkpoint **out, struct lamina_error *err
         free(c);
         return base_fail(err, LAMINA_NO_FIT, "no memory to open a checkpoint");
     }
-    c->base = (struct lamina_source){.size = sizeof(c->base), .user = c, .tensor = tensor_at, .read = checkpoint_read,
-                                     .file = small_file};
+    c->base = (struct lamina_source){
+        .size = sizeof(c->base), .user = c, .tensor = tensor_at, .read = checkpoint_read, .file = small_file};
     *out = c;
     return LAMINA_OK;
 }

@@ -34,7 +34,8 @@ static bool note_name(void *user, const char *name) {
     struct survey *s = user;
     size_t n = strlen(name);
     s->names++;
-    if (n > 4 && (strcmp(name + n - 4, ".bin") == 0 || strcmp(name + n - 4, ".pth") == 0 || strcmp(name + n - 3, ".pt") == 0)) {
+    if (n > 4 &&
+        (strcmp(name + n - 4, ".bin") == 0 || strcmp(name + n - 4, ".pth") == 0 || strcmp(name + n - 3, ".pt") == 0)) {
         (void)snprintf(s->bin, sizeof(s->bin), "%s", name);
     } else if (n > 5 && strcmp(name + n - 5, ".gguf") == 0) {
         (void)snprintf(s->gguf, sizeof(s->gguf), "%s", name);
@@ -48,21 +49,24 @@ static lamina_status no_weights(const char *dir, struct lamina_error *err) {
     struct survey s = {{0}, {0}, {0}, 0};
     LAMINA_TRY(sys_list_dir(dir, note_name, &s, err));
     if (s.other[0] != 0) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s holds %s, but neither %s nor %s; the index file is missing, download it too",
-                         dir, s.other, SINGLE, INDEX);
+        return base_fail(err, LAMINA_NOT_FOUND,
+                         "%s holds %s, but neither %s nor %s; the index file is missing, download it too", dir, s.other,
+                         SINGLE, INDEX);
     }
     if (s.bin[0] != 0 || s.gguf[0] != 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED,
-                         "%s holds its weights only as %s; safetensors files (%s, or shards with %s) are needed: look for a "
-                         "safetensors revision of the model, or convert it",
-                         dir, s.bin[0] != 0 ? s.bin : s.gguf, SINGLE, INDEX);
+        return base_fail(
+            err, LAMINA_UNSUPPORTED,
+            "%s holds its weights only as %s; safetensors files (%s, or shards with %s) are needed: look for a "
+            "safetensors revision of the model, or convert it",
+            dir, s.bin[0] != 0 ? s.bin : s.gguf, SINGLE, INDEX);
     }
     return base_fail(err, LAMINA_NOT_FOUND, "%s holds no weights: %s, or shards with %s, expected", dir, SINGLE, INDEX);
 }
 
 /* ---- links ---- */
 
-/* The directory that links may lead into: the checkpoint itself, or, for <cache>/<model>/snapshots/<revision>, <model>. */
+/* The directory that links may lead into: the checkpoint itself, or, for <cache>/<model>/snapshots/<revision>,
+ * <model>. */
 static void link_root(const char *real_dir, char *out, size_t len) {
     (void)snprintf(out, len, "%s", real_dir);
     char *last = strrchr(out, '/');
@@ -89,9 +93,10 @@ lamina_status checkpoint_stays_inside(const char *dir, const char *path, struct 
         link_root(str_text(&real_dir), root, sizeof(root));
         size_t n = strlen(root);
         if (strncmp(str_text(&real), root, n) != 0 || (n > 1 && str_text(&real)[n] != '/')) {
-            status = base_fail(err, LAMINA_UNSUPPORTED,
-                               "%s is a link that leads out of the checkpoint (to %s); give the directory that holds the files",
-                               path, str_text(&real));
+            status = base_fail(
+                err, LAMINA_UNSUPPORTED,
+                "%s is a link that leads out of the checkpoint (to %s); give the directory that holds the files", path,
+                str_text(&real));
         }
     }
     str_drop(&real_dir);
@@ -101,10 +106,12 @@ lamina_status checkpoint_stays_inside(const char *dir, const char *path, struct 
 
 /* ---- one file ---- */
 
-static lamina_status refuse_pointer(const struct source_file *f, const uint8_t first[64], size_t len, struct lamina_error *err) {
+static lamina_status refuse_pointer(const struct source_file *f, const uint8_t first[64], size_t len,
+                                    struct lamina_error *err) {
     if (len >= sizeof(LFS) - 1 && memcmp(first, LFS, sizeof(LFS) - 1) == 0) {
         return base_fail(err, LAMINA_DAMAGED,
-                         "%s is a Git LFS pointer of %" PRIu64 " bytes, not the weights themselves; fetch them with 'git lfs pull'",
+                         "%s is a Git LFS pointer of %" PRIu64
+                         " bytes, not the weights themselves; fetch them with 'git lfs pull'",
                          f->path, f->stat.size);
     }
     return LAMINA_OK;
@@ -210,7 +217,8 @@ static lamina_status recall_file(struct checkpoint *c, uint32_t index, const str
     return LAMINA_OK;
 }
 
-static lamina_status add_file(struct checkpoint *c, const char *name, const struct journal *j, struct lamina_error *err) {
+static lamina_status add_file(struct checkpoint *c, const char *name, const struct journal *j,
+                              struct lamina_error *err) {
     char path[STORE_PATH_LEN];
     struct source_file *f = &c->files[c->file_count++];
     *f = (struct source_file){.file = {.fd = -1}};
@@ -253,7 +261,8 @@ static lamina_status refuse_twins(const struct checkpoint *c, struct lamina_erro
 }
 
 /* Every tensor that the index names is in that file, and nothing else is there. */
-static lamina_status cross_check(const struct checkpoint *c, const struct safetensors_index *x, struct lamina_error *err) {
+static lamina_status cross_check(const struct checkpoint *c, const struct safetensors_index *x,
+                                 struct lamina_error *err) {
     bool *named = calloc((size_t)c->tensor_count + 1, sizeof(*named));
     lamina_status status = named == NULL ? no_memory(err) : LAMINA_OK;
     for (uint32_t i = 0; status == LAMINA_OK && i < x->tensor_count; i++) {
@@ -261,8 +270,8 @@ static lamina_status cross_check(const struct checkpoint *c, const struct safete
         const struct source_tensor *t =
             c->tensor_count > 0 ? bsearch(&key, c->tensors, c->tensor_count, sizeof(key), by_name) : NULL;
         if (t == NULL || t->file != x->entries[i].file) {
-            status = base_fail(err, LAMINA_DAMAGED, "%s: the index says that tensor \"%s\" is in %s, but it is %s%s", c->dir,
-                               key.name, x->files[x->entries[i].file], t == NULL ? "nowhere" : "in ",
+            status = base_fail(err, LAMINA_DAMAGED, "%s: the index says that tensor \"%s\" is in %s, but it is %s%s",
+                               c->dir, key.name, x->files[x->entries[i].file], t == NULL ? "nowhere" : "in ",
                                t == NULL ? "" : c->files[t->file].name);
         } else {
             named[t - c->tensors] = true;
@@ -336,7 +345,8 @@ static lamina_status open_weights(struct checkpoint *c, const struct journal *j,
     return sys_exists(index) ? open_sharded(c, index, j, err) : no_weights(c->dir, err);
 }
 
-lamina_status checkpoint_open(struct checkpoint **out, const char *dir, const struct journal *j, struct lamina_error *err) {
+lamina_status checkpoint_open(struct checkpoint **out, const char *dir, const struct journal *j,
+                              struct lamina_error *err) {
     struct checkpoint *c = NULL;
     struct sys_stat st;
     char path[STORE_PATH_LEN];
@@ -345,7 +355,8 @@ lamina_status checkpoint_open(struct checkpoint **out, const char *dir, const st
         return base_fail(err, LAMINA_UNSUPPORTED, "%s is not a directory; a checkpoint directory is expected", dir);
     }
     if (!store_join(path, sizeof(path), dir, "config.json") || !sys_exists(path)) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s holds no config.json; a checkpoint directory in the HF layout is expected", dir);
+        return base_fail(err, LAMINA_NOT_FOUND,
+                         "%s holds no config.json; a checkpoint directory in the HF layout is expected", dir);
     }
     LAMINA_TRY(checkpoint_alloc(&c, err));
     c->dir = arena_copy_text(&c->arena, span_of_text(dir));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * store_split: one splitter per store (lock), then journal, plan, free space, small files, weights, hashes of the source,
- * and last the manifest, by which the directory becomes a store. Kill it anywhere: the same command goes on.
+ * store_split: one splitter per store (lock), then journal, plan, free space, small files, weights, hashes of the
+ * source, and last the manifest, by which the directory becomes a store. Kill it anywhere: the same command goes on.
  *
  * Memory: two slots of 8 MiB for rows, 8 MiB to write from, 4 MiB for hashing the source, the tables of the model; a
  * small file (tokenizer.json) at a time, before those are taken. Under 64 MiB in all, whatever the model. */
@@ -27,7 +27,8 @@ static lamina_status open_source(struct split_job *job) {
     if (job->o->checkpoint == NULL) {
         return base_fail(&job->err, LAMINA_USAGE, "a split needs a checkpoint or a source");
     }
-    LAMINA_TRY(checkpoint_open(&job->owned, job->o->checkpoint, job->journal.present ? &job->journal : NULL, &job->err));
+    LAMINA_TRY(
+        checkpoint_open(&job->owned, job->o->checkpoint, job->journal.present ? &job->journal : NULL, &job->err));
     job->checkpoint = job->owned;
     job->source = &job->owned->base;
     return LAMINA_OK;
@@ -79,10 +80,11 @@ static lamina_status settle_journal(struct split_job *job) {
     }
     for (uint32_t i = 0; i < j->source_count; i++) {
         if (j->sources[i].freed) {
-            return base_fail(&job->err, LAMINA_USAGE,
-                             "%s is the unfinished store of another source, of which %s was already freed; finish that one or "
-                             "choose another directory",
-                             job->o->output, j->sources[i].name);
+            return base_fail(
+                &job->err, LAMINA_USAGE,
+                "%s is the unfinished store of another source, of which %s was already freed; finish that one or "
+                "choose another directory",
+                job->o->output, j->sources[i].name);
         }
     }
     if (j->present) {
@@ -102,7 +104,8 @@ static uint64_t space_needed(const struct split_job *job) {
             written += job->plan.outputs[i].size;
         }
         most = max_u64(most, written - min_u64(written, freed));
-        for (uint32_t f = 0; job->o->delete_original && job->checkpoint != NULL && f < job->checkpoint->file_count; f++) {
+        for (uint32_t f = 0; job->o->delete_original && job->checkpoint != NULL && f < job->checkpoint->file_count;
+             f++) {
             const struct source_file *file = &job->checkpoint->files[f];
             freed += job->file_last[f] == i && !file->gone && file->stat.links <= 1 ? file->stat.size : 0;
         }
@@ -133,10 +136,13 @@ static lamina_status check_space(struct split_job *job) {
     LAMINA_TRY(sys_disk_free(where, &have, &job->err));
     need += need > 0 ? MANIFEST_ROOM : 0;
     if (need > have) {
-        return base_fail(&job->err, LAMINA_NO_SPACE, "the store %s needs %s more, %s are free; free %" PRIu64 " bytes, or choose "
-                         "another drive%s", job->o->output, format_bytes(need_text, need), format_bytes(have_text, have),
-                         need - have, job->o->delete_original || job->checkpoint == NULL
-                                          ? "" : ", or let --delete-original free the source on the way");
+        return base_fail(&job->err, LAMINA_NO_SPACE,
+                         "the store %s needs %s more, %s are free; free %" PRIu64 " bytes, or choose "
+                         "another drive%s",
+                         job->o->output, format_bytes(need_text, need), format_bytes(have_text, have), need - have,
+                         job->o->delete_original || job->checkpoint == NULL
+                             ? ""
+                             : ", or let --delete-original free the source on the way");
     }
     return LAMINA_OK;
 }
@@ -228,8 +234,11 @@ static lamina_status source_of_manifest(struct split_job *job, struct manifest *
 static lamina_status commit(struct split_job *job) {
     const struct split_plan *p = &job->plan;
     uint32_t fixed = p->desc.tied ? 2 : 3;
-    struct manifest m = {.desc = p->desc, .file_count = p->output_count, .layer_file = p->layer_output,
-                         .tokenizer_count = job->tokenizer_count, .tokenizer = job->tokenizer};
+    struct manifest m = {.desc = p->desc,
+                         .file_count = p->output_count,
+                         .layer_file = p->layer_output,
+                         .tokenizer_count = job->tokenizer_count,
+                         .tokenizer = job->tokenizer};
     struct manifest again;
     struct str text = {0};
     char path[STORE_PATH_LEN];
@@ -243,7 +252,8 @@ static lamina_status commit(struct split_job *job) {
         return no_memory(job);
     }
     for (uint32_t i = 0; i < m.file_count; i++) {
-        m.files[i] = (struct manifest_file){.name = p->outputs[i].name, .size = p->outputs[i].size, .hash = p->outputs[i].hash};
+        m.files[i] =
+            (struct manifest_file){.name = p->outputs[i].name, .size = p->outputs[i].size, .hash = p->outputs[i].hash};
     }
     LAMINA_TRY(source_of_manifest(job, &m));
     manifest_write(&m, &text);
@@ -273,7 +283,8 @@ static lamina_status source_unchanged(struct split_job *job) {
         }
         LAMINA_TRY(sys_stat(f->path, &now, &job->err));
         if (now.size != f->stat.size || now.mtime_ns != f->stat.mtime_ns || now.inode != f->stat.inode) {
-            return base_fail(&job->err, LAMINA_DAMAGED, "%s changed while it was split; run the command again", f->path);
+            return base_fail(&job->err, LAMINA_DAMAGED, "%s changed while it was split; run the command again",
+                             f->path);
         }
     }
     return LAMINA_OK;
@@ -339,7 +350,8 @@ static lamina_status finish_directory(struct split_job *job) {
 
 static lamina_status split_new(struct split_job *job) {
     LAMINA_TRY(split_directory_check(job));
-    LAMINA_TRY(split_plan_make(job->source, job->journal.present ? job->journal.tied : -1, &job->arena, &job->plan, &job->err));
+    LAMINA_TRY(split_plan_make(job->source, job->journal.present ? job->journal.tied : -1, &job->arena, &job->plan,
+                               &job->err));
     LAMINA_TRY(split_identity(job));
     LAMINA_TRY(settle_journal(job));
     job->total_bytes += job->plan.total_bytes;
@@ -376,7 +388,8 @@ static lamina_status take_lock(const struct store_split_options *o, const char *
         if (status != LAMINA_BUSY || !o->wait_for_lock) {
             return status < 0 ? base_fail(err, status, "%s", busy.message) : LAMINA_OK;
         }
-        struct lamina_progress p = {.kind = LAMINA_PROGRESS_SPLIT, .elapsed_ns = sys_now_ns() - began,
+        struct lamina_progress p = {.kind = LAMINA_PROGRESS_SPLIT,
+                                    .elapsed_ns = sys_now_ns() - began,
                                     .what = "waiting for another process that splits the same model"};
         if (o->callbacks != NULL && o->callbacks->progress != NULL && o->callbacks->progress(o->callbacks->user, &p)) {
             return base_fail(err, LAMINA_INTERRUPTED, "interrupted while waiting for %s", path);
@@ -426,7 +439,8 @@ lamina_status store_split(const struct store_split_options *options, struct lami
     if (job == NULL) {
         (void)base_fail(err, LAMINA_NO_FIT, "no memory to split");
     } else {
-        *job = (struct split_job){.o = &o, .journal_file = {.fd = -1}, .began_ns = sys_now_ns(), .journal = {.tied = -1}};
+        *job =
+            (struct split_job){.o = &o, .journal_file = {.fd = -1}, .began_ns = sys_now_ns(), .journal = {.tied = -1}};
         status = split_locked(job);
         if (status < 0) { /* the first failure counts: a thread's, rather than the stop that followed */
             status = base_fail(err, job->err.code < 0 ? job->err.code : status, "%s", job->err.message);

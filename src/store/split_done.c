@@ -24,7 +24,8 @@ static struct split_output *output_named(struct split_plan *p, const char *name)
 }
 
 /* A damaged or missing file is made again; only an interruption or a failing drive stops here. */
-static lamina_status recheck(struct split_job *job, struct split_output *o, const struct journal_done *d, struct store_check *c) {
+static lamina_status recheck(struct split_job *job, struct split_output *o, const struct journal_done *d,
+                             struct store_check *c) {
     char path[STORE_PATH_LEN];
     struct lamina_error why = {0};
     if (!store_join(path, sizeof(path), job->o->output, o->name)) {
@@ -32,7 +33,8 @@ static lamina_status recheck(struct split_job *job, struct split_output *o, cons
     }
     job->what = o->name;
     uint64_t before = job->done_bytes;
-    lamina_status status = d->size == o->size ? store_check_weights(path, o->name, o->size, d->hash, c, &why) : LAMINA_DAMAGED;
+    lamina_status status =
+        d->size == o->size ? store_check_weights(path, o->name, o->size, d->hash, c, &why) : LAMINA_DAMAGED;
     if (status == LAMINA_OK) {
         o->done = true;
         o->hash = d->hash;
@@ -93,11 +95,13 @@ static lamina_status remove_source(struct split_job *job, const struct source_fi
 static lamina_status wait_for_digests(struct split_job *job, uint32_t file) {
     while (!split_sha_file_done(job->sha, file)) {
         if (split_tick(job)) {
-            return base_fail(&job->err, LAMINA_INTERRUPTED, "interrupted; what is finished is kept, the same command goes on from there");
+            return base_fail(&job->err, LAMINA_INTERRUPTED,
+                             "interrupted; what is finished is kept, the same command goes on from there");
         }
         sys_sleep_ns(20000000);
     }
-    return split_tick(job) ? base_fail(&job->err, LAMINA_INTERRUPTED, "interrupted; what is finished is kept") : LAMINA_OK;
+    return split_tick(job) ? base_fail(&job->err, LAMINA_INTERRUPTED, "interrupted; what is finished is kept")
+                           : LAMINA_OK;
 }
 
 static lamina_status free_one(struct split_job *job, uint32_t file) {
@@ -153,15 +157,16 @@ static lamina_status hash_piece(const struct piece_hash *p, uint64_t begin, uint
             return base_fail(err, LAMINA_INTERRUPTED, "interrupted while hashing %s", p->path);
         }
     }
-    return sha256_finish(p->sha, digest) ? LAMINA_OK : base_fail(err, LAMINA_UNEXPECTED, "SHA-256 of %s failed", p->path);
+    return sha256_finish(p->sha, digest) ? LAMINA_OK
+                                         : base_fail(err, LAMINA_UNEXPECTED, "SHA-256 of %s failed", p->path);
 }
 
 static lamina_status check_file(const struct source_file *f, const struct manifest_source_file *m, struct sha256 *sha,
                                 struct store_check *check, struct lamina_error *err) {
     struct piece_hash p = {.f = &f->file, .path = f->path, .sha = sha, .check = check};
     if (f->stat.size != m->size) {
-        return base_fail(err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, the store was made from %" PRIu64, f->path, f->stat.size,
-                         m->size);
+        return base_fail(err, LAMINA_DAMAGED, "%s has %" PRIu64 " bytes, the store was made from %" PRIu64, f->path,
+                         f->stat.size, m->size);
     }
     if (f->gone) {
         return LAMINA_OK; /* freed by the run that made this store and was stopped before it removed its journal */
@@ -171,9 +176,10 @@ static lamina_status check_file(const struct source_file *f, const struct manife
         uint8_t digest[32];
         LAMINA_TRY(hash_piece(&p, begin, min_u64(STORE_PIECE, m->size - begin), digest, err));
         if (memcmp(digest, m->sha256[i], 32) != 0) {
-            return base_fail(err, LAMINA_DAMAGED,
-                             "%s differs from the file that the store was made from, in the 64 MiB from offset %" PRIu64, f->path,
-                             begin);
+            return base_fail(
+                err, LAMINA_DAMAGED,
+                "%s differs from the file that the store was made from, in the 64 MiB from offset %" PRIu64, f->path,
+                begin);
         }
     }
     return LAMINA_OK;
@@ -182,18 +188,19 @@ static lamina_status check_file(const struct source_file *f, const struct manife
 lamina_status store_source_check(const struct checkpoint *c, const struct manifest *m, struct store_check *check,
                                  struct lamina_error *err) {
     if (m->synthetic) {
-        return base_fail(err, LAMINA_USAGE, "the store was made by a program, not from checkpoint files; there is nothing to compare");
+        return base_fail(err, LAMINA_USAGE,
+                         "the store was made by a program, not from checkpoint files; there is nothing to compare");
     }
     if (c->file_count != m->source_count) {
-        return base_fail(err, LAMINA_DAMAGED, "%s has %u weight files, the store was made from %u", c->dir, c->file_count,
-                         m->source_count);
+        return base_fail(err, LAMINA_DAMAGED, "%s has %u weight files, the store was made from %u", c->dir,
+                         c->file_count, m->source_count);
     }
     struct sha256 *sha = sha256_open();
     lamina_status status = sha == NULL ? base_fail(err, LAMINA_UNEXPECTED, "no SHA-256 here") : LAMINA_OK;
     for (uint32_t i = 0; i < m->source_count && status == LAMINA_OK; i++) {
         status = strcmp(c->files[i].name, m->sources[i].name) != 0
-                     ? base_fail(err, LAMINA_DAMAGED, "%s holds %s where the store was made from %s", c->dir, c->files[i].name,
-                                 m->sources[i].name)
+                     ? base_fail(err, LAMINA_DAMAGED, "%s holds %s where the store was made from %s", c->dir,
+                                 c->files[i].name, m->sources[i].name)
                      : check_file(&c->files[i], &m->sources[i], sha, check, err);
     }
     sha256_close(&sha);
@@ -201,8 +208,10 @@ lamina_status store_source_check(const struct checkpoint *c, const struct manife
 }
 
 static lamina_status other_store(struct split_job *job, const char *why) {
-    return base_fail(&job->err, LAMINA_USAGE, "%s already holds the complete store of something else (%s); choose another directory or "
-                     "remove it first", job->o->output, why);
+    return base_fail(&job->err, LAMINA_USAGE,
+                     "%s already holds the complete store of something else (%s); choose another directory or "
+                     "remove it first",
+                     job->o->output, why);
 }
 
 /* The small files of the source are those of the store. */

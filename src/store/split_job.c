@@ -25,9 +25,12 @@ static bool tell(struct split_job *job) {
     }
     job->told_ns = now;
     uint64_t done = job->done_bytes + (job->sha != NULL ? split_sha_bytes(job->sha) : 0);
-    struct lamina_progress p = {.kind = LAMINA_PROGRESS_SPLIT, .done_bytes = min_u64(done, job->total_bytes),
-                                .total_bytes = job->total_bytes, .elapsed_ns = now - job->began_ns,
-                                .resumed_bytes = job->resumed_bytes, .what = job->what};
+    struct lamina_progress p = {.kind = LAMINA_PROGRESS_SPLIT,
+                                .done_bytes = min_u64(done, job->total_bytes),
+                                .total_bytes = job->total_bytes,
+                                .elapsed_ns = now - job->began_ns,
+                                .resumed_bytes = job->resumed_bytes,
+                                .what = job->what};
     return c->progress(c->user, &p);
 }
 
@@ -121,8 +124,9 @@ lamina_status split_identity(struct split_job *job) {
     if (h == NULL) {
         return base_fail(&job->err, LAMINA_NO_FIT, "no memory to identify the source");
     }
-    (void)snprintf(recipe, sizeof(recipe), "store %d codec %s tile %d %d repeat %u %u", (int)STORE_VERSION, job->o->codec,
-                   (int)PANEL_TILE_TARGET, (int)PANEL_TILE_MAX, job->source->distinct_layers, job->source->first_repeated);
+    (void)snprintf(recipe, sizeof(recipe), "store %d codec %s tile %d %d repeat %u %u", (int)STORE_VERSION,
+                   job->o->codec, (int)PANEL_TILE_TARGET, (int)PANEL_TILE_MAX, job->source->distinct_layers,
+                   job->source->first_repeated);
     hash_stream_add(h, recipe, strlen(recipe) + 1);
     lamina_status status = hash_small_files(job, h);
     if (status == LAMINA_OK && job->checkpoint == NULL) {
@@ -142,8 +146,8 @@ static void describe_sources(const struct split_job *job, struct str *lines) {
     const struct checkpoint *c = job->checkpoint;
     for (uint32_t i = 0; i < c->file_count; i++) {
         const struct sys_stat *st = &c->files[i].stat;
-        journal_line(lines, "source %" PRIu64 " %" PRIu64 " %" PRIu64 " %s", st->size, (uint64_t)st->mtime_ns, st->inode,
-                     c->files[i].name);
+        journal_line(lines, "source %" PRIu64 " %" PRIu64 " %" PRIu64 " %s", st->size, (uint64_t)st->mtime_ns,
+                     st->inode, c->files[i].name);
     }
     for (uint32_t i = 0; i < c->tensor_count; i++) {
         const struct source_tensor *t = &c->tensors[i];
@@ -152,12 +156,13 @@ static void describe_sources(const struct split_job *job, struct str *lines) {
         for (uint32_t d = 0; d < t->rank; d++) {
             at += (size_t)snprintf(dims + at, sizeof(dims) - at, " %" PRIu64, t->shape[d]);
         }
-        journal_line(lines, "tensor %u %" PRIu64 " %" PRIu64 " %s %u%s %s", t->file, t->offset, t->bytes, t->dtype, t->rank,
-                     dims, t->name);
+        journal_line(lines, "tensor %u %" PRIu64 " %" PRIu64 " %s %u%s %s", t->file, t->offset, t->bytes, t->dtype,
+                     t->rank, dims, t->name);
     }
 }
 
-/* A fresh journal appears whole; an old one loses its torn end. With --delete-original it also keeps what will be needed
+/* A fresh journal appears whole; an old one loses its torn end. With --delete-original it also keeps what will be
+ * needed
  * of files that are gone. */
 lamina_status split_journal_begin(struct split_job *job) {
     struct str lines = {0};
@@ -233,8 +238,8 @@ static bool is_temporary(const char *name) {
 
 static bool ours(void *user, const char *name) {
     char *stranger = user;
-    bool known = is_top_file(name) || is_temporary(name) || strcmp(name, "layers") == 0 || strcmp(name, "tokenizer") == 0 ||
-                 strcmp(name, "journal") == 0 || strcmp(name, "lamina.json") == 0;
+    bool known = is_top_file(name) || is_temporary(name) || strcmp(name, "layers") == 0 ||
+                 strcmp(name, "tokenizer") == 0 || strcmp(name, "journal") == 0 || strcmp(name, "lamina.json") == 0;
     if (!known) {
         (void)snprintf(stranger, 256, "%s", name);
     }
@@ -254,15 +259,16 @@ lamina_status split_directory_check(struct split_job *job) {
     }
     LAMINA_TRY(sys_list_dir(job->o->output, ours, stranger, err));
     if (stranger[0] != 0) {
-        return base_fail(err, LAMINA_USAGE, "%s holds %s, which is not part of a store; choose an empty or new directory",
-                         job->o->output, stranger);
+        return base_fail(err, LAMINA_USAGE,
+                         "%s holds %s, which is not part of a store; choose an empty or new directory", job->o->output,
+                         stranger);
     }
     return LAMINA_OK;
 }
 
 struct cleaning {
     struct split_job *job;
-    const char *dir;          /* relative to the store, "" the store itself */
+    const char *dir; /* relative to the store, "" the store itself */
     bool (*matches)(const char *name);
     bool temporary_only;
     lamina_status status;

@@ -49,7 +49,8 @@ static bool unusual(const struct split_slot *s) {
 }
 
 /* A tile that is a run of column blocks of one group is the only tile of the matrix made of just these columns. */
-static lamina_status pack_part(struct split_pipe *p, const struct split_slot *s, const struct panel_tile *t, uint8_t *to) {
+static lamina_status pack_part(struct split_pipe *p, const struct split_slot *s, const struct panel_tile *t,
+                               uint8_t *to) {
     const struct panel_shape *shape = &s->part->shape;
     struct panel_shape sub;
     struct panel_tile only;
@@ -105,7 +106,9 @@ static uint32_t widen_f16(uint16_t v) {
 }
 
 static uint32_t widen(const uint8_t *at, uint32_t dtype) {
-    return dtype == KERN_F32 ? load_le32(at) : dtype == KERN_F16 ? widen_f16(load_le16(at)) : (uint32_t)load_le16(at) << 16;
+    return dtype == KERN_F32   ? load_le32(at)
+           : dtype == KERN_F16 ? widen_f16(load_le16(at))
+                               : (uint32_t)load_le16(at) << 16;
 }
 
 static lamina_status add_vector(struct split_pipe *p, const struct split_slot *s) {
@@ -167,7 +170,8 @@ static void run(void *arg) {
 
 /* ---- the caller's side ---- */
 
-lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, struct lamina_error *err) {
+lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,
+                               struct lamina_error *err) {
     size_t len = (size_t)2 * SPLIT_ROWS + SPLIT_BUFFER;
     LAMINA_TRY(sys_mem_map(&p->memory, len, err));
     p->slot[0].memory = p->memory;
@@ -194,7 +198,8 @@ static lamina_status failure(const struct split_pipe *p, struct lamina_error *er
 static lamina_status wait_for(struct split_pipe *p, struct split_slot *s, struct lamina_error *err) {
     for (;;) {
         if (p->tick(p->user)) {
-            return base_fail(err, LAMINA_INTERRUPTED, "interrupted; what is finished is kept, the same command goes on from there");
+            return base_fail(err, LAMINA_INTERRUPTED,
+                             "interrupted; what is finished is kept, the same command goes on from there");
         }
         if (atomic_load_explicit(&s->state, memory_order_acquire) == MINE) {
             return failure(p, err);

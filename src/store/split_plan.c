@@ -83,7 +83,8 @@ static bool same_form(const struct lamina_source_tensor *a, const struct lamina_
     return true;
 }
 
-static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint32_t b, bool *same, struct lamina_error *err) {
+static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint32_t b, bool *same,
+                                struct lamina_error *err) {
     enum { STEP = 1 << 20 };
     struct lamina_source_tensor ta = {0};
     struct lamina_source_tensor tb = {0};
@@ -144,7 +145,8 @@ static void shape_text(const uint64_t *shape, uint32_t rank, char *out, size_t l
     }
 }
 
-static lamina_status check_tensor(struct planner *w, const struct model_tensor *m, uint32_t index, struct split_part *part) {
+static lamina_status check_tensor(struct planner *w, const struct model_tensor *m, uint32_t index,
+                                  struct split_part *part) {
     struct lamina_source_tensor t = {0};
     LAMINA_TRY(w->s->tensor(w->s->user, index, &t, w->err));
     bool matrix = m->role < MODEL_MATRICES;
@@ -155,8 +157,8 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
         char found[192];
         shape_text(wanted, rank, expected, sizeof(expected));
         shape_text(t.shape, t.rank <= 8 ? t.rank : 8, found, sizeof(found));
-        return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" has the shape %s, but config.json asks for %s", m->source, found,
-                         expected);
+        return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" has the shape %s, but config.json asks for %s",
+                         m->source, found, expected);
     }
     for (unsigned d = 0; d < KERN_DTYPES; d++) {
         if (strcmp(t.dtype, kern_dtype_name((enum kern_dtype)d)) == 0) {
@@ -168,8 +170,8 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
             return LAMINA_OK;
         }
     }
-    return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s; BF16, F16 and F32 weights can be split", m->source,
-                     t.dtype);
+    return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s; BF16, F16 and F32 weights can be split",
+                     m->source, t.dtype);
 }
 
 static lamina_status place_matrix(struct planner *w, struct split_output *o, struct split_part *part,
@@ -177,14 +179,15 @@ static lamina_status place_matrix(struct planner *w, struct split_output *o, str
     bool gathered = m->role == MODEL_EMBED;
     struct store_matrix *to = &o->head.matrices[o->part_count];
     struct panel_tile t;
-    if (!panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype, gathered ? PANEL_GATHERED : PANEL_BLOCKS)) {
-        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source, m->rows,
-                         m->cols);
+    if (!panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype,
+                          gathered ? PANEL_GATHERED : PANEL_BLOCKS)) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source,
+                         m->rows, m->cols);
     }
     panel_tile_at(&part->shape, 0, &t);
     if (t.bytes > PANEL_TILE_MAX) {
-        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": 16 rows of it exceed a tile of %d bytes", m->source,
-                         (int)PANEL_TILE_MAX);
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": 16 rows of it exceed a tile of %d bytes",
+                         m->source, (int)PANEL_TILE_MAX);
     }
     *to = (struct store_matrix){.role = m->role, .shape = part->shape, .first_tile = o->head.tile_count};
     o->head.matrix_count++;
@@ -197,8 +200,8 @@ static lamina_status place_vector(struct planner *w, struct split_output *o, con
     if (part->len * sizeof(float) > SPLIT_ROWS) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too long: %" PRIu64, m->source, part->len);
     }
-    o->head.vectors[o->part_count] =
-        (struct store_vector){.layer = part->layer, .role = part->role, .len = (uint32_t)part->len, .offset = o->head.floats};
+    o->head.vectors[o->part_count] = (struct store_vector){
+        .layer = part->layer, .role = part->role, .len = (uint32_t)part->len, .offset = o->head.floats};
     o->head.vector_count++;
     o->head.floats += round_up(part->len, STORE_VECTOR_ALIGN);
     return LAMINA_OK;
@@ -215,12 +218,13 @@ static lamina_status place(struct planner *w, const struct model_tensor *m) {
         return LAMINA_OK; /* repeats an earlier layer */
     }
     if (!found) {
-        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for", m->source);
+        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for",
+                         m->source);
     }
-    uint32_t at = m->role >= MODEL_MATRICES  ? 0u
-                  : m->role == MODEL_EMBED   ? 1u
-                  : m->role == MODEL_HEAD    ? 2u
-                                             : (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
+    uint32_t at = m->role >= MODEL_MATRICES ? 0u
+                  : m->role == MODEL_EMBED  ? 1u
+                  : m->role == MODEL_HEAD   ? 2u
+                                            : (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
     struct split_output *o = &w->p->outputs[at];
     struct split_part *part = &o->parts[o->part_count];
     LAMINA_TRY(check_tensor(w, m, index, part));
@@ -245,10 +249,11 @@ static lamina_status refuse_leftovers(struct planner *w) {
     if (count == 0) {
         return LAMINA_OK;
     }
-    return base_fail(w->err, LAMINA_UNSUPPORTED,
-                     "tensor \"%s\"%s is not part of a %s model as this program knows it: the checkpoint has a feature that would "
-                     "be lost silently",
-                     first, count > 1 ? " (and others)" : "", w->p->desc.architecture);
+    return base_fail(
+        w->err, LAMINA_UNSUPPORTED,
+        "tensor \"%s\"%s is not part of a %s model as this program knows it: the checkpoint has a feature that would "
+        "be lost silently",
+        first, count > 1 ? " (and others)" : "", w->p->desc.architecture);
 }
 
 /* ---- outputs ---- */
@@ -308,7 +313,8 @@ static lamina_status measure(struct planner *w) {
             pages += div_up(store_tile_bytes(&o->head, t), STORE_PAGE);
         }
         pages += o->head.head_pages + o->head.tail_pages;
-        if (pages > UINT32_MAX || o->head.tail_pages > SPLIT_BUFFER / STORE_PAGE || o->head.head_pages > STORE_MAX_HEAD_PAGES) {
+        if (pages > UINT32_MAX || o->head.tail_pages > SPLIT_BUFFER / STORE_PAGE ||
+            o->head.head_pages > STORE_MAX_HEAD_PAGES) {
             return base_fail(w->err, LAMINA_UNSUPPORTED, "%s would be too large", o->name);
         }
         o->size = pages * STORE_PAGE;
@@ -320,7 +326,8 @@ static lamina_status measure(struct planner *w) {
 static lamina_status check_repeats(const struct planner *w) {
     uint32_t n = w->s->distinct_layers;
     if (n != 0 && (n > w->p->desc.layers || w->s->first_repeated >= n)) {
-        return base_fail(w->err, LAMINA_USAGE, "a source with %u distinct layers cannot repeat from layer %u in a model of %u", n,
+        return base_fail(w->err, LAMINA_USAGE,
+                         "a source with %u distinct layers cannot repeat from layer %u in a model of %u", n,
                          w->s->first_repeated, w->p->desc.layers);
     }
     return LAMINA_OK;

@@ -30,11 +30,13 @@ static void tell_unusual(struct split_job *job, struct split_slot *s) {
     uint32_t tensor = s->part->tensor;
     if (!job->warned[tensor] && job->source->tensor(job->source->user, tensor, &t, NULL) == LAMINA_OK) {
         job->warned[tensor] = true;
-        log_say(job->o->log, LOG_WARNING, "tensor \"%s\" holds NaN or infinite values; they are kept as they are", t.name);
+        log_say(job->o->log, LOG_WARNING, "tensor \"%s\" holds NaN or infinite values; they are kept as they are",
+                t.name);
     }
 }
 
-static lamina_status take(struct split_job *job, struct split_output *o, const struct split_part *part, struct split_slot **s) {
+static lamina_status take(struct split_job *job, struct split_output *o, const struct split_part *part,
+                          struct split_slot **s) {
     LAMINA_TRY(split_pipe_take(&job->pipe, s, &job->err));
     tell_unusual(job, *s);
     (*s)->output = o;
@@ -97,15 +99,16 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     uint64_t rows = min_u64(shape->rows - t.row, t.rows);
     s->stride = cols * size;
     if (rows * s->stride > ROWS_MAX) {
-        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a tile of %" PRIu64 " x %" PRIu64 " does not fit", s->output->name,
-                         rows, cols);
+        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a tile of %" PRIu64 " x %" PRIu64 " does not fit",
+                         s->output->name, rows, cols);
     }
     s->rows = s->memory;
     s->rows_len = (size_t)(rows * s->stride);
     s->block = t.block;
     for (uint64_t r = 0; r < rows; r++) {
         uint64_t offset = ((t.row + r) * shape->cols + col) * size;
-        LAMINA_TRY(src->read(src->user, s->part->tensor, offset, s->rows + r * s->stride, (size_t)s->stride, &job->err));
+        LAMINA_TRY(
+            src->read(src->user, s->part->tensor, offset, s->rows + r * s->stride, (size_t)s->stride, &job->err));
     }
     return LAMINA_OK;
 }

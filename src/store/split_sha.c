@@ -14,8 +14,8 @@ enum { SHA_STEP = 2 << 20 };
 
 struct sha_file {
     uint32_t pieces;
-    uint32_t first;              /* of its pieces, in `digest` and `known` */
-    _Atomic uint32_t finished;   /* pieces finished by the thread or known before */
+    uint32_t first;            /* of its pieces, in `digest` and `known` */
+    _Atomic uint32_t finished; /* pieces finished by the thread or known before */
 };
 
 struct split_sha {
@@ -24,11 +24,11 @@ struct split_sha {
     struct sha_file *files;
     uint32_t piece_count;
     uint8_t (*digest)[32];
-    bool *known;                 /* per piece: from the journal; not changed after the start */
+    bool *known;                      /* per piece: from the journal; not changed after the start */
     uint32_t *todo_file, *todo_piece; /* in the order of hashing */
     uint32_t todo_count;
-    _Atomic uint32_t ready;      /* of todo: finished */
-    uint32_t collected;          /* the caller's */
+    _Atomic uint32_t ready; /* of todo: finished */
+    uint32_t collected;     /* the caller's */
     _Atomic uint32_t stop, failed;
     _Atomic uint64_t bytes;
     struct lamina_error err;
@@ -45,7 +45,8 @@ static lamina_status hash_piece(struct split_sha *s, struct sha256 *sha, const s
         }
         /* Every piece begins at a multiple of 64 MiB, so only the last read of a file is odd; a direct read of whole
          * pages that ends early at the end of the file is what read_any makes of it. */
-        LAMINA_TRY(sys_file_read_any(f, path, begin + at, s->buffer, n, (uint8_t *)s->buffer + SHA_STEP, SHA_STEP, &s->err));
+        LAMINA_TRY(
+            sys_file_read_any(f, path, begin + at, s->buffer, n, (uint8_t *)s->buffer + SHA_STEP, SHA_STEP, &s->err));
         if (!f->direct) {
             sys_file_drop_cache(f, begin + at, n);
         }

@@ -46,7 +46,8 @@ lamina_status split_writer_begin(struct split_writer *w, struct split_output *ou
     char temp[STORE_NAME_LEN + 8];
     w->output = output;
     (void)snprintf(temp, sizeof(temp), "%s.tmp", output->name);
-    if (!store_join(w->path, sizeof(w->path), w->dir, output->name) || !store_join(w->temp, sizeof(w->temp), w->dir, temp)) {
+    if (!store_join(w->path, sizeof(w->path), w->dir, output->name) ||
+        !store_join(w->temp, sizeof(w->temp), w->dir, temp)) {
         return base_fail(err, LAMINA_USAGE, "the path of the store is too long: %.200s", w->dir);
     }
     w->at = 0;

@@ -105,8 +105,9 @@ bool store_is_checkpoint(const char *path); /* holds config.json and safetensors
 /* Makes or completes the store of `source` at `output`. Bounded memory (64 MiB for the whole process), journalled,
  * resumable after a kill at any point; takes the lock `output`.lock while it works. See lamina_split for options. */
 struct store_split_options {
-    const struct lamina_source *source;
-    const char *checkpoint;   /* directory of the built-in source: its files are hashed into the manifest; or NULL */
+    const struct lamina_source *source; /* NULL: `checkpoint` is opened here, which alone can go on after some of its
+                                         * files were freed by an earlier run with delete_original */
+    const char *checkpoint;   /* directory of the built-in source; or NULL */
     const char *output;
     const char *codec;
     bool delete_original;
@@ -121,7 +122,8 @@ lamina_status store_source_open(struct lamina_source **source, const char *check
 void store_source_close(struct lamina_source **source);
 
 /* MODEL to a store path: a store as it is; a checkpoint is looked up in `home`, split when missing or when its files
- * changed (size, mtime, inode). *store_path is appended. A directory with neither: NOT_FOUND that says what was expected. */
+ * changed (size, mtime, inode). *store_path is appended. A directory with neither: NOT_FOUND that says what was
+ * expected. */
 lamina_status store_locate(const char *model, const char *home, bool split_if_needed,
                            const struct lamina_callbacks *callbacks, struct str *store_path, struct lamina_error *err);
 /* The default home: LAMINA_HOME is the caller's business; this is <HF_HOME or ~/.cache/huggingface>/lamina. */

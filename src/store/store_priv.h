@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the store's own files share: the bytes of weight files and of the manifest (docs/FORMAT.md), the built-in source,
+ * What the store's own files share: the bytes of weight files and of the manifest (docs/FORMAT.md), the built-in
+ * source,
  * the journal, and the splitter's parts. The parsers here work on spans, so that they are fuzzed without files.
  */
 #ifndef STORE_STORE_PRIV_H
@@ -22,8 +23,8 @@ enum {
     STORE_MAX_HEAD_PAGES = 256,
     STORE_MANIFEST_MAX = 64 << 20,
     STORE_SMALL_FILE_MAX = 256 << 20, /* tokenizer.json and its like */
-    STORE_PIECE = 64 << 20,     /* source bytes under one SHA-256 */
-    STORE_NAME_LEN = 64,        /* of a file inside a store, 0 included */
+    STORE_PIECE = 64 << 20,           /* source bytes under one SHA-256 */
+    STORE_NAME_LEN = 64,              /* of a file inside a store, 0 included */
     STORE_PATH_LEN = 4096,
 };
 
@@ -35,9 +36,9 @@ struct store_head {
     uint32_t kind;
     uint32_t head_pages, tail_pages;
     uint32_t tile_count;
-    uint32_t matrix_count;          /* STORE_WEIGHTS */
+    uint32_t matrix_count; /* STORE_WEIGHTS */
     struct store_matrix *matrices;
-    uint32_t vector_count;          /* STORE_SMALL */
+    uint32_t vector_count; /* STORE_SMALL */
     struct store_vector *vectors;
     uint64_t floats;
     uint64_t checksum;
@@ -80,16 +81,16 @@ struct manifest_source_file {
 
 struct manifest {
     char codec[16];
-    bool synthetic;                 /* a caller's source: no files to hash */
+    bool synthetic; /* a caller's source: no files to hash */
     uint32_t distinct_layers, first_repeated;
-    struct hash128 sample;          /* of a caller's source */
+    struct hash128 sample; /* of a caller's source */
     uint32_t source_count;
     struct manifest_source_file *sources;
     struct model_desc desc;
     double bits_embed, bits_head, bits_layers;
     uint32_t file_count;
-    struct manifest_file *files;    /* small.bin, embed.bin, [head.bin], layers/00000.bin ... */
-    uint32_t *layer_file;           /* [desc.layers] index into files */
+    struct manifest_file *files; /* small.bin, embed.bin, [head.bin], layers/00000.bin ... */
+    uint32_t *layer_file;        /* [desc.layers] index into files */
     uint32_t tokenizer_count;
     struct manifest_file *tokenizer;
 };
@@ -122,11 +123,11 @@ lamina_status store_manifest_load(const char *store, bool with_pieces, struct ar
 /* ---- checking whole files (check.c) ---- */
 
 struct store_check {
-    void *buffer;            /* aligned, buffer_len bytes, at least the largest tile */
+    void *buffer; /* aligned, buffer_len bytes, at least the largest tile */
     size_t buffer_len;
     bool (*tick)(void *user, uint64_t bytes); /* true: stop (INTERRUPTED); may be NULL */
     void *user;
-    uint64_t tiles;          /* out: tiles seen */
+    uint64_t tiles; /* out: tiles seen */
 };
 /* Reads every byte: XXH3-128 of the file, and for weight files each tile, head and tail. */
 lamina_status store_check_weights(const char *path, const char *name, uint64_t size, struct hash128 hash,
@@ -161,15 +162,15 @@ struct journal_tensor {
 
 struct journal {
     struct arena arena;
-    bool present;               /* a journal with a valid begin record was found */
+    bool present; /* a journal with a valid begin record was found */
     struct hash128 identity;
-    int tied;                   /* 0, 1; -1 not known */
+    int tied; /* 0, 1; -1 not known */
     uint32_t done_count, piece_count, source_count, tensor_count;
     struct journal_done *done;
     struct journal_piece *pieces;
     struct journal_source *sources;
     struct journal_tensor *tensors;
-    uint64_t valid_bytes;       /* the file's prefix made of whole, correct lines */
+    uint64_t valid_bytes; /* the file's prefix made of whole, correct lines */
 };
 
 /* Whole lines from the start up to the first that is not ours; never fails on damage, which only shortens it. */
@@ -186,7 +187,7 @@ struct source_file {
     const char *path;
     struct sys_stat stat;
     struct sys_file file;
-    bool gone;             /* freed by an earlier run of --delete-original; known from the journal */
+    bool gone; /* freed by an earlier run of --delete-original; known from the journal */
     uint64_t tensor_bytes;
 };
 struct source_tensor {
@@ -207,33 +208,35 @@ struct checkpoint {
 };
 enum { SOURCE_BOUNCE = 256 << 10 };
 /* `j`: what a journal knows of files that are gone, or NULL. */
-lamina_status checkpoint_open(struct checkpoint **c, const char *dir, const struct journal *j, struct lamina_error *err);
+lamina_status checkpoint_open(struct checkpoint **c, const char *dir, const struct journal *j,
+                              struct lamina_error *err);
 void checkpoint_close(struct checkpoint **c);
 lamina_status checkpoint_alloc(struct checkpoint **c, struct lamina_error *err); /* empty, its functions set */
 /* Links may lead no further than the checkpoint, or the cache that it is a snapshot of; else UNSUPPORTED. */
 lamina_status checkpoint_stays_inside(const char *dir, const char *path, struct lamina_error *err);
 /* NULL when the source is not the built-in one. */
 struct checkpoint *checkpoint_of(const struct lamina_source *s);
-lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void *dst, size_t len, struct lamina_error *err);
+lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void *dst, size_t len,
+                              struct lamina_error *err);
 /* Adds size, mtime and inode of all files of the checkpoint that a store is made from; NOT_FOUND without weights. */
 lamina_status checkpoint_stat_text(const char *dir, struct str *out, struct lamina_error *err);
 
 /* ---- the splitter ---- */
 
-struct split_part {              /* one matrix or vector of an output file */
-    uint32_t tensor;             /* in the source */
+struct split_part {  /* one matrix or vector of an output file */
+    uint32_t tensor; /* in the source */
     uint32_t role;
     int32_t layer;
-    struct panel_shape shape;    /* matrices */
-    uint32_t dtype;              /* enum kern_dtype of the source */
-    uint64_t len;                /* vectors */
+    struct panel_shape shape; /* matrices */
+    uint32_t dtype;           /* enum kern_dtype of the source */
+    uint64_t len;             /* vectors */
 };
 struct split_output {
     char name[STORE_NAME_LEN];
     struct store_head head;
     uint32_t part_count;
     struct split_part *parts;
-    uint64_t size;               /* exact: codec raw */
+    uint64_t size; /* exact: codec raw */
     bool done;
     struct hash128 hash;
 };
@@ -242,9 +245,9 @@ struct split_plan {
     bool tied_by_config;
     uint32_t output_count;
     struct split_output *outputs;
-    uint32_t *layer_output;      /* [desc.layers] */
+    uint32_t *layer_output; /* [desc.layers] */
     uint64_t total_bytes;
-    uint32_t *last_use;          /* per source tensor: the last output made from it, UINT32_MAX: none */
+    uint32_t *last_use; /* per source tensor: the last output made from it, UINT32_MAX: none */
 };
 /* tied: 0, 1, or -1 to find out (may compare head and embedding byte by byte). */
 lamina_status split_plan_make(const struct lamina_source *s, int tied, struct arena *arena, struct split_plan *p,
@@ -257,13 +260,13 @@ struct split_writer {
     struct split_output *output;
     char path[STORE_PATH_LEN], temp[STORE_PATH_LEN];
     struct sys_file file;
-    uint64_t at;                 /* bytes written */
+    uint64_t at; /* bytes written */
     uint64_t undropped;
     struct hash_stream *stream;
-    struct store_tile *tiles;    /* room for the largest output */
-    uint32_t tile;               /* the next one */
-    uint8_t *buffer;             /* aligned, SPLIT_BUFFER bytes */
-    size_t fill, tile_begin;     /* bytes in buffer, and where the open tile begins */
+    struct store_tile *tiles; /* room for the largest output */
+    uint32_t tile;            /* the next one */
+    uint8_t *buffer;          /* aligned, SPLIT_BUFFER bytes */
+    size_t fill, tile_begin;  /* bytes in buffer, and where the open tile begins */
 };
 enum { SPLIT_BUFFER = 8 << 20 };
 lamina_status split_writer_begin(struct split_writer *w, struct split_output *output, struct lamina_error *err);
@@ -275,31 +278,32 @@ void split_writer_abandon(struct split_writer *w);
 
 /* split_pipe.c: the thread that packs, hashes and writes while the caller reads. */
 struct split_slot {
-    _Atomic uint32_t state;      /* 0: the caller's, 1: the thread's */
+    _Atomic uint32_t state; /* 0: the caller's, 1: the thread's */
     enum { SLOT_BEGIN, SLOT_ROWS, SLOT_VECTOR, SLOT_FINISH, SLOT_STOP } what;
     struct split_output *output;
     const struct split_part *part;
-    uint32_t tile, tiles;        /* ROWS: which tiles the rows in `rows` make */
-    uint32_t block;              /* first column block in `rows` (0 unless a group was too large to read whole) */
+    uint32_t tile, tiles; /* ROWS: which tiles the rows in `rows` make */
+    uint32_t block;       /* first column block in `rows` (0 unless a group was too large to read whole) */
     uint64_t stride;
-    uint8_t *memory;             /* SPLIT_ROWS bytes, fixed */
-    uint8_t *rows;               /* inside memory: where the rows begin */
+    uint8_t *memory; /* SPLIT_ROWS bytes, fixed */
+    uint8_t *rows;   /* inside memory: where the rows begin */
     size_t rows_len;
-    bool unusual;                /* out: the rows hold NaN or infinity */
+    bool unusual; /* out: the rows hold NaN or infinity */
 };
 struct split_pipe {
     struct split_slot slot[2];
-    uint32_t next;               /* the caller's turn */
+    uint32_t next; /* the caller's turn */
     _Atomic uint32_t failed;
-    struct lamina_error err;     /* the thread's, valid once failed */
+    struct lamina_error err; /* the thread's, valid once failed */
     struct split_writer writer;
     struct sys_thread *thread;
     void *memory;
-    bool (*tick)(void *user);    /* while waiting; true: stop */
+    bool (*tick)(void *user); /* while waiting; true: stop */
     void *user;
 };
 enum { SPLIT_ROWS = 8 << 20 };
-lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, struct lamina_error *err);
+lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,
+                               struct lamina_error *err);
 /* A slot that is the caller's; INTERRUPTED when tick says so; the thread's failure. */
 lamina_status split_pipe_take(struct split_pipe *p, struct split_slot **slot, struct lamina_error *err);
 void split_pipe_give(struct split_pipe *p, struct split_slot *slot);
@@ -312,7 +316,7 @@ struct split_sha;
 struct split_sha_job {
     const struct checkpoint *source;
     const struct journal *known;
-    const uint32_t *order;       /* files in the order of their last use */
+    const uint32_t *order; /* files in the order of their last use */
 };
 lamina_status split_sha_start(struct split_sha **s, const struct split_sha_job *job, struct lamina_error *err);
 /* New digests since the last call, as journal lines; *all_done when nothing is left. */
@@ -327,21 +331,21 @@ void split_sha_stop(struct split_sha **s);
 struct split_job {
     const struct store_split_options *o;
     const struct lamina_source *source;
-    struct checkpoint *checkpoint;   /* NULL: a caller's source */
-    struct checkpoint *owned;        /* to be closed at the end */
+    struct checkpoint *checkpoint; /* NULL: a caller's source */
+    struct checkpoint *owned;      /* to be closed at the end */
     struct arena arena;
     struct split_plan plan;
     struct journal journal;
     struct hash128 identity;
-    struct hash128 sample;           /* of a caller's source */
+    struct hash128 sample; /* of a caller's source */
     char journal_path[STORE_PATH_LEN];
     struct sys_file journal_file;
     struct split_pipe pipe;
     struct split_sha *sha;
     bool sha_done;
-    uint32_t *file_order;            /* source files by the last output that needs them */
-    uint32_t *file_last;             /* per source file: that output, UINT32_MAX: none */
-    bool *warned;                    /* per source tensor */
+    uint32_t *file_order; /* source files by the last output that needs them */
+    uint32_t *file_last;  /* per source file: that output, UINT32_MAX: none */
+    bool *warned;         /* per source tensor */
     struct manifest_file tokenizer[STORE_TEXT_FILES + 2];
     uint32_t tokenizer_count;
     const char *what;
@@ -351,12 +355,12 @@ struct split_job {
 };
 
 /* split_job.c: identity, journal, directory, progress. */
-bool split_tick(void *job);                             /* progress and new digests; true: stop (see job->err) */
-bool split_tick_bytes(void *job, uint64_t bytes);       /* the same, after `bytes` more */
+bool split_tick(void *job);                       /* progress and new digests; true: stop (see job->err) */
+bool split_tick_bytes(void *job, uint64_t bytes); /* the same, after `bytes` more */
 lamina_status split_identity(struct split_job *job);
 lamina_status split_journal_begin(struct split_job *job);
 lamina_status split_journal_add(struct split_job *job, const struct str *lines, bool sync);
-lamina_status split_directory_check(struct split_job *job);  /* holds nothing of others */
+lamina_status split_directory_check(struct split_job *job); /* holds nothing of others */
 lamina_status split_directory_clean(struct split_job *job, bool temporary_only);
 /* split_run.c: the outputs. */
 lamina_status split_outputs(struct split_job *job);

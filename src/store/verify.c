@@ -33,8 +33,11 @@ static bool tick(void *user, uint64_t bytes) {
         return false;
     }
     v->told_ns = now;
-    struct lamina_progress p = {.kind = LAMINA_PROGRESS_VERIFY, .done_bytes = v->done_bytes, .total_bytes = v->total_bytes,
-                                .elapsed_ns = now - v->began_ns, .what = v->what};
+    struct lamina_progress p = {.kind = LAMINA_PROGRESS_VERIFY,
+                                .done_bytes = v->done_bytes,
+                                .total_bytes = v->total_bytes,
+                                .elapsed_ns = now - v->began_ns,
+                                .what = v->what};
     return v->callbacks->progress(v->callbacks->user, &p);
 }
 
@@ -188,8 +191,8 @@ lamina_status store_verify(const char *path, const char *checkpoint, const struc
     found.tiles = v.check.tiles;
     *result = found;
     if (status == LAMINA_OK && found.damaged > 0) {
-        status = base_fail(err, LAMINA_DAMAGED, "%" PRIu64 " of %" PRIu64 " files damaged; first: %s", found.damaged, found.files,
-                           found.first_damage);
+        status = base_fail(err, LAMINA_DAMAGED, "%" PRIu64 " of %" PRIu64 " files damaged; first: %s", found.damaged,
+                           found.files, found.first_damage);
     }
     return status;
 }

@@ -225,8 +225,8 @@ lamina_status store_head_read(struct span bytes, const char *name, struct arena 
     bool same = memcmp(again, bytes.ptr, bytes.len - 8) == 0;
     free(again);
     return same ? LAMINA_OK
-                : base_fail(err, LAMINA_DAMAGED, "%s: its head has fields or a tile geometry that this version never writes",
-                            name);
+                : base_fail(err, LAMINA_DAMAGED,
+                            "%s: its head has fields or a tile geometry that this version never writes", name);
 }
 
 uint64_t store_tile_bytes(const struct store_head *h, uint32_t tile) {
@@ -279,16 +279,18 @@ lamina_status store_tail_read(struct span bytes, const char *name, const struct 
     uint64_t page = h->head_pages;
     for (uint32_t i = 0; i < h->tile_count; i++) {
         const uint8_t *at = bytes.ptr + (size_t)i * TILE_RECORD;
-        list[i] = (struct store_tile){.hash = load_le64(at), .offset_pages = load_le32(at + 8), .pages = load_le32(at + 12)};
+        list[i] =
+            (struct store_tile){.hash = load_le64(at), .offset_pages = load_le32(at + 8), .pages = load_le32(at + 12)};
         if (list[i].offset_pages != page || list[i].pages != div_up(store_tile_bytes(h, i), STORE_PAGE)) {
-            return base_fail(err, LAMINA_DAMAGED, "%s: tile %u is said to be %u pages at page %u, expected page %" PRIu64,
-                             name, i, list[i].pages, list[i].offset_pages, page);
+            return base_fail(err, LAMINA_DAMAGED,
+                             "%s: tile %u is said to be %u pages at page %u, expected page %" PRIu64, name, i,
+                             list[i].pages, list[i].offset_pages, page);
         }
         page += list[i].pages;
     }
     if ((page + h->tail_pages) * STORE_PAGE != file_size) {
-        return base_fail(err, LAMINA_DAMAGED, "%s: the file has %" PRIu64 " bytes, %" PRIu64 " expected", name, file_size,
-                         (page + h->tail_pages) * STORE_PAGE);
+        return base_fail(err, LAMINA_DAMAGED, "%s: the file has %" PRIu64 " bytes, %" PRIu64 " expected", name,
+                         file_size, (page + h->tail_pages) * STORE_PAGE);
     }
     *tiles = list;
     return LAMINA_OK;

@@ -27,11 +27,11 @@ struct made_tensor {
 struct made_model {
     unsigned hidden, layers, heads, kv_heads, head_dim, ffn, vocab;
     bool tied, biases;
-    unsigned dtype;   /* 0..2 of enum kern_dtype for all; 3: mixed */
-    unsigned shards;  /* 1: model.safetensors */
+    unsigned dtype;  /* 0..2 of enum kern_dtype for all; 3: mixed */
+    unsigned shards; /* 1: model.safetensors */
     bool tokenizer;
     unsigned seed;
-    bool extra_head;  /* tied in config.json, but a head tensor is there */
+    bool extra_head; /* tied in config.json, but a head tensor is there */
     unsigned count;
     struct made_tensor *tensors;
 };
@@ -54,7 +54,8 @@ static inline void maker_write(const char *dir, const char *name, const void *by
 
 static inline void maker_config(const struct made_model *m, const char *dir) {
     struct str s = {0};
-    str_printf(&s, "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": %u, "
+    str_printf(&s,
+               "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_size\": %u, "
                "\"num_hidden_layers\": %u, \"num_attention_heads\": %u, \"num_key_value_heads\": %u, \"head_dim\": %u, "
                "\"intermediate_size\": %u, \"vocab_size\": %u, \"tie_word_embeddings\": %s, \"attention_bias\": %s, "
                "\"mlp_bias\": %s, \"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, "
@@ -116,15 +117,16 @@ static inline void maker_fill(struct made_model *m, const char *dir) {
 }
 
 /* Tensors [first, first + count) into one safetensors file, header padded to `align` (0: not). */
-static inline void maker_shard(const struct made_model *m, const char *dir, const char *name, unsigned first, unsigned count,
-                               unsigned align) {
+static inline void maker_shard(const struct made_model *m, const char *dir, const char *name, unsigned first,
+                               unsigned count, unsigned align) {
     struct str json = {0};
     struct str file = {0};
     uint64_t at = 0;
     str_add_byte(&json, '{');
     for (unsigned i = first; i < first + count; i++) {
         const struct made_tensor *t = &m->tensors[i];
-        str_printf(&json, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i == first ? "" : ",", t->name, kern_dtype_name(t->dtype));
+        str_printf(&json, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i == first ? "" : ",", t->name,
+                   kern_dtype_name(t->dtype));
         if (t->rank == 2) {
             str_printf(&json, "%llu,", (unsigned long long)t->rows);
         }
@@ -195,7 +197,8 @@ static inline const struct made_tensor *maker_find(const struct made_model *m, c
     return NULL;
 }
 
-/* A fresh directory under TMPDIR, else in memory where the system has a place for that, else /tmp; the caller removes it
+/* A fresh directory under TMPDIR, else in memory where the system has a place for that, else /tmp; the caller
+ * removes it
  * with maker_remove. */
 static inline void maker_temp(char *out, size_t len) {
     const char *tmp = getenv("TMPDIR");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The safetensors header and index readers: each rule has a file that breaks exactly it, beside its lawful neighbour. */
+ * The safetensors header and index readers: each rule has a file that breaks exactly it, beside its lawful
+ * neighbour. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,8 @@
 
 static struct lamina_error last;
 
-static lamina_status parse(const char *json, size_t len, uint64_t data, struct arena *arena, struct safetensors_header *h) {
+static lamina_status parse(const char *json, size_t len, uint64_t data, struct arena *arena,
+                           struct safetensors_header *h) {
     last = (struct lamina_error){0};
     return safetensors_parse(span_of(json, len), 8 + len + data, "x.safetensors", arena, h, &last);
 }
@@ -32,7 +34,7 @@ static void expect(lamina_status wanted, const char *json, uint64_t data) {
 }
 
 #define GOOD(json, data) expect(LAMINA_OK, json, data)
-#define BAD(json, data) expect(LAMINA_DAMAGED, json, data)
+#define BAD(json, data)  expect(LAMINA_DAMAGED, json, data)
 
 static void test_layout(void **state) {
     (void)state;
@@ -69,9 +71,9 @@ static void test_rules(void **state) {
     BAD("{}x", 0);
     GOOD(" \n{}", 0);
     GOOD("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1);
-    BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 2);   /* a tail */
-    BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 0);   /* cut short */
-    BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2);  /* a hole at the front */
+    BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 2);  /* a tail */
+    BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 0);  /* cut short */
+    BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}", 2); /* a hole at the front */
     BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,0]}}", 1);
     BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1);
     BAD("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1,1]}}", 1);
@@ -144,7 +146,8 @@ static void test_limits(void **state) {
     str_add_byte(&json, '{');
     enum { MANY = 200000 };
     for (unsigned i = 0; i < MANY; i++) {
-        str_printf(&json, "%s\"%u\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[%u,%u]}", i ? "," : "", i, i, i + 1);
+        str_printf(&json, "%s\"%u\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[%u,%u]}", i ? "," : "", i, i,
+                   i + 1);
     }
     str_add_byte(&json, '}');
     arena.limit_bytes = json.len * 8 + (1 << 20);
@@ -232,13 +235,16 @@ static void test_conformance(void **state) {
         struct safetensors_header h = {0};
         assert_true(json_enter_object(&r));
         while (json_next_key(&r, &k)) {
-            (void)(span_is(k, "file") ? json_string(&r, &file) : span_is(k, "expect") ? json_string(&r, &want) : json_skip(&r));
+            (void)(span_is(k, "file")     ? json_string(&r, &file)
+                   : span_is(k, "expect") ? json_string(&r, &want)
+                                          : json_skip(&r));
         }
         (void)snprintf(path, sizeof(path), "%s/goldens/safetensors/conformance/%s", testdata(), str_text(&file));
         assert_true(load(path, &bytes));
         lamina_status got = whole_file((const uint8_t *)bytes.ptr, bytes.len, &arena, &h);
         /* Leading blanks are lawful (the reference implementation pads with them on purpose). */
-        bool valid = strcmp(str_text(&want), "ok") == 0 || strcmp(str_text(&file), "bad_leading_space.safetensors") == 0;
+        bool valid =
+            strcmp(str_text(&want), "ok") == 0 || strcmp(str_text(&file), "bad_leading_space.safetensors") == 0;
         if (strcmp(str_text(&file), "ok_unicode_escape_name.safetensors") == 0) {
             valid = false; /* its name holds a line feed: lawful for the format, refused by our stricter rule */
         }
@@ -268,7 +274,9 @@ static void test_index(void **state) {
     struct arena arena = {0};
     struct safetensors_index x = {0};
     assert_int_equal(index_of("{\"metadata\":{\"total_size\":1.5e3},\"weight_map\":{\"t1\":\"b.safetensors\","
-                              "\"t2\":\"a.safetensors\",\"t3\":\"b.safetensors\",\"t4\":\"a.safetensors\"}}", &arena, &x), 0);
+                              "\"t2\":\"a.safetensors\",\"t3\":\"b.safetensors\",\"t4\":\"a.safetensors\"}}",
+                              &arena, &x),
+                     0);
     assert_int_equal(x.tensor_count, 4);
     assert_int_equal(x.file_count, 2);
     assert_string_equal(x.files[0], "b.safetensors");
@@ -277,8 +285,18 @@ static void test_index(void **state) {
     assert_int_equal(x.entries[2].file, 0);
     assert_int_equal(x.entries[3].file, 1);
     static const char *const bad_names[] = {
-        "../a.safetensors", "/a.safetensors", "a/b.safetensors", ".safetensors", "-a.safetensors", "a.bin", "",
-        "a\\u0000.safetensors", "a\\\\b.safetensors", "a.safetensors ", "\xc3\xa4.safetensors", "a.safetensors\\u0000",
+        "../a.safetensors",
+        "/a.safetensors",
+        "a/b.safetensors",
+        ".safetensors",
+        "-a.safetensors",
+        "a.bin",
+        "",
+        "a\\u0000.safetensors",
+        "a\\\\b.safetensors",
+        "a.safetensors ",
+        "\xc3\xa4.safetensors",
+        "a.safetensors\\u0000",
     };
     for (size_t i = 0; i < sizeof(bad_names) / sizeof(bad_names[0]); i++) {
         char json[256];
@@ -286,10 +304,15 @@ static void test_index(void **state) {
         assert_int_equal(index_of(json, &arena, &x), LAMINA_DAMAGED);
     }
     static const char *const bad[] = {
-        "{}", "[]", "{\"weight_map\":[]}", "{\"weight_map\":{\"t\":1}}", "{\"weight_map\":{},\"weight_map\":{}}",
+        "{}",
+        "[]",
+        "{\"weight_map\":[]}",
+        "{\"weight_map\":{\"t\":1}}",
+        "{\"weight_map\":{},\"weight_map\":{}}",
         "{\"weight_map\":{\"t\":\"a.safetensors\",\"t\":\"b.safetensors\"}}",
         "{\"weight_map\":{\"t\":\"a.safetensors\",\"u\":\"a.safetensors\",\"\\u0074\":\"a.safetensors\"}}",
-        "{\"weight_map\":{\"t\":\"a.safetensors\"}", "{\"weight_map\":{\"t\\u0001\":\"a.safetensors\"}}",
+        "{\"weight_map\":{\"t\":\"a.safetensors\"}",
+        "{\"weight_map\":{\"t\\u0001\":\"a.safetensors\"}}",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         if (index_of(bad[i], &arena, &x) != LAMINA_DAMAGED || last.code != LAMINA_DAMAGED) {
@@ -304,8 +327,8 @@ static void test_index(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout),     cmocka_unit_test(test_rules),       cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_header_len),  cmocka_unit_test(test_conformance),
+        cmocka_unit_test(test_layout), cmocka_unit_test(test_rules),      cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_limits), cmocka_unit_test(test_header_len), cmocka_unit_test(test_conformance),
         cmocka_unit_test(test_index),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);

@@ -23,12 +23,26 @@
 
 static char base[1024], source[1200], whole[1200], out[1200];
 
-static const struct made_model model = {.hidden = 512, .layers = 8, .heads = 8, .kv_heads = 2, .head_dim = 64, .ffn = 1408,
-                                        .vocab = 4000, .dtype = 2, .shards = 3, .tokenizer = true, .seed = 20};
+static const struct made_model model = {.hidden = 512,
+                                        .layers = 8,
+                                        .heads = 8,
+                                        .kv_heads = 2,
+                                        .head_dim = 64,
+                                        .ffn = 1408,
+                                        .vocab = 4000,
+                                        .dtype = 2,
+                                        .shards = 3,
+                                        .tokenizer = true,
+                                        .seed = 20};
 
-static lamina_status split_with(const char *to, bool delete_original, const struct lamina_callbacks *c, struct lamina_error *err) {
-    struct store_split_options o = {.checkpoint = source, .output = to, .codec = "raw", .wait_for_lock = true,
-                                    .delete_original = delete_original, .callbacks = c};
+static lamina_status split_with(const char *to, bool delete_original, const struct lamina_callbacks *c,
+                                struct lamina_error *err) {
+    struct store_split_options o = {.checkpoint = source,
+                                    .output = to,
+                                    .codec = "raw",
+                                    .wait_for_lock = true,
+                                    .delete_original = delete_original,
+                                    .callbacks = c};
     *err = (struct lamina_error){0};
     return store_split(&o, err);
 }
@@ -314,8 +328,8 @@ static void test_changing_source(void **state) {
     for (unsigned i = 0; i < 2; i++) {
         char command[3000];
         struct lamina_error err = {0};
-        (void)snprintf(command, sizeof(command), "f='%s/model-00003-of-00003.safetensors'; cp \"$f\" '%s.copy'; %s", source, source,
-                       what[i]);
+        (void)snprintf(command, sizeof(command), "f='%s/model-00003-of-00003.safetensors'; cp \"$f\" '%s.copy'; %s",
+                       source, source, what[i]);
         struct vandal v = {.command = command};
         struct lamina_callbacks c = {.progress = vandalise, .user = &v};
         assert_int_equal(split_with(out, false, &c, &err), LAMINA_DAMAGED);
@@ -352,8 +366,9 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CLEAN(test_memory),    CLEAN(test_kill),            CLEAN(test_kill_while_deleting), CLEAN(test_many_at_once),
-        CLEAN(test_full_disk), CLEAN(test_file_size_limit), CLEAN(test_changing_source),
+        CLEAN(test_memory),          CLEAN(test_kill),      CLEAN(test_kill_while_deleting),
+        CLEAN(test_many_at_once),    CLEAN(test_full_disk), CLEAN(test_file_size_limit),
+        CLEAN(test_changing_source),
     };
     return cmocka_run_group_tests_name("store_faults", tests, prepare, finish);
 }
