@@ -229,7 +229,8 @@ lamina_status lamina_measure(const char *path, const char *home, bool again, str
         return status;
     }
     *drive = (struct lamina_drive){.size = sizeof(*drive), .free_bytes = free_bytes, .direct_bytes_per_s = r.bytes_per_s,
-                                   .request_bytes = r.request_bytes, .depth = r.depth, .direct_alignment = r.alignment, .cached = cached};
+                                   .request_bytes = r.request_bytes, .depth = r.depth, .direct_alignment = r.alignment,
+                                   .cached = cached};
     (void)snprintf(drive->engine, sizeof(drive->engine), "%s", r.engine == IO_ENGINE_THREADS ? "threads" : "io_uring");
     (void)snprintf(drive->device, sizeof(drive->device), "device %llx", (unsigned long long)st.device);
     return LAMINA_OK;

@@ -29,13 +29,9 @@ static lamina_status split_in_home(const struct lamina_split_options *o, struct 
 
 static lamina_status split_to(const struct lamina_split_options *o, struct lamina_error *err) {
     struct log_sink log = {.say = o->callbacks.log, .user = o->callbacks.user};
-    struct lamina_source *own = NULL;
-    if (o->source == NULL) {
-        LAMINA_TRY(store_source_open(&own, o->checkpoint, err));
-    }
     struct store_split_options so = {
-        .source = own != NULL ? own : o->source,
-        .checkpoint = own != NULL ? o->checkpoint : NULL,
+        .source = o->source,
+        .checkpoint = o->checkpoint,
         .output = o->output,
         .codec = o->codec,
         .delete_original = o->delete_original,
@@ -43,9 +39,7 @@ static lamina_status split_to(const struct lamina_split_options *o, struct lamin
         .callbacks = &o->callbacks,
         .log = &log,
     };
-    lamina_status status = store_split(&so, err);
-    store_source_close(&own);
-    return status;
+    return store_split(&so, err);
 }
 
 lamina_status lamina_split(const struct lamina_split_options *o, char **store, struct lamina_error *err) {

@@ -76,8 +76,8 @@ lamina_status io_uring_probe(struct lamina_error *err);
  * over a few geometries, at most budget_ns in all. Sequential from start to end, wrapping, every geometry on fresh bytes
  * where the file is large enough. */
 struct io_probe_result {
-    double bytes_per_s;
-    uint32_t alignment; /* of direct reads; 0: the file could only be read through the page cache */ /* of the fastest geometry: the drive's limit */
+    double bytes_per_s; /* of the fastest geometry: the drive's limit */
+    uint32_t alignment; /* of direct reads; 0: the file could only be read through the page cache */
     uint32_t request_bytes; /* the geometry to use: the fastest, or one on io_uring within 2 % of it */
     uint32_t depth;
     enum io_engine engine;
