@@ -22,9 +22,6 @@ enum {
 /* Stacks, io rings, allocator slack: what the kernel and libraries take beside the arena after planning. */
 static const uint64_t KERNEL_FIXED = 1536 * 1024;
 static const uint64_t KERNEL_PER_THREAD = 96 * 1024;
-/* A probe with idle processors is content with two reads in flight; with processors that also compute, the drive then
- * waits for the next request now and then. Measured: 2.2 to 3.1 GB/s with 4 MiB in flight, 3.3 with 8 (docs/SPEED.md). */
-static const uint64_t IN_FLIGHT_BYTES = 8 * MIB;
 /* Measuring error of "resident now", kept free on purpose. */
 static const uint64_t RESERVE_FIXED = MIB;
 
@@ -123,15 +120,11 @@ static uint64_t smallest_ring(const struct plan_store *store) {
     return round_up(max_u64(two_tiles, SMALLEST_RING), PAGE);
 }
 
-static uint32_t streaming_depth(const struct plan_machine *machine) {
-    uint64_t depth = div_up(IN_FLIGHT_BYTES, max_u64(machine->request_bytes, PAGE));
-    return (uint32_t)max_u64(machine->depth, min_u64(depth, 64));
-}
-
-/* Enough for all reads in flight, one being consumed by each of two workers and one being assembled. */
+/* The reads in flight, one being consumed and one being assembled. Not more: a ring that stays in the last-level cache is
+ * written faster by the drive than one that does not (docs/SPEED.md). */
 static uint64_t comfortable_ring(const struct plan_store *store, const struct plan_machine *machine) {
     uint64_t request = max_u64(machine->request_bytes, store->largest_tile_bytes);
-    return max_u64(request * (streaming_depth(machine) + 3), smallest_ring(store));
+    return max_u64(request * (machine->depth + 2), smallest_ring(store));
 }
 
 static uint64_t total_for(const struct sizing *z, uint32_t rows, uint64_t ring, struct plan *plan) {
@@ -183,7 +176,7 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
         return base_fail(err, LAMINA_USAGE, "a plan needs at least one position of context, one sequence and one thread");
     }
     struct sizing z = {desc, store, machine, request};
-    struct plan p = {.depth = streaming_depth(machine), .request_bytes = machine->request_bytes};
+    struct plan p = {.depth = machine->depth, .request_bytes = machine->request_bytes};
     uint64_t ring = smallest_ring(store);
     uint32_t rows = fewest_rows(request);
     p.smallest_bytes = round_up(total_for(&z, rows, ring, &p), MIB);
