@@ -15,7 +15,11 @@ struct sys_thread; /* opaque, heap */
 lamina_status sys_thread_start(struct sys_thread **t, const char *name, void (*run)(void *arg), void *arg,
                                struct lamina_error *err);
 void sys_thread_join(struct sys_thread **t);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SYS_THREAD_STACK = 2 << 20 }; /* sanitizers keep red zones and shadow frames on the stack */
+#else
 enum { SYS_THREAD_STACK = 256 << 10 };
+#endif
 
 /* Sleeps while *word == expected, at most timeout_ns (UINT64_MAX: no limit); spurious wake-ups happen. */
 void sys_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);

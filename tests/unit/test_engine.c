@@ -25,6 +25,13 @@ static const struct tiny_shape SHAPES[] = {
      .dtype = "BF16", .seed = 4},
 };
 
+/* A sanitizer's own memory counts as the program's and grows from run to run, so a smallest budget holds for one run only. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1, SLACK_MIB = 256 };
+#else
+enum { SANITIZED = 0, SLACK_MIB = 0 };
+#endif
+
 struct fixture {
     char home[256];
     char model[ARRAY_LEN(SHAPES)][256];
@@ -157,7 +164,7 @@ static void logits_do_not_depend_on_the_budget(void **state) {
         struct lamina_settings s = settings();
         uint64_t least = smallest(shape, s);
         for (uint64_t more = 0; more <= 12; more += 3) {
-            s.memory_bytes = least + more * MIB;
+            s.memory_bytes = least + (more + SLACK_MIB) * MIB;
             expect_same(shape, &s, want, "a small budget");
         }
         free(want);
@@ -207,6 +214,10 @@ static void logits_do_not_depend_on_prompt_chunks(void **state) {
 
 static void one_mebibyte_less_names_the_smallest_budget(void **state) {
     (void)state;
+    if (SANITIZED) {
+        print_message("skipped: under a sanitizer the size of the program is not steady\n");
+        skip();
+    }
     struct lamina_settings s = settings();
     float out[2 * 331];
     char words[64];

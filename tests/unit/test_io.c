@@ -125,6 +125,11 @@ static const struct setting settings[] = {
     {"automatic", IO_ENGINE_AUTO, NULL, true},
 };
 
+static bool memlock_is_small(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < (1 << 20);
+}
+
 static struct io_queue *open_queue(struct fixture *x, const struct setting *s, uint32_t depth) {
     static struct log_sink sink;
     sink = (struct log_sink){.say = hear, .user = x};
@@ -140,6 +145,11 @@ static struct io_queue *open_queue(struct fixture *x, const struct setting *s, u
     }
     struct io_queue *q = NULL;
     lamina_status status = io_open(&q, &o, &err);
+    if (s->engine == IO_ENGINE_URING && status == LAMINA_UNSUPPORTED && memlock_is_small()) {
+        /* Rings that were just closed are still charged to the user for a moment. */
+        print_message("no io_uring under this memlock limit: %s\n", err.message);
+        return NULL;
+    }
     if (status < 0) {
         print_error("%s: %s\n", s->name, err.message);
     }
