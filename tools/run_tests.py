@@ -231,7 +231,8 @@ def stage_unit(_):
 
 
 SANITIZER_ENV = {
-    "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_stack_use_after_return=1:strict_string_checks=1",
+    # gcc 12 aligns the fake frames of detect_stack_use_after_return to 32 bytes only: vectors of 64 bytes then fault.
+    "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_stack_use_after_return=0:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "exitcode=98:halt_on_error=0:second_deadlock_stack=1",
 }
