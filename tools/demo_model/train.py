@@ -31,7 +31,7 @@ from transformers import AutoTokenizer
 import make_corpus
 
 SEED = 20240229
-STEPS = 1500
+STEPS = 2900
 BATCH_TOKENS = 2048
 PEAK_LR, FINAL_LR, WARMUP_STEPS = 2e-3, 5e-5, 100
 WEIGHT_DECAY = 0.1
