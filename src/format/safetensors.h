@@ -51,6 +51,9 @@ struct safetensors_index {
 };
 lamina_status safetensors_index_parse(struct span json, const char *name, struct arena *arena,
                                       struct safetensors_index *out, struct lamina_error *err);
+/* pytorch_model.bin.index.json: the same, with file names that end in ".bin". */
+lamina_status torch_index_parse(struct span json, const char *name, struct arena *arena, struct safetensors_index *out,
+                                struct lamina_error *err);
 
 /* Bits per element, 0 when the dtype is unknown. */
 uint32_t safetensors_dtype_bits(struct span dtype);

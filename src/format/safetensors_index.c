@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * model.safetensors.index.json: tensor name -> file name. The names come from strangers and become paths, so only a
- * single plain component is let through; whether the files hold what is promised is the opener's check.
+ * model.safetensors.index.json and pytorch_model.bin.index.json: tensor name -> file name. The names come from strangers
+ * and become paths, so only a single plain component is let through, and only with the ending that belongs to the index;
+ * whether the files hold what is promised is the opener's check.
  *
- * Invariant: every tensor appears once, every file name is [A-Za-z0-9][A-Za-z0-9._-]{0,254} ending in ".safetensors".
+ * Invariant: every tensor appears once, every file name is [A-Za-z0-9][A-Za-z0-9._-]{0,254} with that ending.
  * Sorting instead of hashing keeps hostile names from costing more than n log n. */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ enum { FILE_NAME_MAX = 255, TENSOR_NAME_MAX = 512 };
 struct walk {
     struct json_reader r;
     struct arena *arena;
+    const char *ending; /* of file names */
     struct str text;
     const char **file_of; /* per entry, before files are numbered */
 };
@@ -24,8 +26,8 @@ static bool plain_byte(uint8_t c, bool first) {
     return alnum || (!first && (c == '.' || c == '_' || c == '-'));
 }
 
-static bool plain_file_name(struct span name) {
-    if (name.len == 0 || name.len > FILE_NAME_MAX || !span_ends_with(name, ".safetensors")) {
+static bool plain_file_name(struct span name, const char *ending) {
+    if (name.len == 0 || name.len > FILE_NAME_MAX || !span_ends_with(name, ending)) {
         return false;
     }
     for (size_t i = 0; i < name.len; i++) {
@@ -68,10 +70,10 @@ static const char *read_file_name(struct walk *w, const char *previous) {
         return NULL;
     }
     struct span name = str_span(&w->text);
-    if (!plain_file_name(name)) {
+    if (!plain_file_name(name, w->ending)) {
         (void)json_refuse(&w->r, LAMINA_DAMAGED,
-                          "\"%.80s\" is not an acceptable file name (one plain name ending in .safetensors expected)",
-                          utf8_valid(name) ? str_text(&w->text) : "?");
+                          "\"%.80s\" is not an acceptable file name (one plain name ending in %s expected)",
+                          utf8_valid(name) ? str_text(&w->text) : "?", w->ending);
         return NULL;
     }
     if (previous != NULL && span_is(name, previous)) {
@@ -185,11 +187,11 @@ static lamina_status number_files(struct safetensors_index *x, const char *const
     return status;
 }
 
-lamina_status safetensors_index_parse(struct span json, const char *name, struct arena *arena,
-                                      struct safetensors_index *out, struct lamina_error *err) {
+static lamina_status index_parse(struct span json, const char *name, const char *ending, struct arena *arena,
+                                 struct safetensors_index *out, struct lamina_error *err) {
     struct str key = {0};
     struct safetensors_index x = {0};
-    struct walk w = {.arena = arena};
+    struct walk w = {.arena = arena, .ending = ending};
     struct span member;
     bool found = false;
     json_init(&w.r, json, name, &key, err);
@@ -221,4 +223,14 @@ lamina_status safetensors_index_parse(struct span json, const char *name, struct
     str_drop(&key);
     str_drop(&w.text);
     return status;
+}
+
+lamina_status safetensors_index_parse(struct span json, const char *name, struct arena *arena,
+                                      struct safetensors_index *out, struct lamina_error *err) {
+    return index_parse(json, name, ".safetensors", arena, out, err);
+}
+
+lamina_status torch_index_parse(struct span json, const char *name, struct arena *arena, struct safetensors_index *out,
+                                struct lamina_error *err) {
+    return index_parse(json, name, ".bin", arena, out, err);
 }

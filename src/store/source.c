@@ -35,10 +35,12 @@ lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void 
                          f->path, t->name);
     }
     lamina_status status =
-        sys_file_read_any(&f->file, f->path, t->offset + offset, dst, len, c->bounce, SOURCE_BOUNCE, err);
+        t->strides != NULL
+            ? source_read_strided(c, t, offset, dst, len, err)
+            : sys_file_read_any(&f->file, f->path, t->offset + offset, dst, len, c->bounce, SOURCE_BOUNCE, err);
     if (status < 0) {
         base_error_prefix(err, "tensor \"%s\": ", t->name);
-    } else if (!f->file.direct) {
+    } else if (!f->file.direct && t->strides == NULL) {
         sys_file_drop_cache(&f->file, t->offset + offset, len);
     }
     return status;
@@ -94,6 +96,7 @@ void checkpoint_close(struct checkpoint **checkpoint) {
         sys_file_close(&c->files[i].file);
     }
     free(c->bounce);
+    free(c->window);
     free(c->tensors);
     arena_drop(&c->arena);
     free(c);
