@@ -23,7 +23,7 @@ def limit_of(diskread, bigfile):
 
 def rate_of(lamina, store, budget):
     with tempfile.NamedTemporaryFile() as report:
-        subprocess.run([lamina, "run", store, "The capital of France is", "--raw", "--temp", "0", "-n", "12", "--ignore-eos",
+        subprocess.run([lamina, "run", store, "The capital of France is", "--raw", "--temp", "0", "-n", "24", "--ignore-eos",
                         "-q", "--memory", budget, "--report", report.name], capture_output=True, check=True)
         return json.load(open(report.name, encoding="utf-8"))
 

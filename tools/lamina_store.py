@@ -84,7 +84,7 @@ class WeightFile:
         need(d[:8] == MAGIC, name + ": wrong first bytes")
         version, kind, head_pages, tail_pages, count, tiles = struct.unpack_from("<6I", d, 8)
         (self.floats,) = struct.unpack_from("<Q", d, 32)
-        need(version == 1 and kind in (0, 1), name + ": unknown version or kind")
+        need(version == 2 and kind in (0, 1), name + ": unknown version or kind")
         head, tail = head_pages * PAGE, tail_pages * PAGE
         need(head + tail <= len(d), name + ": cut short")
         (head_sum,) = struct.unpack_from("<Q", d, head - 8)
@@ -110,12 +110,12 @@ class WeightFile:
         if self.kind == 1:
             layer, length, offset = struct.unpack_from("<iIQ", d, at + 16)
             return {"role": text_field(d[at:at + 16]), "layer": layer, "len": length, "offset": offset}
-        layout, flags, rows, cols, first, tiles, per_tile, parts, blocks = struct.unpack_from("<IIQQIIIII", d, at + 24)
-        need(d[at + 68:at + 80] == bytes(12), self.name + ": reserved bytes are not zero")
+        layout, flags, rows, cols, first, tiles, per_tile, parts, blocks, expert = struct.unpack_from("<IIQQIIIIII", d, at + 24)
+        need(d[at + 72:at + 80] == bytes(8), self.name + ": reserved bytes are not zero")
         return {
             "role": text_field(d[at:at + 16]), "dtype": text_field(d[at + 16:at + 24]), "layout": layout,
             "flags": flags, "rows": rows, "cols": cols, "first_tile": first, "tiles": tiles,
-            "groups_per_tile": per_tile, "parts_per_group": parts, "blocks_per_part": blocks,
+            "groups_per_tile": per_tile, "parts_per_group": parts, "blocks_per_part": blocks, "expert": expert,
         }
 
 
@@ -235,7 +235,7 @@ class Store:
         if xxhash is not None:
             need(xxhash.xxh3_128_hexdigest(raw[:-36]).encode() == raw[-36:-4], "lamina.json: checksum differs")
         self.manifest = json.loads(raw)
-        need(self.manifest["format"] == "lamina-store" and self.manifest["version"] == 1, "unknown format")
+        need(self.manifest["format"] == "lamina-store" and self.manifest["version"] == 2, "unknown format")
         need(self.manifest["codec"] == "raw", "unknown codec")
         self.sizes = {f["name"]: f for f in self.manifest["files"]}
         self.layers = self.manifest["layers"]

@@ -37,7 +37,7 @@ static lamina_status refuse_budget(const struct api_prepared *p, struct lamina_e
 
 static void warn_about_lengths(const struct lamina_model *m) {
     const struct model_desc *d = &m->p.store->desc;
-    if (m->p.settings.context_tokens > d->max_positions && d->rope.kind != MODEL_ROPE_DYNAMIC) {
+    if (m->p.settings.context_tokens > d->max_positions && d->rope[0].kind != MODEL_ROPE_DYNAMIC) {
         log_say(&m->p.log, LOG_WARNING, "a context of %u is longer than the %u positions the model was made for",
                 m->p.settings.context_tokens, d->max_positions);
     }
@@ -113,8 +113,8 @@ void lamina_model_info(const struct lamina_model *m, struct lamina_info *info) {
     const struct store *s = m->p.store;
     const struct model_desc *d = &s->desc;
     *info = (struct lamina_info){
-        .size = sizeof(*info), .layers = d->layers, .hidden = d->hidden, .heads = d->heads, .kv_heads = d->kv_heads,
-        .head_dim = d->head_dim, .ffn = d->ffn, .vocab = d->vocab, .max_positions = d->max_positions, .tied = d->tied,
+        .size = sizeof(*info), .layers = d->layers, .hidden = d->hidden, .heads = d->kinds[0].heads, .kv_heads = d->kinds[0].kv_heads,
+        .head_dim = d->kinds[0].head_dim, .ffn = d->kinds[0].ffn, .vocab = d->vocab, .max_positions = d->max_positions, .tied = d->tied,
         .synthetic = s->synthetic, .weights = model_weight_count(d), .model_bytes = s->weight_bytes,
         .store_bytes = s->store_bytes, .store_path = s->path,
     };

@@ -14,36 +14,51 @@ struct job {
 };
 
 static uint8_t *head_page(const struct dev_kv *kv, const struct dev_kv_row *row, uint32_t block, uint32_t head) {
-    return kv->base + row->pages[block] * kv->page_bytes + kv->layer * kv->layer_bytes +
-           head * (kv->k_bytes + kv->v_bytes);
+    return kv->base + row->pages[block] * kv->page_bytes + kv->layer_offset + head * (kv->k_bytes + kv->v_bytes);
+}
+
+/* The first position that the row's query sees: windows count the query itself, chunks are closed on the left. */
+static uint32_t first_visible(const struct kern_op *op, uint32_t position) {
+    uint32_t first = op->chunk != 0 ? position / op->chunk * op->chunk : 0;
+    if (op->window != 0 && position + 1 > op->window && position + 1 - op->window > first) {
+        first = position + 1 - op->window;
+    }
+    return first;
 }
 
 static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t kv_head) {
     const struct dev_pass *pass = j->pass;
     const struct dev_kv *kv = &pass->kv;
     const struct dev_kv_row *row = &kv->rows[row_index];
-    uint32_t heads = j->op->heads / kv->kv_heads;
+    const struct kern_op *op = j->op;
+    uint32_t heads = op->heads / kv->kv_heads;
+    uint32_t first = first_visible(op, row->position);
     uint32_t blocks = row->position / KERN_KV_BLOCK + 1;
     const void **k = j->dev->kv_pointers + (size_t)worker * 2 * j->dev->kv_blocks;
     const void **v = k + j->dev->kv_blocks;
-    for (uint32_t b = 0; b < blocks; b++) {
+    for (uint32_t b = first / KERN_KV_BLOCK; b < blocks; b++) {
         k[b] = head_page(kv, row, b, kv_head);
         v[b] = (const uint8_t *)k[b] + kv->k_bytes;
     }
-    size_t column = (size_t)kv_head * heads * kv->head_dim;
+    uint32_t head = kv_head * heads;
     struct kern_attention a = {
-        .q = pass->reg[j->op->src] + row_index * pass->stride[j->op->src] + column,
-        .out = pass->reg[j->op->dst] + row_index * pass->stride[j->op->dst] + column,
-        .q_stride = kv->head_dim,
+        .q = pass->reg[op->src] + row_index * pass->stride[op->src] + (size_t)head * kv->k_dim,
+        .out = pass->reg[op->dst] + row_index * pass->stride[op->dst] + (size_t)head * kv->v_dim,
+        .q_stride = kv->k_dim,
+        .out_stride = kv->v_dim,
         .heads = heads,
-        .head_dim = kv->head_dim,
+        .head_dim = kv->k_dim,
+        .v_dim = kv->v_dim,
         .k = k,
         .v = v,
         .kv_dtype = kv->dtype,
-        .first = row->first,
+        .first = first,
         .count = row->position + 1,
         .allow = row->allow,
-        .scale = j->op->scale,
+        .scale = op->scale,
+        .cap = op->cap,
+        .slopes = op->alibi ? pass->slopes + head : NULL,
+        .sinks = op->vector >= 0 ? pass->vectors[op->vector] + head : NULL,
     };
     j->dev->base.kern.attention(&a);
 }
@@ -71,11 +86,12 @@ void cpu_kv_store(struct dev_cpu *d, const struct kern_op *op, const struct dev_
         for (uint32_t h = 0; h < kv->kv_heads; h++) {
             uint8_t *page = head_page(kv, row, row->position / KERN_KV_BLOCK, h);
             struct kern_kv_store s = {
-                .k = pass->reg[op->src] + t * pass->stride[op->src] + (size_t)h * kv->head_dim,
-                .v = pass->reg[op->src2] + t * pass->stride[op->src2] + (size_t)h * kv->head_dim,
+                .k = pass->reg[op->src] + t * pass->stride[op->src] + (size_t)h * kv->k_dim,
+                .v = pass->reg[op->src2] + t * pass->stride[op->src2] + (size_t)h * kv->v_dim,
                 .page_k = page,
                 .page_v = page + kv->k_bytes,
-                .head_dim = kv->head_dim,
+                .head_dim = kv->k_dim,
+                .v_dim = kv->v_dim,
                 .slot = row->position % KERN_KV_BLOCK,
                 .kv_dtype = kv->dtype,
             };

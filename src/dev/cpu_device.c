@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kern/math.h"
 #include "sys/cpu.h"
 #include "sys/thread.h"
 
@@ -21,25 +22,73 @@ struct rows_job {
     _Atomic uint32_t next;
 };
 
+static void norm_row(const struct kern_table *k, const struct kern_op *op, const struct dev_pass *p, float *dst,
+                     const float *src) {
+    uint32_t group = op->group != 0 ? op->group : op->width;
+    const float *w = op->vector >= 0 ? p->vectors[op->vector] : NULL;
+    const float *b = op->vector2 >= 0 ? p->vectors[op->vector2] : NULL;
+    for (uint32_t at = 0; at < op->width; at += group) {
+        uint32_t place = op->whole_weight ? at : 0;
+        if (op->kind == KERN_OP_RMSNORM) {
+            k->rmsnorm(dst + at, src + at, w + place, group, op->eps);
+        } else if (op->kind == KERN_OP_UNITNORM) {
+            k->unit_norm(dst + at, src + at, group, op->eps);
+        } else {
+            struct kern_affine a = {w + place, b != NULL ? b + place : NULL};
+            k->layernorm(dst + at, src + at, &a, group, op->eps);
+        }
+    }
+}
+
 static void one_row(const struct rows_job *j, uint32_t t) {
     const struct kern_op *op = j->op;
     const struct dev_pass *p = j->pass;
     const struct kern_table *k = &j->dev->base.kern;
     float *dst = p->reg[op->dst] + t * p->stride[op->dst];
     const float *src = p->reg[op->src] + t * p->stride[op->src];
-    uint32_t half = p->rope_dim / 2;
+    const struct dev_rope *rope = &p->rope[op->rope];
+    size_t half = rope->dim / 2;
     switch (op->kind) {
     case KERN_OP_RMSNORM:
-        k->rmsnorm(dst, src, p->vectors[op->vector], op->width, op->eps);
+    case KERN_OP_LAYERNORM:
+    case KERN_OP_UNITNORM:
+        norm_row(k, op, p, dst, src);
         break;
     case KERN_OP_ROPE:
-        k->rope(dst, p->rope_cos + (size_t)t * half, p->rope_sin + (size_t)t * half, op->heads, p->head_dim, p->rope_dim);
+        k->rope(dst, rope->cos + t * half, rope->sin + t * half, op->heads, op->head_dim, rope->dim);
+        break;
+    case KERN_OP_QUERY_SCALE:
+        k->scale(dst, dst, op->width, p->query_factor[t]);
         break;
     case KERN_OP_SILU_MUL:
         k->silu_mul(dst, src, p->reg[op->src2] + t * p->stride[op->src2], op->width);
         break;
+    case KERN_OP_ACT:
+        k->activate(dst, src, op->width, (enum kern_act)op->act);
+        break;
+    case KERN_OP_MUL:
+        k->mul(dst, src, op->width);
+        break;
+    case KERN_OP_SIGMOID_MUL:
+        k->sigmoid_mul(dst, src, op->width);
+        break;
     case KERN_OP_ADD:
         k->add(dst, src, op->width);
+        break;
+    case KERN_OP_ADD_SCALED:
+        k->add_scaled(dst, src, op->width, op->scale);
+        break;
+    case KERN_OP_SCALE:
+        k->scale(dst, src, op->width, op->scale);
+        break;
+    case KERN_OP_SOFT_CAP:
+        k->soft_cap(dst, op->width, op->scale);
+        break;
+    case KERN_OP_SIGMOID_SCALE:
+        k->scale(dst, dst, op->width, 1.0f / (1.0f + kern_expf(-src[0])));
+        break;
+    case KERN_OP_ADD_POSITION:
+        k->add(dst, p->vectors[op->vector] + (size_t)p->kv.rows[t].position * op->width, op->width);
         break;
     default:
         break;
@@ -73,6 +122,12 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
         switch (ops[i].kind) {
         case KERN_OP_MATMUL:
             status = cpu_matmul(d, &ops[i], pass, err);
+            break;
+        case KERN_OP_ROUTE:
+            cpu_route(d, &ops[i], pass);
+            break;
+        case KERN_OP_EXPERTS:
+            status = cpu_experts(d, &ops[i], pass, err);
             break;
         case KERN_OP_ATTENTION:
             cpu_attention(d, &ops[i], pass);

@@ -38,15 +38,21 @@ struct dev_kv_row {
     const uint32_t *pages;
     const uint64_t *allow;  /* bit j of allow[b]: position 64*b + j may be seen; NULL: all of first..position */
     uint32_t position;
-    uint32_t first;         /* first visible position (sliding windows), normally 0 */
 };
 
 struct dev_kv {
     uint8_t *base;
-    uint64_t page_bytes, layer_bytes, k_bytes, v_bytes;
+    uint64_t page_bytes, k_bytes, v_bytes;
+    uint64_t layer_offset;  /* of the layer at hand, from the start of a page */
     enum kern_dtype dtype;
-    uint32_t layer, kv_heads, head_dim;
+    uint32_t kv_heads, k_dim, v_dim;
     const struct dev_kv_row *rows;
+};
+
+/* One set of rotary factors: [rows][dim / 2], already multiplied by the attention factor. */
+struct dev_rope {
+    const float *cos, *sin;
+    uint32_t dim;
 };
 
 /* Everything the ops of one pass over one layer may touch. */
@@ -55,11 +61,16 @@ struct dev_pass {
     float *reg[KERN_REGS];           /* fp32 [rows][kern_row_stride(width)] */
     size_t stride[KERN_REGS];        /* floats */
     const float *const *vectors;     /* by the role numbers of the op records */
-    /* Fills the matrix of a role; false when there is none (a failure of the caller). */
-    bool (*matrix)(void *user, int role, struct dev_matrix *out);
+    uint32_t expert;                 /* whose matrices and biases the ops at hand mean, 0 outside experts */
+    /* Fills the matrix of a role (of an expert); false when there is none (a failure of the caller). */
+    bool (*matrix)(void *user, int role, uint32_t expert, struct dev_matrix *out);
+    /* Says which experts the rows chose, once per KERN_OP_ROUTE and before any of them is asked for. used[experts]. */
+    void (*chosen)(void *user, const uint8_t *used, uint32_t experts);
     void *user;
-    const float *rope_cos, *rope_sin;/* [rows][rope_dim / 2], already multiplied by the attention factor */
-    uint32_t rope_dim, head_dim;
+    struct kern_choice *choices;     /* [rows], NULL for models without experts */
+    struct dev_rope rope[KERN_ROPES];
+    const float *query_factor;       /* [rows], of KERN_OP_QUERY_SCALE */
+    const float *slopes;             /* [heads] ALiBi, or NULL */
     struct dev_kv kv;
 };
 

@@ -119,10 +119,10 @@ static void matmul_worker(void *arg, uint32_t worker) {
 lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass,
                          struct lamina_error *err) {
     struct job j = {.dev = d, .op = op, .pass = pass};
-    if (!pass->matrix(pass->user, op->matrix, &j.matrix)) {
+    if (!pass->matrix(pass->user, op->matrix, pass->expert, &j.matrix)) {
         return base_fail(err, LAMINA_UNEXPECTED, "no matrix of role %d in this layer", op->matrix);
     }
-    j.bias = op->vector >= 0 ? pass->vectors[op->vector] : NULL;
+    j.bias = op->vector >= 0 ? pass->vectors[op->vector] + (size_t)pass->expert * op->width : NULL;
     if (j.matrix.shape->parts_per_group > 1) {
         for (uint32_t i = 0; i < CPU_PART_FLAGS; i++) {
             atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);

@@ -9,10 +9,20 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
+#include "exec/expert_cache.h"
 #include "exec/program.h"
 #include "kern/math.h"
 #include "sys/mem.h"
 #include "sys/thread.h"
+
+/* One set of rotary factors: of the rows of a pass (from the arena), and what they were made from. */
+struct rope_set {
+    float *cos, *sin;            /* [rows][half] */
+    uint32_t half;
+    float *inv_freq;             /* heap: [half] */
+    uint32_t length;             /* that inv_freq belongs to */
+    float attention_factor;
+};
 
 struct exec {
     struct exec_options o;
@@ -31,15 +41,16 @@ struct exec {
     float *logits;
     uint8_t *gather;             /* one embedding panel per worker */
     uint64_t gather_bytes;
-    float *rope_cos, *rope_sin;
+    float *query_factor;
+    struct kern_choice *choices; /* [rows], models with experts */
     struct dev_kv_row *kv_rows;
-    uint8_t *ring, *pinned;
+    uint8_t *ring, *pinned;      /* pinned: tiles of every pass, then the slots of the cache */
+    struct expert_cache cache;
 
     /* Heap, small. */
     const float *vectors[MODEL_ROLES];
-    float *inv_freq;
-    uint32_t rope_length;        /* that inv_freq belongs to */
-    float attention_factor;
+    float *slopes;
+    struct rope_set rope[MODEL_ROPES];
 
     /* The pass at hand. */
     const struct exec_row *rows;
@@ -47,11 +58,14 @@ struct exec {
     uint32_t first_span;         /* of the layer at hand */
     uint32_t span_count;
     uint32_t matrix_first;       /* position of the matrix at hand */
+    uint32_t layer;
+    bool with_head, more;        /* as exec_pass was told */
     _Atomic uint32_t next_row;
     struct sys_mutex gather_lock;
     struct lamina_error gather_error;
 
     uint64_t passes, rows_done, pass_ns;
+    uint64_t chosen_pages, cached_pages; /* of experts that rows chose; of these, what was in memory already */
 };
 
 /* ---- memory ---- */
@@ -102,6 +116,30 @@ static lamina_status take_arena(struct exec *e, struct lamina_error *err) {
     return LAMINA_OK;
 }
 
+static lamina_status init_kv(struct exec *e, void *memory, uint64_t bytes, struct lamina_error *err) {
+    const struct model_desc *d = e->desc;
+    struct kv_layer *layers = (struct kv_layer *)calloc(d->layers, sizeof(*layers));
+    if (layers == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for the KV layout");
+    }
+    for (uint32_t i = 0; i < d->layers; i++) {
+        const struct model_kind *k = model_kind_of(d, i);
+        layers[i] = (struct kv_layer){k->kv_heads, k->head_dim, k->head_dim};
+    }
+    struct kv_shape shape = {d->layers, layers, e->o.kv_dtype};
+    lamina_status status = kv_cache_init(&e->kv, &shape, memory, bytes, err);
+    free(layers);
+    return status;
+}
+
+static uint32_t count_gates(const struct program *p) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->store->desc.layers; i++) {
+        n += p->expert_span[i] != PROGRAM_NONE;
+    }
+    return n;
+}
+
 static lamina_status carve_all(struct exec *e, struct lamina_error *err) {
     const struct plan *p = e->o.plan;
     const struct model_desc *d = e->desc;
@@ -110,7 +148,12 @@ static lamina_status carve_all(struct exec *e, struct lamina_error *err) {
     e->o.dev->table->caps(e->o.dev, &caps);
     /* The ring first: it is registered with the kernel and wants whole huge pages. */
     e->ring = (uint8_t *)carve(&c, p->ring_bytes);
-    e->pinned = (uint8_t *)carve(&c, p->pinned_limit);
+    e->pinned = (uint8_t *)carve(&c, p->pinned_limit + (uint64_t)p->cache.slots * p->cache.slot_pages * 4096);
+    e->cache = (struct expert_cache){.experts = e->program.expert_base[d->layers],
+                                     .turns = count_gates(&e->program),
+                                     .parts = p->cache.parts,
+                                     .slots = p->cache.slots};
+    void *tables = carve(&c, plan_cache_table_bytes(e->cache.experts, e->cache.parts, e->cache.slots));
     e->pin_place = (uint32_t *)carve(&c, (uint64_t)e->program.positions * sizeof(uint32_t));
     e->small = (float *)carve(&c, e->o.store->small_floats * sizeof(float));
     uint64_t kv_bytes =
@@ -128,23 +171,31 @@ static lamina_status carve_all(struct exec *e, struct lamina_error *err) {
     e->reg[KERN_L] = e->logits;
     e->gather_bytes = round_up(program_embed_panel_bytes(e->o.store), 4096);
     e->gather = (uint8_t *)carve(&c, e->gather_bytes * caps.workers);
-    uint64_t rope = (uint64_t)p->prompt_rows * (d->rope.dim / 2) * sizeof(float);
-    e->rope_cos = (float *)carve(&c, 2 * rope);
-    e->rope_sin = e->rope_cos + (uint64_t)p->prompt_rows * (d->rope.dim / 2);
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        struct rope_set *set = &e->rope[i];
+        set->half = model_rope_dim(d, i) / 2;
+        uint64_t floats = (uint64_t)p->prompt_rows * set->half;
+        set->cos = (float *)carve(&c, 2 * floats * sizeof(float));
+        set->sin = set->cos + floats;
+    }
+    e->query_factor = (float *)carve(&c, (uint64_t)p->prompt_rows * sizeof(float));
+    if (model_reg_width(d, KERN_R) != 0) {
+        e->choices = (struct kern_choice *)carve(&c, (uint64_t)p->prompt_rows * sizeof(struct kern_choice));
+    }
     e->kv_rows = (struct dev_kv_row *)carve(&c, (uint64_t)p->prompt_rows * sizeof(struct dev_kv_row));
     if (e->kv_rows == NULL) {
         return base_fail(err, LAMINA_UNEXPECTED, "the plan's arena of %llu bytes is too small for its own parts",
                          (unsigned long long)e->arena_bytes);
     }
-    struct kv_shape shape = {d->layers, d->kv_heads, d->head_dim, e->o.kv_dtype};
-    return kv_cache_init(&e->kv, &shape, kv, kv_bytes, err);
+    expert_cache_init(&e->cache, tables);
+    return init_kv(e, kv, kv_bytes, err);
 }
 
 /* ---- embedding rows ---- */
 
 static lamina_status gather_row(struct exec *e, uint32_t worker, uint32_t t, struct lamina_error *err) {
     struct store_file *f = e->o.store->embed;
-    const struct store_matrix *m = store_matrix_find(f, MODEL_EMBED);
+    const struct store_matrix *m = store_matrix_find(f, MODEL_EMBED, 0);
     uint32_t token = e->rows[t].token;
     uint32_t panel = token / KERN_PANEL_ROWS;
     uint32_t tile = m->first_tile + panel;
@@ -201,23 +252,31 @@ static lamina_status gather(struct exec *e, struct lamina_error *err) {
 
 /* ---- positions ---- */
 
-static void prepare_row(struct exec *e, uint32_t t) {
-    const struct exec_row *row = &e->rows[t];
-    uint32_t half = e->desc->rope.dim / 2;
-    if (row->rope_length != e->rope_length) {
-        model_rope_frequencies(e->desc, row->rope_length, e->inv_freq, &e->attention_factor);
-        e->rope_length = row->rope_length;
-    }
-    for (uint32_t i = 0; i < half; i++) {
+/* cos and sin of one row for one set. */
+static void turn_row(struct rope_set *set, uint32_t t, uint32_t position) {
+    for (uint32_t i = 0; i < set->half; i++) {
         double sin_x = 0;
         double cos_x = 0;
         /* The angle is rounded to fp32 first, as the reference framework computes it. */
-        kern_sincos((double)((float)row->position * e->inv_freq[i]), &sin_x, &cos_x);
-        e->rope_cos[(size_t)t * half + i] = (float)cos_x * e->attention_factor;
-        e->rope_sin[(size_t)t * half + i] = (float)sin_x * e->attention_factor;
+        kern_sincos((double)((float)position * set->inv_freq[i]), &sin_x, &cos_x);
+        set->cos[(size_t)t * set->half + i] = (float)cos_x * set->attention_factor;
+        set->sin[(size_t)t * set->half + i] = (float)sin_x * set->attention_factor;
     }
-    e->kv_rows[t] = (struct dev_kv_row){
-        .pages = row->sequence->pages, .allow = row->allow, .position = row->position, .first = 0};
+}
+
+static void prepare_row(struct exec *e, uint32_t t) {
+    const struct exec_row *row = &e->rows[t];
+    uint32_t length = model_rope_length(e->desc, row->prompt_length, row->position);
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        struct rope_set *set = &e->rope[i];
+        if (set->half != 0 && length != set->length) {
+            model_rope_frequencies(e->desc, i, length, set->inv_freq, &set->attention_factor);
+            set->length = length;
+        }
+        turn_row(set, t, row->position);
+    }
+    e->query_factor[t] = model_query_factor(e->desc, row->position);
+    e->kv_rows[t] = (struct dev_kv_row){.pages = row->sequence->pages, .allow = row->allow, .position = row->position};
 }
 
 /* ---- layers ---- */
@@ -232,15 +291,16 @@ static void tile_release(void *user, uint32_t index) {
     stream_release(e->stream, e->matrix_first + index);
 }
 
-static bool find_matrix(void *user, int role, struct dev_matrix *out) {
+static bool find_matrix(void *user, int role, uint32_t expert, struct dev_matrix *out) {
     struct exec *e = (struct exec *)user;
     for (uint32_t i = e->first_span; i < e->first_span + e->span_count; i++) {
         const struct stream_span *span = &e->program.spans[i];
-        if ((int)span->matrix->role == role) {
+        if ((int)span->matrix->role == role && span->matrix->expert == expert) {
             e->matrix_first = span->first;
             *out = (struct dev_matrix){
                 .shape = &span->matrix->shape,
                 .tiles = {.user = e, .count = span->matrix->shape.tiles, .acquire = tile_acquire, .release = tile_release},
+                .row_scale = role == MODEL_HEAD || role == MODEL_EMBED ? e->vectors[MODEL_HEAD_SCALE] : NULL,
             };
             return true;
         }
@@ -248,27 +308,124 @@ static bool find_matrix(void *user, int role, struct dev_matrix *out) {
     return false;
 }
 
+/* How far reading may go while the rows of `layer` and later ones have not chosen: to the next layer with experts, or
+ * through the end and, where another pass follows, to the first such layer of that. */
+static void open_gate(struct exec *e, uint32_t layer) {
+    uint32_t gate = program_gate(&e->program, layer);
+    uint32_t end = e->with_head ? e->program.positions : e->program.body_positions;
+    if (gate != PROGRAM_NONE) {
+        stream_allow(e->stream, gate);
+    } else if (e->o.read_ahead) {
+        stream_allow(e->stream, end + (e->more ? program_gate(&e->program, 0) : 0));
+    }
+}
+
+/* A walk over the tiles of an expert, with the part of it that each belongs to. */
+struct expert_walk {
+    const struct program *p;
+    uint64_t pages, before;      /* of the whole expert, before this tile */
+    uint32_t span, end_span, tile;
+    uint32_t parts;
+    uint32_t position, part, tile_pages; /* of the tile at hand */
+};
+
+static struct expert_walk walk_begin(const struct exec *e, uint32_t layer, uint32_t expert) {
+    const struct program *p = &e->program;
+    return (struct expert_walk){.p = p, .pages = program_expert_pages(p, layer, expert), .parts = e->cache.parts,
+                                .span = program_expert_span(p, layer, expert),
+                                .end_span = program_expert_span(p, layer, expert + 1)};
+}
+
+static bool walk_next(struct expert_walk *w) {
+    while (w->span < w->end_span && w->tile == w->p->spans[w->span].matrix->shape.tiles) {
+        w->span++;
+        w->tile = 0;
+    }
+    if (w->span == w->end_span) {
+        return false;
+    }
+    const struct stream_span *s = &w->p->spans[w->span];
+    w->position = s->first + w->tile;
+    w->tile_pages = s->file->tiles[s->matrix->first_tile + w->tile].pages;
+    w->part = w->parts != 0 ? plan_part_of(w->pages, w->parts, w->before) : 0;
+    w->before += w->tile_pages;
+    w->tile++;
+    return true;
+}
+
+/* A part of an expert got a slot or lost it. */
+static void place_part(void *user, uint32_t expert, uint32_t part, uint32_t slot) {
+    struct exec *e = (struct exec *)user;
+    uint32_t layer = program_expert_layer(&e->program, expert);
+    uint32_t page = (uint32_t)(e->o.plan->pinned_limit / 4096) + slot * e->o.plan->cache.slot_pages;
+    struct expert_walk w = walk_begin(e, layer, expert - e->program.expert_base[layer]);
+    while (walk_next(&w)) {
+        if (w.part == part) {
+            stream_place(e->stream, w.position, slot == EXPERT_NO_SLOT ? PLAN_STREAMED : page);
+            page += w.tile_pages;
+        }
+    }
+}
+
+/* Before anything is placed anew: what the chosen experts have in memory. */
+static void count_hits(struct exec *e, const uint8_t *used, uint32_t experts) {
+    for (uint32_t i = 0; i < experts; i++) {
+        struct expert_walk w = walk_begin(e, e->layer, i);
+        e->chosen_pages += used[i] != 0 ? w.pages : 0;
+        while (used[i] != 0 && e->cache.slots != 0 && walk_next(&w)) {
+            uint32_t slot = expert_cache_slot(&e->cache, e->program.expert_base[e->layer] + i, w.part);
+            e->cached_pages += slot != EXPERT_NO_SLOT ? w.tile_pages : 0;
+        }
+    }
+}
+
+/* The rows of the layer at hand have chosen: the experts among them are read where the cache lacks them, the others are
+ * left out. */
+static void experts_chosen(void *user, const uint8_t *used, uint32_t experts) {
+    struct exec *e = (struct exec *)user;
+    const struct program *p = &e->program;
+    for (uint32_t i = 0; i < experts; i++) {
+        uint32_t begin = p->spans[program_expert_span(p, e->layer, i)].first;
+        uint32_t end = program_span_end(p, program_expert_span(p, e->layer, i + 1) - 1);
+        stream_leave_out(e->stream, begin, end - begin, used[i] == 0);
+    }
+    count_hits(e, used, experts);
+    expert_cache_choose(&e->cache, p->expert_base[e->layer], used, experts, place_part, e);
+    if (e->o.chosen != NULL) {
+        e->o.chosen(e->o.chosen_user, e->layer, used, experts);
+    }
+    if (e->o.read_ahead) {
+        open_gate(e, e->layer + 1);
+    } else {
+        stream_allow(e->stream, program_span_end(p, p->layer_span[e->layer + 1] - 1));
+    }
+}
+
 static void fill_pass(const struct exec *e, struct dev_pass *p, uint32_t layer) {
+    const struct kv_place *kv = &e->kv.place[layer];
     *p = (struct dev_pass){
         .rows = e->row_count,
         .vectors = e->vectors,
         .matrix = find_matrix,
+        .chosen = experts_chosen,
+        .choices = e->choices,
         .user = (void *)(uintptr_t)e,
-        .rope_cos = e->rope_cos,
-        .rope_sin = e->rope_sin,
-        .rope_dim = e->desc->rope.dim,
-        .head_dim = e->desc->head_dim,
+        .query_factor = e->query_factor,
+        .slopes = e->slopes,
         .kv = {.base = e->kv.base,
                .page_bytes = e->kv.page_bytes,
-               .layer_bytes = e->kv.layer_bytes,
-               .k_bytes = e->kv.k_bytes,
-               .v_bytes = e->kv.v_bytes,
-               .dtype = e->kv.shape.dtype,
-               .layer = layer,
-               .kv_heads = e->kv.shape.kv_heads,
-               .head_dim = e->kv.shape.head_dim,
+               .layer_offset = kv->offset,
+               .k_bytes = kv->k_bytes,
+               .v_bytes = kv->v_bytes,
+               .dtype = e->kv.dtype,
+               .kv_heads = kv->shape.kv_heads,
+               .k_dim = kv->shape.k_dim,
+               .v_dim = kv->shape.v_dim,
                .rows = e->kv_rows},
     };
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        p->rope[i] = (struct dev_rope){e->rope[i].cos, e->rope[i].sin, 2 * e->rope[i].half};
+    }
     memcpy(p->reg, e->reg, sizeof(p->reg));
     memcpy(p->stride, e->stride, sizeof(p->stride));
 }
@@ -297,15 +454,25 @@ static lamina_status run_ops(struct exec *e, const struct kern_op *ops, uint32_t
     return status;
 }
 
+/* Embedding rows to the input of the first layer. */
+static lamina_status run_front(struct exec *e, struct lamina_error *err) {
+    set_vectors(e, -1);
+    return e->program.front_op_count > 0 ? run_ops(e, e->program.front_ops, e->program.front_op_count, 0, err) : LAMINA_OK;
+}
+
 static lamina_status run_layers(struct exec *e, struct lamina_error *err) {
     for (uint32_t layer = 0; layer < e->desc->layers; layer++) {
-        e->first_span = layer * e->program.spans_per_layer;
-        e->span_count = e->program.spans_per_layer;
+        uint32_t kind = e->desc->layer_kind[layer];
+        e->first_span = e->program.layer_span[layer];
+        e->span_count = e->program.layer_span[layer + 1] - e->first_span;
+        e->layer = layer;
         if (!e->o.read_ahead) {
-            stream_allow(e->stream, program_span_end(&e->program, e->first_span + e->span_count - 1));
+            uint32_t gate = e->program.expert_span[layer];
+            stream_allow(e->stream, gate != PROGRAM_NONE ? e->program.spans[gate].first
+                                                         : program_span_end(&e->program, e->first_span + e->span_count - 1));
         }
         set_vectors(e, (int32_t)layer);
-        LAMINA_TRY(run_ops(e, e->program.layer_ops, e->program.layer_op_count, layer, err));
+        LAMINA_TRY(run_ops(e, e->program.layer_ops[kind], e->program.layer_op_count[kind], layer, err));
     }
     return LAMINA_OK;
 }
@@ -344,11 +511,20 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
     uint64_t begin = sys_now_ns();
     e->rows = rows;
     e->row_count = count;
-    stream_begin_pass(e->stream, wanting > 0, !e->o.read_ahead ? STREAM_ASKED : more ? STREAM_BEYOND : STREAM_PASS);
+    e->with_head = wanting > 0;
+    e->more = more;
+    bool gated = program_gate(&e->program, 0) != PROGRAM_NONE;
+    stream_begin_pass(e->stream, wanting > 0, !e->o.read_ahead || gated ? STREAM_ASKED : more ? STREAM_BEYOND : STREAM_PASS);
+    if (e->o.read_ahead && gated) {
+        open_gate(e, 0);
+    }
     for (uint32_t t = 0; t < count; t++) {
         prepare_row(e, t);
     }
     lamina_status status = gather(e, err);
+    if (status == LAMINA_OK) {
+        status = run_front(e, err);
+    }
     if (status == LAMINA_OK) {
         status = run_layers(e, err);
     }
@@ -377,12 +553,26 @@ void exec_statistics(const struct exec *e, struct exec_stats *s) {
     struct dev_times times = {0};
     struct dev_caps caps;
     *s = (struct exec_stats){.passes = e->passes, .rows = e->rows_done, .pass_ns = e->pass_ns};
+    s->expert_bytes_chosen = e->chosen_pages * 4096;
+    s->expert_bytes_cached = e->cached_pages * 4096;
     stream_statistics(e->stream, &s->stream);
     e->o.dev->table->times(e->o.dev, &times);
     e->o.dev->table->caps(e->o.dev, &caps);
     s->compute_ns = times.compute_ns;
     s->read_wait_ns = s->stream.wait_ns / caps.workers;
     s->verify_ns = s->stream.verify_ns / caps.workers;
+}
+
+/* The most tiles that experts of one layer have. */
+static uint32_t longest_gap(const struct program *p) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < p->store->desc.layers; i++) {
+        if (p->expert_span[i] != PROGRAM_NONE) {
+            uint32_t tiles = program_span_end(p, p->layer_span[i + 1] - 1) - p->spans[p->expert_span[i]].first;
+            most = tiles > most ? tiles : most;
+        }
+    }
+    return most;
 }
 
 static lamina_status start_stream(struct exec *e, struct lamina_error *err) {
@@ -394,6 +584,7 @@ static lamina_status start_stream(struct exec *e, struct lamina_error *err) {
         .span_count = e->program.span_count,
         .positions = e->program.positions,
         .body_positions = e->program.body_positions,
+        .longest_gap = longest_gap(&e->program),
         .pin_place = e->pin_place,
         .pinned = e->pinned,
         .ring = e->ring,
@@ -407,6 +598,20 @@ static lamina_status start_stream(struct exec *e, struct lamina_error *err) {
     return stream_open(&e->stream, &so, err);
 }
 
+/* Small tables that depend on the model alone. */
+static bool take_tables(struct exec *e) {
+    bool fine = true;
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        e->rope[i].inv_freq = (float *)calloc(model_rope_dim(e->desc, i) / 2 + 1u, sizeof(float));
+        fine = fine && e->rope[i].inv_freq != NULL;
+    }
+    e->slopes = e->desc->alibi ? (float *)calloc(e->desc->kinds[0].heads, sizeof(float)) : NULL;
+    if (e->slopes != NULL) {
+        model_alibi_slopes(e->desc, e->slopes);
+    }
+    return fine && (e->slopes != NULL || !e->desc->alibi);
+}
+
 lamina_status exec_open(struct exec **out, const struct exec_options *o, struct lamina_error *err) {
     struct exec *e = (struct exec *)calloc(1, sizeof(*e));
     if (e == NULL) {
@@ -414,9 +619,8 @@ lamina_status exec_open(struct exec **out, const struct exec_options *o, struct 
     }
     e->o = *o;
     e->desc = &o->store->desc;
-    e->inv_freq = (float *)calloc(e->desc->rope.dim / 2 + 1u, sizeof(float));
-    lamina_status status =
-        e->inv_freq != NULL ? program_init(&e->program, o->store, err) : base_fail(err, LAMINA_NO_FIT, "out of memory");
+    lamina_status status = take_tables(e) ? program_init(&e->program, o->store, err)
+                                          : base_fail(err, LAMINA_NO_FIT, "out of memory");
     if (status == LAMINA_OK) {
         status = take_arena(e, err);
     }
@@ -448,7 +652,10 @@ void exec_close(struct exec **exec) {
     if (e->arena != NULL) {
         sys_mem_unmap(e->arena, (size_t)e->arena_bytes);
     }
-    free(e->inv_freq);
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        free(e->rope[i].inv_freq);
+    }
+    free(e->slopes);
     free(e);
     *exec = NULL;
 }

@@ -30,6 +30,9 @@ struct exec_options {
     bool read_ahead;
     enum io_engine engine;
     const char *sim;
+    /* Told which experts the rows of a pass chose in a layer; may be NULL. */
+    void (*chosen)(void *user, uint32_t layer, const uint8_t *used, uint32_t experts);
+    void *chosen_user;
     const struct log_sink *log;
 };
 
@@ -37,7 +40,7 @@ struct exec_options {
 struct exec_row {
     uint32_t token;
     uint32_t position;           /* in its sequence, below context_tokens */
-    uint32_t rope_length;        /* length that length-dependent RoPE goes by: max(prompt, position + 1) */
+    uint32_t prompt_length;      /* of its sequence: length-dependent RoPE goes by it */
     const struct kv_sequence *sequence; /* has room for `position` */
     const uint64_t *allow;       /* tree mask per KV block, NULL: causal */
     bool wants_logits;
@@ -47,6 +50,8 @@ struct exec_stats {
     struct stream_stats stream;
     uint64_t passes, rows;
     uint64_t pass_ns;            /* wall time inside passes */
+    uint64_t expert_bytes_chosen; /* sizes of the experts that passes needed; of these, what the cache held */
+    uint64_t expert_bytes_cached;
     uint64_t compute_ns;         /* per worker */
     uint64_t read_wait_ns, verify_ns; /* per worker */
 };

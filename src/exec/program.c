@@ -4,8 +4,9 @@
 
 #include <stdlib.h>
 
-static lamina_status add_span(struct program *p, struct store_file *file, enum model_role role, struct lamina_error *err) {
-    const struct store_matrix *m = store_matrix_find(file, role);
+static lamina_status add_span(struct program *p, struct store_file *file, enum model_role role, uint32_t expert,
+                              struct lamina_error *err) {
+    const struct store_matrix *m = store_matrix_find(file, role, expert);
     if (m == NULL) {
         return base_fail(err, LAMINA_DAMAGED, "%s holds no matrix \"%s\"; split the checkpoint again", file->path,
                          model_role_name(role));
@@ -15,22 +16,47 @@ static lamina_status add_span(struct program *p, struct store_file *file, enum m
     return LAMINA_OK;
 }
 
+/* Matrices of one expert, from the first of their roles on: gate (where there is one), up, down. */
+static uint32_t first_expert_role(const struct kern_op *op) {
+    return op->gated ? 0 : 1;
+}
+
 static uint32_t count_matmuls(const struct kern_op *ops, uint32_t count) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < count; i++) {
         n += ops[i].kind == KERN_OP_MATMUL;
+        n += ops[i].kind == KERN_OP_EXPERTS ? ops[i].experts * (3 - first_expert_role(&ops[i])) : 0;
     }
     return n;
 }
 
+static lamina_status add_experts(struct program *p, uint32_t layer, const struct kern_op *op, struct lamina_error *err) {
+    p->expert_span[layer] = p->span_count;
+    for (uint32_t e = 0; e < op->experts; e++) {
+        for (uint32_t r = first_expert_role(op); r < 3; r++) {
+            LAMINA_TRY(add_span(p, p->store->layers[layer], (enum model_role)((uint32_t)op->matrix + r), e, err));
+        }
+    }
+    return LAMINA_OK;
+}
+
 static lamina_status add_layers(struct program *p, struct lamina_error *err) {
-    for (uint32_t layer = 0; layer < p->store->desc.layers; layer++) {
-        for (uint32_t i = 0; i < p->layer_op_count; i++) {
-            if (p->layer_ops[i].kind == KERN_OP_MATMUL) {
-                LAMINA_TRY(add_span(p, p->store->layers[layer], (enum model_role)p->layer_ops[i].matrix, err));
+    const struct model_desc *d = &p->store->desc;
+    for (uint32_t layer = 0; layer < d->layers; layer++) {
+        uint32_t kind = d->layer_kind[layer];
+        p->layer_span[layer] = p->span_count;
+        p->expert_span[layer] = PROGRAM_NONE;
+        p->expert_base[layer + 1] = p->expert_base[layer] + d->kinds[kind].experts;
+        for (uint32_t i = 0; i < p->layer_op_count[kind]; i++) {
+            const struct kern_op *op = &p->layer_ops[kind][i];
+            if (op->kind == KERN_OP_MATMUL) {
+                LAMINA_TRY(add_span(p, p->store->layers[layer], (enum model_role)op->matrix, 0, err));
+            } else if (op->kind == KERN_OP_EXPERTS) {
+                LAMINA_TRY(add_experts(p, layer, op, err));
             }
         }
     }
+    p->layer_span[d->layers] = p->span_count;
     p->body_positions = p->positions;
     return LAMINA_OK;
 }
@@ -38,7 +64,7 @@ static lamina_status add_layers(struct program *p, struct lamina_error *err) {
 static lamina_status add_head(struct program *p, struct lamina_error *err) {
     bool tied = p->store->head == NULL;
     p->tied_head_first = tied ? p->positions : PROGRAM_NONE;
-    return add_span(p, tied ? p->store->embed : p->store->head, tied ? MODEL_EMBED : MODEL_HEAD, err);
+    return add_span(p, tied ? p->store->embed : p->store->head, tied ? MODEL_EMBED : MODEL_HEAD, 0, err);
 }
 
 static void index_vectors(struct program *p) {
@@ -49,15 +75,34 @@ static void index_vectors(struct program *p) {
     }
 }
 
+static void write_ops(struct program *p) {
+    const struct model_desc *d = &p->store->desc;
+    p->front_op_count = model_front_ops(d, p->front_ops, MODEL_MAX_OPS);
+    p->head_op_count = model_head_ops(d, p->head_ops, MODEL_MAX_OPS);
+    for (uint32_t k = 0; k < d->kind_count; k++) {
+        p->layer_op_count[k] = model_layer_ops(d, k, p->layer_ops[k], MODEL_MAX_OPS);
+    }
+}
+
+static size_t count_spans(const struct program *p) {
+    const struct model_desc *d = &p->store->desc;
+    size_t spans = 1;
+    for (uint32_t i = 0; i < d->layers; i++) {
+        spans += count_matmuls(p->layer_ops[d->layer_kind[i]], p->layer_op_count[d->layer_kind[i]]);
+    }
+    return spans;
+}
+
 lamina_status program_init(struct program *p, const struct store *store, struct lamina_error *err) {
     *p = (struct program){.store = store};
-    p->layer_op_count = model_layer_ops(&store->desc, p->layer_ops, MODEL_MAX_OPS);
-    p->head_op_count = model_head_ops(&store->desc, p->head_ops, MODEL_MAX_OPS);
-    p->spans_per_layer = count_matmuls(p->layer_ops, p->layer_op_count);
-    size_t spans = (size_t)store->desc.layers * p->spans_per_layer + 1;
-    p->spans = (struct stream_span *)calloc(spans, sizeof(*p->spans));
+    write_ops(p);
+    p->spans = (struct stream_span *)calloc(count_spans(p), sizeof(*p->spans));
+    p->layer_span = (uint32_t *)calloc((size_t)store->desc.layers + 1, sizeof(*p->layer_span));
+    p->expert_span = (uint32_t *)calloc((size_t)store->desc.layers + 1, sizeof(*p->expert_span));
+    p->expert_base = (uint32_t *)calloc((size_t)store->desc.layers + 1, sizeof(*p->expert_base));
     p->vectors = (const struct store_vector **)calloc(((size_t)store->desc.layers + 1) * MODEL_ROLES, sizeof(void *));
-    if (p->spans == NULL || p->vectors == NULL) {
+    if (p->spans == NULL || p->layer_span == NULL || p->expert_span == NULL || p->expert_base == NULL ||
+        p->vectors == NULL) {
         program_drop(p);
         return base_fail(err, LAMINA_NO_FIT, "out of memory for the pass program");
     }
@@ -74,8 +119,14 @@ lamina_status program_init(struct program *p, const struct store *store, struct 
 
 void program_drop(struct program *p) {
     free(p->spans);
+    free(p->layer_span);
+    free(p->expert_span);
+    free(p->expert_base);
     free((void *)p->vectors);
     p->spans = NULL;
+    p->layer_span = NULL;
+    p->expert_span = NULL;
+    p->expert_base = NULL;
     p->vectors = NULL;
 }
 
@@ -89,7 +140,7 @@ const struct store_vector *program_vector(const struct program *p, int32_t layer
 }
 
 uint64_t program_embed_panel_bytes(const struct store *store) {
-    const struct store_matrix *m = store_matrix_find(store->embed, MODEL_EMBED);
+    const struct store_matrix *m = store_matrix_find(store->embed, MODEL_EMBED, 0);
     return m != NULL ? (uint64_t)store->embed->tiles[m->first_tile].pages * PANEL_TILE_ALIGN : PANEL_TILE_ALIGN;
 }
 
@@ -118,19 +169,80 @@ static bool tile_adjacent(const void *user, uint32_t index) {
     return span_at((const struct program *)user, index)->first != index;
 }
 
+uint32_t program_gate(const struct program *p, uint32_t layer) {
+    for (uint32_t i = layer; i < p->store->desc.layers; i++) {
+        if (p->expert_span[i] != PROGRAM_NONE) {
+            return p->spans[p->expert_span[i]].first;
+        }
+    }
+    return PROGRAM_NONE;
+}
+
+static bool tile_routed(const void *user, uint32_t index) {
+    return model_role_of_expert((enum model_role)span_at((const struct program *)user, index)->matrix->role);
+}
+
+uint64_t program_expert_pages(const struct program *p, uint32_t layer, uint32_t expert) {
+    uint32_t first = program_expert_span(p, layer, expert);
+    uint32_t end = program_expert_span(p, layer, expert + 1);
+    uint64_t pages = 0;
+    for (uint32_t i = first; i < end; i++) {
+        const struct stream_span *s = &p->spans[i];
+        for (uint32_t t = 0; t < s->matrix->shape.tiles; t++) {
+            pages += s->file->tiles[s->matrix->first_tile + t].pages;
+        }
+    }
+    return pages;
+}
+
+uint32_t program_expert_layer(const struct program *p, uint32_t expert) {
+    uint32_t layer = 0;
+    while (p->expert_base[layer + 1] <= expert) {
+        layer++;
+    }
+    return layer;
+}
+
+uint32_t program_expert_span(const struct program *p, uint32_t layer, uint32_t expert) {
+    uint32_t first = p->expert_span[layer];
+    uint32_t each = (p->layer_span[layer + 1] - first) / model_kind_of(&p->store->desc, layer)->experts;
+    return first + expert * each;
+}
+
+static void count_experts(const struct program *p, struct plan_store *out) {
+    const struct model_desc *d = &p->store->desc;
+    for (uint32_t layer = 0; layer < d->layers; layer++) {
+        uint32_t experts = model_kind_of(d, layer)->experts;
+        uint64_t bytes = 0;
+        for (uint32_t e = 0; e < experts; e++) {
+            uint64_t one = program_expert_pages(p, layer, e) * PANEL_TILE_ALIGN;
+            out->largest_expert_bytes = one > out->largest_expert_bytes ? one : out->largest_expert_bytes;
+            bytes += one;
+        }
+        out->expert_count += experts;
+        out->expert_bytes += bytes;
+        out->chosen_bytes += experts != 0 ? bytes / experts * d->routing.top_k : 0;
+    }
+}
+
 void program_plan_store(const struct program *p, struct plan_store *out) {
     *out = (struct plan_store){
         .tile_count = p->positions,
         .tile_pages = tile_pages,
         .tile_adjacent = tile_adjacent,
+        .tile_routed = tile_routed,
         .user = p,
         .embed_panel_bytes = program_embed_panel_bytes(p->store),
         .small_bytes = p->store->small_floats * sizeof(float),
+        .model_bytes = p->store->weight_bytes,
     };
-    for (uint32_t i = 0; i < p->positions; i++) {
-        uint32_t bytes = tile_pages(p, i) * PANEL_TILE_ALIGN;
-        out->pass_bytes += bytes;
-        out->largest_tile_bytes = bytes > out->largest_tile_bytes ? bytes : out->largest_tile_bytes;
+    for (uint32_t i = 0; i < p->span_count; i++) {
+        const struct stream_span *s = &p->spans[i];
+        for (uint32_t t = 0; t < s->matrix->shape.tiles; t++) {
+            uint32_t bytes = s->file->tiles[s->matrix->first_tile + t].pages * PANEL_TILE_ALIGN;
+            out->dense_bytes += model_role_of_expert((enum model_role)s->matrix->role) ? 0 : bytes;
+            out->largest_tile_bytes = bytes > out->largest_tile_bytes ? bytes : out->largest_tile_bytes;
+        }
     }
-    out->model_bytes = p->store->weight_bytes;
+    count_experts(p, out);
 }

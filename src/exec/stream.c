@@ -15,7 +15,7 @@
 
 enum {
     PAGE = 4096,
-    WINDOW = 2048,      /* tickets between the oldest unreleased tile and the reader, a power of two */
+    WINDOW = 2048,      /* least tickets between the oldest unreleased tile and the reader, a power of two */
     RUNS = 512,         /* requests between ring tail and reader, a power of two */
 };
 
@@ -41,6 +41,7 @@ struct stream {
     struct io_queue *queue;
     struct sys_thread *reader;
     _Atomic uint8_t *pin_state; /* [positions], enum pin_state */
+    uint8_t *left_out;          /* [positions], under the lock */
 
     struct sys_mutex lock;  /* guards the fields down to `failed` */
     uint64_t pass_ticket, pass_length; /* the current pass */
@@ -54,7 +55,8 @@ struct stream {
     lamina_status failed;
     struct lamina_error error;
 
-    struct slot slots[WINDOW];
+    struct slot *slots;         /* [window] heap; by ticket modulo window */
+    uint64_t window;            /* a power of two */
     _Alignas(CACHE_LINE) _Atomic uint32_t event;  /* rises when tiles became ready or the stream failed */
     _Atomic uint32_t waiters;
     _Alignas(CACHE_LINE) _Atomic uint32_t doorbell; /* rises when the reader may find work */
@@ -114,8 +116,12 @@ struct piece {
     bool pinned;
 };
 
+static bool is_wanted(const struct stream *s, uint32_t position) {
+    return s->pin_state[position] == PIN_ABSENT && s->left_out[position] == 0;
+}
+
 static bool skip_resident(struct stream *s) {
-    while (s->next < s->limit && s->pin_state[position_of(s, s->next)] != PIN_ABSENT) {
+    while (s->next < s->limit && !is_wanted(s, position_of(s, s->next))) {
         s->next++;
     }
     return s->next < s->limit;
@@ -136,7 +142,7 @@ static bool next_piece(struct stream *s, struct piece *p) {
     for (uint32_t q = position; q < last && s->next + p->tiles < s->limit; q++) {
         const struct store_tile *t = tile_at(span, q);
         bool fits = p->bytes + (uint64_t)t->pages * PAGE <= s->o.request_bytes || p->tiles == 0;
-        bool together = s->pin_state[q] == PIN_ABSENT && (s->o.pin_place[q] != PLAN_STREAMED) == p->pinned &&
+        bool together = is_wanted(s, q) && (s->o.pin_place[q] != PLAN_STREAMED) == p->pinned &&
                         (!p->pinned || s->o.pin_place[q] == place + pages);
         if (!fits || !together) {
             break;
@@ -148,15 +154,15 @@ static bool next_piece(struct stream *s, struct piece *p) {
     return true;
 }
 
-/* The oldest ticket that may still be in use: slots are reused WINDOW tickets later. */
+/* The oldest ticket that may still be in use: slots are reused `window` tickets later. */
 static bool window_open(const struct stream *s, uint32_t tiles) {
     uint64_t oldest = s->first_run < s->next_run ? s->runs[s->first_run % RUNS].ticket : s->next;
-    return s->next + tiles - oldest <= WINDOW;
+    return s->next + tiles - oldest <= s->window;
 }
 
 static void place_tiles(struct stream *s, const struct piece *p, uint32_t run, uint8_t *dst) {
     for (uint32_t i = 0; i < p->tiles; i++) {
-        struct slot *slot = &s->slots[(s->next + i) % WINDOW];
+        struct slot *slot = &s->slots[(s->next + i) % s->window];
         slot->run = run;
         slot->bytes = dst;
         dst += (uint64_t)tile_at(p->span, p->position + i)->pages * PAGE;
@@ -230,7 +236,7 @@ static void complete(struct stream *s, const struct io_done *done, const struct 
     uint32_t tiles = run->tiles;
     uint64_t ticket = run->ticket;
     for (uint32_t i = 0; i < tiles; i++) {
-        struct slot *slot = &s->slots[(ticket + i) % WINDOW];
+        struct slot *slot = &s->slots[(ticket + i) % s->window];
         atomic_store_explicit(&slot->ready, (uint32_t)(ticket + i + 1), memory_order_release);
     }
 }
@@ -275,7 +281,7 @@ static void ring_doorbell(struct stream *s) {
 
 /* Waits until the ticket's bytes are in memory. False after a failure. */
 static bool wait_ready(struct stream *s, uint64_t ticket) {
-    struct slot *slot = &s->slots[ticket % WINDOW];
+    struct slot *slot = &s->slots[ticket % s->window];
     uint32_t want = (uint32_t)(ticket + 1);
     if (atomic_load_explicit(&slot->ready, memory_order_acquire) == want) {
         return true;
@@ -333,7 +339,7 @@ const void *stream_acquire(struct stream *s, uint32_t position) {
     if (!wait_ready(s, ticket)) {
         return NULL;
     }
-    uint8_t *bytes = s->slots[ticket % WINDOW].bytes;
+    uint8_t *bytes = s->slots[ticket % s->window].bytes;
     const struct stream_span *span = &s->o.spans[span_of_position(s, position, 0)];
     struct lamina_error err = {0};
     lamina_status status = verify(s, span, position, bytes, &err);
@@ -352,7 +358,7 @@ void stream_release(struct stream *s, uint32_t position) {
     }
     uint64_t ticket = s->pass_ticket + position;
     sys_mutex_lock(&s->lock);
-    struct run *run = &s->runs[s->slots[ticket % WINDOW].run];
+    struct run *run = &s->runs[s->slots[ticket % s->window].run];
     run->unreleased--;
     while (s->first_run < s->next_run && s->runs[s->first_run % RUNS].unreleased == 0) {
         s->ring_tail += s->runs[s->first_run % RUNS].ring_used;
@@ -381,6 +387,19 @@ void stream_begin_pass(struct stream *s, bool with_head, enum stream_ahead ahead
     s->limit = max_u64(s->next, s->pass_ticket + reach);
     sys_mutex_unlock(&s->lock);
     ring_doorbell(s);
+}
+
+void stream_leave_out(struct stream *s, uint32_t first, uint32_t count, bool out) {
+    sys_mutex_lock(&s->lock);
+    memset(s->left_out + first, out ? 1 : 0, count);
+    sys_mutex_unlock(&s->lock);
+}
+
+void stream_place(struct stream *s, uint32_t position, uint32_t page) {
+    sys_mutex_lock(&s->lock);
+    s->o.pin_place[position] = page;
+    s->pin_state[position] = PIN_ABSENT;
+    sys_mutex_unlock(&s->lock);
 }
 
 void stream_allow(struct stream *s, uint32_t position) {
@@ -416,6 +435,14 @@ const char *stream_engine(const struct stream *s) {
     return io_engine_name(s->queue);
 }
 
+static void drop_tables(struct stream *s) {
+    io_close(&s->queue);
+    free((void *)s->pin_state);
+    free(s->left_out);
+    free(s->slots);
+    free(s);
+}
+
 lamina_status stream_open(struct stream **out, const struct stream_options *o, struct lamina_error *err) {
     size_t bytes = (sizeof(struct stream) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     struct stream *s = (struct stream *)aligned_alloc(CACHE_LINE, bytes);
@@ -425,9 +452,17 @@ lamina_status stream_open(struct stream **out, const struct stream_options *o, s
     memset(s, 0, bytes);
     s->o = *o;
     s->pin_state = (_Atomic uint8_t *)calloc(o->positions + 1u, 1);
+    s->left_out = (uint8_t *)calloc(o->positions + 1u, 1);
+    /* Tiles on both sides of a gap are in use together, so the window spans the longest. */
+    s->window = WINDOW;
+    while (s->window < (uint64_t)o->longest_gap + WINDOW) {
+        s->window *= 2;
+    }
+    s->slots = (struct slot *)calloc(s->window, sizeof(*s->slots));
     /* A request larger than half the ring might never find room beside the gap at the ring's end. */
     s->o.request_bytes = min_u64(o->request_bytes, o->ring_bytes / 2);
-    lamina_status status = s->pin_state != NULL ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for pin states");
+    bool tables = s->pin_state != NULL && s->left_out != NULL && s->slots != NULL;
+    lamina_status status = tables ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for pin states");
     struct io_options io = {
         .engine = o->engine,
         .depth = o->depth,
@@ -443,9 +478,7 @@ lamina_status stream_open(struct stream **out, const struct stream_options *o, s
         status = sys_thread_start(&s->reader, "lamina-reader", reader_loop, s, err);
     }
     if (status != LAMINA_OK) {
-        io_close(&s->queue);
-        free((void *)s->pin_state);
-        free(s);
+        drop_tables(s);
         return status;
     }
     *out = s;
@@ -464,8 +497,6 @@ void stream_close(struct stream **stream) {
     atomic_fetch_add(&s->doorbell, 1);
     sys_wake_all(&s->doorbell);
     sys_thread_join(&s->reader);
-    io_close(&s->queue);
-    free((void *)s->pin_state);
-    free(s);
+    drop_tables(s);
     *stream = NULL;
 }

@@ -34,7 +34,8 @@ struct stream_options {
     uint32_t span_count;
     uint32_t positions;          /* tiles in a whole pass */
     uint32_t body_positions;     /* tiles before the head */
-    const uint32_t *pin_place;   /* [positions] page in `pinned`, or PLAN_STREAMED; borrowed */
+    uint32_t longest_gap;        /* most tiles in a row that may be left out */
+    uint32_t *pin_place;         /* [positions] page in `pinned`, or PLAN_STREAMED; borrowed, changed by stream_place */
     uint8_t *pinned;
     uint8_t *ring;
     uint64_t ring_bytes;         /* multiple of 4096 */
@@ -64,6 +65,11 @@ enum stream_ahead {
 };
 /* Starts a pass over the body, and the head too if asked. */
 void stream_begin_pass(struct stream *s, bool with_head, enum stream_ahead ahead);
+/* Tiles from `first` on that the current pass leaves out, or takes after all. Only beyond where the reader may go. */
+void stream_leave_out(struct stream *s, uint32_t first, uint32_t count, bool out);
+/* Gives a tile another place: a page in `pinned`, or PLAN_STREAMED. It is read again when next wanted. Only beyond where the
+ * reader may go, and for tiles that nobody holds. */
+void stream_place(struct stream *s, uint32_t position, uint32_t page);
 /* Lets the reader go up to (not including) this position of the pass. */
 void stream_allow(struct stream *s, uint32_t position);
 

@@ -57,7 +57,7 @@ static void fill_rows(struct session *s, const uint32_t *ids, uint32_t first, ui
         s->rows[i] = (struct exec_row){
             .token = ids[first + i],
             .position = position,
-            .rope_length = position + 1 > s->prompt_length ? position + 1 : s->prompt_length,
+            .prompt_length = s->prompt_length,
             .sequence = &s->kv,
             .wants_logits = all_logits || (last && i + 1 == rows),
         };

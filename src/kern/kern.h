@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "kern/op.h"
 
 enum kern_dtype { KERN_F32, KERN_F16, KERN_BF16, KERN_DTYPES };
 size_t kern_dtype_bytes(enum kern_dtype t);
@@ -57,21 +58,24 @@ struct kern_matmul {
 
 /* One query row against the KV pages of one layer and one KV head, for `heads` query heads that share it.
  * A page holds KERN_KV_BLOCK positions: K as 4 strips [head_dim][16 positions], V as [64 positions][v_stride], both of
- * kv_dtype (F32 or F16), v_stride = head_dim rounded up to 16. k[b] and v[b] point at this head's part of block b.
+ * kv_dtype (F32 or F16), v_stride = v_dim rounded up to 16. k[b] and v[b] point at this head's part of block b.
  * Positions first .. count-1 are visible; where allow is not NULL bit j of allow[b] must also be set for position 64*b+j.
  * At least one position must be visible.
- * score_j = scale * (chain over d ascending of fma(q[d], k[j][d], .) from 0), block by block, starting with m = -inf,
- * l = 0, acc = 0: m' = max(m, max over visible j of score_j), a NaN passed over; c = exp(m - m'); p_j = exp(score_j - m'),
+ * score_j = scale * (chain over d ascending of fma(q[d], k[j][d], .) from 0); where cap is not 0 it becomes
+ * cap * tanh(score_j / cap); where slopes is not NULL it becomes fma(slopes[h], (float)(j - (count - 1)), score_j) (ALiBi).
+ * Block by block, starting with m = -inf, l = 0, acc = 0, or where sinks is not NULL with m = sinks[h], l = 1:
+ * m' = max(m, max over visible j of score_j), a NaN passed over; c = exp(m - m'); p_j = exp(score_j - m'),
  * 0 where not visible; l = l*c + fold16(s), two roundings, where lane i of s sums p_i, p_16+i, p_32+i, p_48+i in this
  * order by add; acc[d] = chain over the visible j, ascending, of fma(p_j, v[j][d], .) starting from acc[d]*c.
  * out = acc / l. Positions that are not visible are skipped, not weighted by 0: their slots may hold anything. Blocks
  * without a visible position are skipped and their pointers not followed. out must not overlap q. */
 struct kern_attention {
     const float *q;      /* heads rows of head_dim floats, stride q_stride floats */
-    float *out;          /* same shape, stride q_stride */
-    size_t q_stride;
+    float *out;          /* heads rows of v_dim floats, stride out_stride */
+    size_t q_stride, out_stride;
     uint32_t heads;
-    uint32_t head_dim;
+    uint32_t head_dim;   /* of queries and keys */
+    uint32_t v_dim;      /* of values */
     const void *const *k;
     const void *const *v;
     enum kern_dtype kv_dtype;
@@ -79,16 +83,19 @@ struct kern_attention {
     uint32_t count;
     const uint64_t *allow;
     float scale;
+    float cap;           /* soft cap of the scores, 0: none */
+    const float *slopes; /* [heads] ALiBi, or NULL */
+    const float *sinks;  /* [heads] a score that takes part in the softmax and has no value, or NULL */
 };
 
-/* Writes one position of one KV head: k and v are head_dim floats; page_k, page_v as in kern_attention, slot = position
- * modulo 64. F16 rounds to nearest even, overflow to infinity. Padding of V is written as zero. */
+/* Writes one position of one KV head: k is head_dim, v is v_dim floats; page_k, page_v as in kern_attention, slot =
+ * position modulo 64. F16 rounds to nearest even, overflow to infinity. Padding of V is written as zero. */
 struct kern_kv_store {
     const float *k;
     const float *v;
     void *page_k;
     void *page_v;
-    uint32_t head_dim;
+    uint32_t head_dim, v_dim;
     uint32_t slot;
     enum kern_dtype kv_dtype;
 };
@@ -100,6 +107,11 @@ static inline size_t kern_kv_k_bytes(uint32_t head_dim, size_t elem_bytes) {
 static inline size_t kern_kv_v_bytes(uint32_t head_dim, size_t elem_bytes) {
     return (size_t)KERN_KV_BLOCK * ((head_dim + 15u) & ~15u) * elem_bytes;
 }
+
+/* Weight and bias of a norm. */
+struct kern_affine {
+    const float *w, *b; /* b may be NULL */
+};
 
 struct kern_table {
     const char *isa; /* "scalar", "avx2", "avx512", "neon" */
@@ -114,6 +126,20 @@ struct kern_table {
     /* (gate / (1 + exp(-gate))) * up. out may be gate or up. */
     void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);
     void (*add)(float *x, const float *y, size_t n);                            /* x += y */
+
+    /* The entries below are plain loops over one vector, written once (kern/ref/shape_ref.c); streaming a layer takes
+     * hundreds of times longer. */
+    /* out[i] = (x[i] - mean) * r * w[i] + b[i], r = 1 / sqrt(mean((x - mean)^2) + eps), sums by 16 lanes, the last step
+     * fma((x[i] - mean) * r, w[i], b[i]); b NULL: without it. out may be x. */
+    void (*layernorm)(float *out, const float *x, const struct kern_affine *a, size_t n, float eps);
+    /* out[i] = x[i] * r, r as in rmsnorm. out may be x. */
+    void (*unit_norm)(float *out, const float *x, size_t n, float eps);
+    void (*activate)(float *out, const float *x, size_t n, enum kern_act act);     /* out may be x */
+    void (*mul)(float *x, const float *y, size_t n);                               /* x *= y */
+    void (*sigmoid_mul)(float *x, const float *gate, size_t n);                    /* x *= 1 / (1 + exp(-gate)) */
+    void (*scale)(float *out, const float *x, size_t n, float factor);             /* out may be x */
+    void (*add_scaled)(float *x, const float *y, size_t n, float factor);          /* x = fma(y, factor, x) */
+    void (*soft_cap)(float *x, size_t n, float cap);                               /* x = cap * tanh(x / cap) */
     void (*kv_store)(const struct kern_kv_store *s);
     void (*attention)(const struct kern_attention *a);
     /* Index of the largest value, the lowest index on ties; NaN counts as -infinity. *finite is false when any value is
@@ -122,6 +148,17 @@ struct kern_table {
     /* log(sum(exp(x - max x))) + max x by 16 lanes. n >= 1, finite values. */
     float (*logsumexp)(const float *x, size_t n);
 };
+
+/* What a row chose: expert numbers in ascending order, and their weights. */
+struct kern_choice {
+    uint16_t expert[KERN_MAX_TOP_K];
+    float weight[KERN_MAX_TOP_K];
+};
+
+/* Chooses routing->top_k of `experts` (at most 1024) by their scores; ties take the lowest number. `bias` (may be NULL) is
+ * added for choosing only. One result for given scores on every machine. */
+void kern_route(struct kern_choice *choice, const float *scores, const float *bias, uint32_t experts,
+                const struct kern_routing *routing);
 
 /* Fills the best table for the flags given (enum sys_cpu_flag bits; the caller masks them). Always succeeds: the scalar
  * table is complete on its own. Reference first, then each better level overwrites what it has. */

@@ -6,32 +6,80 @@
 #ifndef KERN_OP_H
 #define KERN_OP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* X residual stream; H normed input; Q K V projections; A attention output; G U gate and up; T projection back; L logits. */
-enum kern_reg { KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_REGS };
+/* R scores of experts; M rows gathered for an expert; Y what it gives; S score of the shared expert. */
+enum kern_reg {
+    KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_R, KERN_M, KERN_Y, KERN_S, KERN_REGS
+};
+
+enum { KERN_ROPES = 2 }; /* sets of rotary factors a pass may carry (layers with a window often have their own) */
 
 enum kern_op_kind {
-    KERN_OP_RMSNORM,   /* dst = src * rsqrt(mean(src^2) + eps) * vector */
-    KERN_OP_MATMUL,    /* dst = matrix src (+ vector as bias) */
-    KERN_OP_ROPE,      /* dst rotated in place: heads of head_dim, HALF pairing over rope_dim, factors of the row's position */
-    KERN_OP_KV_STORE,  /* K and V of the rows into the layer's KV pages */
-    KERN_OP_ATTENTION, /* dst(A) = attention of src(Q) over the layer's KV pages */
-    KERN_OP_SILU_MUL,  /* dst = silu(src) * src2 */
-    KERN_OP_ADD,       /* dst += src */
+    KERN_OP_RMSNORM,    /* dst = src * rsqrt(mean(src^2) + eps) * vector, over `group` floats at a time */
+    KERN_OP_LAYERNORM,  /* dst = (src - mean) * rsqrt(variance + eps) * vector + vector2, over `group` floats at a time */
+    KERN_OP_UNITNORM,   /* RMSNORM without a weight */
+    KERN_OP_MATMUL,     /* dst = matrix src (+ vector as bias) */
+    KERN_OP_ROPE,       /* dst rotated in place: heads of head_dim, HALF pairing, factors of the row's position, set `rope` */
+    KERN_OP_QUERY_SCALE,/* dst *= the query factor of the row's position */
+    KERN_OP_KV_STORE,   /* K and V of the rows into the layer's KV pages */
+    KERN_OP_ATTENTION,  /* dst(A) = attention of src(Q) over the layer's KV pages */
+    KERN_OP_SILU_MUL,   /* dst = silu(src) * src2 */
+    KERN_OP_ACT,        /* dst = act(src), kind of act in `act` */
+    KERN_OP_MUL,        /* dst *= src */
+    KERN_OP_SIGMOID_MUL,/* dst *= sigmoid(src) */
+    KERN_OP_ADD,        /* dst += src */
+    KERN_OP_ADD_SCALED, /* dst += src * scale */
+    KERN_OP_SCALE,      /* dst = src * scale */
+    KERN_OP_SOFT_CAP,   /* dst = scale * tanh(dst / scale) */
+    KERN_OP_SIGMOID_SCALE,/* dst *= sigmoid(src[0]), one number per row */
+    KERN_OP_ROUTE,      /* chooses the experts of each row from src(R); vector2 is added for choosing only */
+    KERN_OP_EXPERTS,    /* dst(T) = or += sum of weight * expert(src(H)) over the chosen ones, in order of their numbers */
+    KERN_OP_ADD_POSITION, /* dst += row `position` of vector, a table [positions][width] */
     KERN_OP_KINDS
 };
+
+/* SILU x / (1 + exp(-x)); GELU_TANH x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); GELU_ERF x/2 (1 + erf(x / sqrt 2));
+ * RELU2 max(x, 0)^2. */
+enum kern_act { KERN_ACT_SILU, KERN_ACT_GELU_TANH, KERN_ACT_GELU_ERF, KERN_ACT_RELU2, KERN_ACTS };
+
+/* How a row chooses experts from its scores (reference/models.md section 3). */
+enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_CHOSEN, KERN_SCORES }; /* CHOSEN: softmax over these */
+struct kern_routing {
+    uint32_t score;           /* enum kern_score */
+    uint32_t top_k;
+    uint32_t groups, kept_groups; /* experts in groups of equal size, of which some are kept; 0: no groups */
+    bool group_by_two;        /* a group counts by the sum of its two best, not by its best */
+    bool renormed;            /* weights are divided by their sum */
+    bool weigh_input;         /* weights multiply what an expert reads, not what it gives */
+    float factor;             /* of the weights */
+};
+enum { KERN_MAX_TOP_K = 32, KERN_MAX_EXPERTS = 1024 };
 
 struct kern_op {
     uint8_t kind;
     uint8_t dst, src, src2;   /* enum kern_reg */
     int16_t matrix;           /* role of the matrix (enum model_role), -1: none */
-    int16_t vector;           /* role of the norm weight or bias, -1: none */
+    int16_t vector, vector2;  /* roles of norm weight or bias, -1: none; ATTENTION: vector holds the sinks */
     uint32_t width;           /* of dst: columns of the result, or heads * head_dim */
     uint32_t heads;           /* ROPE, ATTENTION: heads in dst */
-    float eps;                /* RMSNORM */
-    float scale;              /* ATTENTION: of the scores */
+    uint32_t head_dim;        /* ROPE, ATTENTION */
+    uint32_t group;           /* norms: floats normed together; 0: width */
+    uint32_t window, chunk;   /* ATTENTION: positions a query sees, itself included; positions of a closed chunk; 0: all */
+    float eps;                /* norms */
+    float scale;              /* ATTENTION: of the scores; ADD_SCALED, SCALE, SOFT_CAP */
+    float cap;                /* ATTENTION: soft cap of the scores, 0: none */
+    uint8_t act;              /* enum kern_act */
+    uint8_t rope;             /* below KERN_ROPES */
+    bool whole_weight;        /* norms: the weight has `width` floats, not `group` */
+    bool alibi;               /* ATTENTION: the pass's slopes apply */
+    bool adds;                /* EXPERTS: to what dst holds */
+    uint32_t experts, expert_ffn; /* ROUTE, EXPERTS */
+    bool gated;               /* EXPERTS: act(gate) * up; matrix and vector name the gate, up and down follow */
+    struct kern_routing routing;  /* ROUTE, EXPERTS */
 };
 
 /* Floats between rows of a register: a multiple of 16 and never a multiple of 64 floats, so that a dozen rows do not

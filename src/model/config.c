@@ -8,9 +8,10 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/checked.h"
 #include "base/json.h"
 
-enum kind { NUMBER, FLAG, TEXT };
+enum kind { NUMBER, FLAG, TEXT, LIST };
 
 struct key {
     const char *name;
@@ -21,34 +22,120 @@ struct key {
 #define AT(member) (uint16_t) offsetof(struct config_values, member)
 #define ROPE_AT(member) (uint16_t) offsetof(struct config_rope, member)
 
-/* Aliases: reference/models.md 6.2. */
+/* Aliases: reference/models.md 6.2. A later key of one file overwrites an earlier alias; files do not use both. */
 static const struct key KEYS[] = {
     {"model_type", AT(model_type), TEXT},
+    {"transformers_version", AT(framework), TEXT},
     {"hidden_act", AT(activation), TEXT},
     {"hidden_activation", AT(activation), TEXT},
+    {"activation_function", AT(activation), TEXT},
     {"hidden_size", AT(hidden), NUMBER},
     {"n_embd", AT(hidden), NUMBER},
+    {"d_model", AT(hidden), NUMBER},
     {"num_hidden_layers", AT(layers), NUMBER},
+    {"num_layers", AT(layers), NUMBER},
     {"n_layer", AT(layers), NUMBER},
     {"num_attention_heads", AT(heads), NUMBER},
     {"n_head", AT(heads), NUMBER},
     {"num_key_value_heads", AT(kv_heads), NUMBER},
+    {"multi_query_group_num", AT(kv_heads), NUMBER},
+    {"num_kv_heads", AT(kv_heads), NUMBER},
+    {"n_head_kv", AT(kv_heads), NUMBER},
     {"head_dim", AT(head_dim), NUMBER},
+    {"kv_channels", AT(head_dim), NUMBER},
     {"intermediate_size", AT(ffn), NUMBER},
+    {"ffn_hidden_size", AT(ffn), NUMBER},
+    {"inner_hidden_size", AT(ffn), NUMBER},
+    {"n_inner", AT(ffn), NUMBER},
     {"vocab_size", AT(vocab), NUMBER},
+    {"padded_vocab_size", AT(padded_vocab), NUMBER},
     {"max_position_embeddings", AT(max_positions), NUMBER},
+    {"seq_length", AT(sequence_length), NUMBER},
+    {"max_sequence_length", AT(other_max), NUMBER},
+    {"model_max_length", AT(other_max), NUMBER},
+    {"n_positions", AT(other_max), NUMBER},
+    {"original_max_position_embeddings", AT(original_max), NUMBER},
     {"rms_norm_eps", AT(norm_eps), NUMBER},
+    {"layer_norm_epsilon", AT(norm_eps), NUMBER},
+    {"layernorm_epsilon", AT(norm_eps), NUMBER},
+    {"layer_norm_eps", AT(norm_eps), NUMBER},
+    {"norm_epsilon", AT(norm_eps), NUMBER},
     {"rope_theta", AT(rope_theta), NUMBER},
+    {"rotary_emb_base", AT(rotary_base), NUMBER},
+    {"rope_ratio", AT(rope_ratio), NUMBER},
+    {"rope_local_base_freq", AT(local_theta), NUMBER},
     {"partial_rotary_factor", AT(partial_rotary), NUMBER},
+    {"rotary_pct", AT(partial_rotary), NUMBER},
+    {"rotary_dim", AT(rotary_dim), NUMBER},
+    {"sliding_window", AT(window), NUMBER},
+    {"max_window_layers", AT(late_layers), NUMBER},
+    {"sliding_window_pattern", AT(window_period), NUMBER},
+    {"query_pre_attn_scalar", AT(query_pre_scalar), NUMBER},
+    {"attn_logit_softcapping", AT(score_cap), NUMBER},
+    {"final_logit_softcapping", AT(logit_cap), NUMBER},
+    {"embedding_multiplier", AT(embed_multiplier), NUMBER},
+    {"residual_multiplier", AT(residual_multiplier), NUMBER},
+    {"attention_multiplier", AT(score_multiplier), NUMBER},
+    {"logits_scaling", AT(logits_divisor), NUMBER},
+    {"logit_scale", AT(logit_multiplier), NUMBER},
+    {"num_local_experts", AT(experts), NUMBER},
+    {"num_experts", AT(experts), NUMBER},
+    {"n_routed_experts", AT(experts), NUMBER},
+    {"num_experts_per_tok", AT(top_k), NUMBER},
+    {"num_experts_per_token", AT(top_k), NUMBER},
+    {"moe_intermediate_size", AT(expert_ffn), NUMBER},
+    {"shared_expert_intermediate_size", AT(shared_ffn), NUMBER},
+    {"n_shared_experts", AT(shared_count), NUMBER},
+    {"num_shared_experts", AT(shared_count), NUMBER},
+    {"first_k_dense_replace", AT(first_dense), NUMBER},
+    {"moe_layer_freq", AT(sparse_step), NUMBER},
+    {"decoder_sparse_step", AT(sparse_step), NUMBER},
+    {"interleave_moe_layer_step", AT(sparse_step), NUMBER},
+    {"intermediate_size_mlp", AT(dense_ffn), NUMBER},
+    {"n_group", AT(groups), NUMBER},
+    {"num_expert_group", AT(groups), NUMBER},
+    {"topk_group", AT(kept_groups), NUMBER},
+    {"routed_scaling_factor", AT(route_factor), NUMBER},
+    {"attention_chunk_size", AT(chunk), NUMBER},
+    {"no_rope_layer_interval", AT(nope_step), NUMBER},
+    {"attn_scale", AT(query_scale), NUMBER},
+    {"floor_scale", AT(query_floor), NUMBER},
+    {"swiglu_limit", AT(swiglu_limit), NUMBER},
+    {"norm_topk_prob", AT(renorm), FLAG},
+    {"moe_renormalize", AT(renorm), FLAG},
+    {"attn_temperature_tuning", AT(query_tuned), FLAG},
+    {"scoring_func", AT(scoring), TEXT},
+    {"moe_router_activation_func", AT(scoring), TEXT},
+    {"mlp_only_layers", AT(dense_layers), LIST},
+    {"no_rope_layers", AT(rope_layers), LIST},
     {"tie_word_embeddings", AT(tied), FLAG},
     {"attention_bias", AT(attention_bias), FLAG},
+    {"qkv_bias", AT(qkv_bias), FLAG},
+    {"add_qkv_bias", AT(qkv_bias), FLAG},
+    {"use_qkv_bias", AT(qkv_bias), FLAG},
+    {"bias", AT(plain_bias), FLAG},
+    {"use_bias", AT(plain_bias), FLAG},
+    {"add_bias_linear", AT(plain_bias), FLAG},
     {"mlp_bias", AT(mlp_bias), FLAG},
+    {"use_sliding_window", AT(use_window), FLAG},
+    {"multi_query", AT(multi_query), FLAG},
+    {"multi_query_attention", AT(grouped_query), FLAG},
+    {"use_parallel_residual", AT(parallel_residual), FLAG},
+    {"new_decoder_architecture", AT(new_decoder), FLAG},
+    {"parallel_attn", AT(parallel_attention), FLAG},
+    {"use_qk_norm", AT(qk_norm), FLAG},
+    {"qk_layernorm", AT(qk_norm), FLAG},
+    {"use_dynamic_ntk", AT(dynamic_ntk), FLAG},
+    {"use_logn_attn", AT(logn), FLAG},
+    {"alibi", AT(alibi), FLAG},
 };
 
 static const struct key ROPE_KEYS[] = {
     {"rope_type", ROPE_AT(type), TEXT},
     {"rope_theta", ROPE_AT(theta), NUMBER},
+    {"base", ROPE_AT(theta), NUMBER},
     {"factor", ROPE_AT(factor), NUMBER},
+    {"scaling_factor", ROPE_AT(factor), NUMBER},
     {"low_freq_factor", ROPE_AT(low_freq_factor), NUMBER},
     {"high_freq_factor", ROPE_AT(high_freq_factor), NUMBER},
     {"original_max_position_embeddings", ROPE_AT(original_max), NUMBER},
@@ -58,36 +145,71 @@ static const struct key ROPE_KEYS[] = {
     {"mscale", ROPE_AT(mscale), NUMBER},
     {"mscale_all_dim", ROPE_AT(mscale_all_dim), NUMBER},
     {"partial_rotary_factor", ROPE_AT(partial), NUMBER},
+    {"llama_4_scaling_beta", ROPE_AT(query_beta), NUMBER},
     {"truncate", ROPE_AT(truncate), FLAG},
+    {"short_factor", ROPE_AT(short_factor), LIST},
+    {"long_factor", ROPE_AT(long_factor), LIST},
 };
 
-/* Keys that, when set to something other than null, false or 0, ask for what no row of the table has yet. */
+/* Keys that, when set to something other than null, false, 0 or nothing, ask for a feature. */
 static const struct {
     const char *key;
-    const char *feature;
-} FOREIGN[] = {
-    {"num_local_experts", "mixture of experts"},
-    {"num_experts", "mixture of experts"},
-    {"n_routed_experts", "mixture of experts"},
-    {"kv_lora_rank", "multi-head latent attention"},
-    {"q_lora_rank", "multi-head latent attention"},
-    {"sliding_window", "sliding-window attention"},
-    {"linear_num_value_heads", "linear attention layers"},
-    {"alibi", "ALiBi position bias"},
-    {"text_config", "a text tower inside a multimodal model"},
-    {"llm_config", "a text tower inside a multimodal model"},
-    {"language_config", "a text tower inside a multimodal model"},
-    {"attn_logit_softcapping", "soft-capped attention scores"},
-    {"final_logit_softcapping", "soft-capped logits"},
-    {"logits_scaling", "scaled logits"},
-    {"logit_scale", "scaled logits"},
-    {"embedding_multiplier", "scaled embeddings"},
-    {"residual_multiplier", "scaled residuals"},
-    {"scale_emb", "scaled embeddings"},
-    {"use_qk_norm", "norms on queries and keys"},
-    {"qk_layernorm", "norms on queries and keys"},
-    {"no_rope_layers", "layers without rotary positions"},
+    uint32_t feature;
+} ASKING[] = {
+    {"num_local_experts", FEATURE_MOE},
+    {"num_experts", FEATURE_MOE},
+    {"n_routed_experts", FEATURE_MOE},
+    {"enable_moe_block", FEATURE_MOE},
+    {"kv_lora_rank", FEATURE_LATENT},
+    {"q_lora_rank", FEATURE_LATENT},
+    {"sliding_window", FEATURE_WINDOW},
+    {"linear_num_value_heads", FEATURE_LINEAR},
+    {"linear_attn_config", FEATURE_LINEAR},
+    {"alibi", FEATURE_ALIBI},
+    {"text_config", FEATURE_TEXT_TOWER},
+    {"llm_config", FEATURE_TEXT_TOWER},
+    {"language_config", FEATURE_TEXT_TOWER},
+    {"attn_logit_softcapping", FEATURE_SCORE_CAP},
+    {"final_logit_softcapping", FEATURE_SCORE_CAP},
+    {"logits_scaling", FEATURE_SCALES},
+    {"logit_scale", FEATURE_SCALES},
+    {"embedding_multiplier", FEATURE_SCALES},
+    {"residual_multiplier", FEATURE_SCALES},
+    {"attention_multiplier", FEATURE_SCALES},
+    {"scale_emb", FEATURE_SCALES},
+    {"use_qk_norm", FEATURE_QK_NORM},
+    {"qk_layernorm", FEATURE_QK_NORM},
+    {"no_rope_layers", FEATURE_NO_ROPE_LAYERS},
+    {"attention_chunk_size", FEATURE_CHUNK},
+    {"num_kv_shared_layers", FEATURE_SHARED_KV},
+    {"hidden_size_per_layer_input", FEATURE_LAYER_INPUTS},
 };
+
+const char *model_feature_words(uint32_t feature) {
+    static const char *const words[FEATURE_COUNT] = {
+        "sliding-window attention", "soft caps on scores or logits", "multipliers of embeddings, residuals or logits",
+        "norms on queries and keys", "layers without rotary positions", "ALiBi position bias",
+        "rotary positions on a part of each head", "mixture of experts", "multi-head latent attention",
+        "linear attention layers", "rotary parameters that differ between layers",
+        "a text tower inside a multimodal model", "attention in chunks", "layers that share keys and values",
+        "embeddings per layer",
+    };
+    for (unsigned i = 0; i < FEATURE_COUNT; i++) {
+        if (feature >> i & 1) {
+            return words[i];
+        }
+    }
+    return "nothing";
+}
+
+static void ask(struct config_values *v, uint32_t feature, struct span key) {
+    for (unsigned i = 0; i < FEATURE_COUNT; i++) {
+        if ((feature >> i & 1) && (v->asked >> i & 1) == 0) {
+            (void)snprintf(v->asked_by[i], sizeof(v->asked_by[i]), "%.*s", (int)min_u64(key.len, 39), (const char *)key.ptr);
+        }
+    }
+    v->asked |= feature;
+}
 
 static bool read_number(struct json_reader *r, struct config_number *out) {
     out->given = json_double(r, &out->value);
@@ -105,6 +227,21 @@ static bool read_text(struct json_reader *r, struct config_text *out) {
     return fine;
 }
 
+static void read_list(struct json_reader *r, struct config_list *list) {
+    list->count = 0;
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        double value = 0;
+        if (json_double(r, &value)) {
+            if (list->count == ARRAY_LEN(list->value)) {
+                (void)json_refuse(r, LAMINA_UNSUPPORTED, "a list of more than %u rotary factors", list->count);
+                return;
+            }
+            list->value[list->count++] = (float)value;
+        }
+    }
+}
+
 /* Reads the value at hand when `key` is in the table; null counts as absent. False: not in the table, nothing read. */
 static bool read_known(struct json_reader *r, struct span key, const struct key *table, size_t count, void *base) {
     for (size_t i = 0; i < count; i++) {
@@ -119,6 +256,8 @@ static bool read_known(struct json_reader *r, struct span key, const struct key 
             (void)read_number(r, (struct config_number *)place);
         } else if (table[i].kind == TEXT) {
             (void)read_text(r, (struct config_text *)place);
+        } else if (table[i].kind == LIST) {
+            read_list(r, (struct config_list *)place);
         } else {
             struct config_flag *flag = (struct config_flag *)place;
             flag->given = json_bool(r, &flag->value);
@@ -166,24 +305,54 @@ static void read_architectures(struct json_reader *r, struct config_values *v) {
     }
 }
 
-static void read_rope(struct json_reader *r, struct config_values *v) {
+/* One set of rotary parameters. Where they stand by kind of layer, the sets are one level deeper. */
+static void read_rope_set(struct json_reader *r, struct config_values *v, struct config_rope *rope, bool top) {
+    struct span key;
+    struct config_text old_type = {.given = false}; /* "rope_type" wins over the older "type", in any order */
     if (json_null(r) || !json_enter_object(r)) {
         return;
     }
-    struct span key;
-    struct config_text old_type = {.given = false}; /* "rope_type" wins over the older "type", in any order */
     while (json_next_key(r, &key)) {
+        bool full = span_is(key, "full_attention");
         if (span_is(key, "type")) {
             (void)(json_null(r) || read_text(r, &old_type));
-        } else if (span_is(key, "full_attention") || span_is(key, "sliding_attention")) {
-            (void)snprintf(v->foreign, sizeof(v->foreign), "rotary parameters that differ between layers");
-            (void)json_skip(r);
-        } else if (!read_known(r, key, ROPE_KEYS, ARRAY_LEN(ROPE_KEYS), &v->rope)) {
+        } else if (top && (full || span_is(key, "sliding_attention"))) {
+            v->rope_by_layer = true;
+            read_rope_set(r, v, full ? &v->rope : &v->window_rope, false);
+        } else if (!read_known(r, key, ROPE_KEYS, ARRAY_LEN(ROPE_KEYS), rope)) {
             (void)json_skip(r);
         }
     }
-    if (!v->rope.type.given && old_type.given) {
-        v->rope.type = old_type;
+    if (!rope->type.given && old_type.given) {
+        rope->type = old_type;
+    }
+}
+
+static void read_layer_types(struct json_reader *r, struct config_values *v) {
+    static const struct {
+        const char *name;
+        uint8_t type;
+    } types[] = {{"full_attention", LAYER_FULL}, {"sliding_attention", LAYER_WINDOWED}, {"chunked_attention", LAYER_CHUNKED}};
+    if (json_null(r) || !json_enter_array(r)) {
+        return;
+    }
+    while (json_next_item(r)) {
+        struct config_text text = {.given = false};
+        uint8_t type = LAYER_OTHER;
+        if (!read_text(r, &text)) {
+            return;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+            type = strcmp(text.value, types[i].name) == 0 ? types[i].type : type;
+        }
+        if (type == LAYER_OTHER) {
+            ask(v, FEATURE_LINEAR, span_of_text("layer_types"));
+        }
+        if (v->layer_type_count == MODEL_MAX_LAYERS) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d layers", (int)MODEL_MAX_LAYERS);
+            return;
+        }
+        v->layer_type[v->layer_type_count++] = type;
     }
 }
 
@@ -203,48 +372,111 @@ static void read_quantization(struct json_reader *r, struct config_values *v) {
     }
 }
 
-/* Remembers the first foreign key whose value switches something on. Consumes the value. */
-static void read_foreign(struct json_reader *r, struct span key, struct config_values *v) {
-    struct span raw = {0};
-    if (!json_skip_raw(r, &raw) || v->foreign[0] != 0) {
-        return;
+/* Values of switches that change the computation in ways no row has. */
+static const struct {
+    const char *key, *value, *words;
+} REFUSED[] = {
+    {"rmsnorm", "false", "norms with a mean in this family"},
+    {"post_layer_norm", "false", "no norm before the head"},
+    {"apply_residual_connection_post_layernorm", "true", "residuals taken after the norm"},
+    {"original_rope", "false", "another rotary layout"},
+    {"scale_attn_weights", "false", "unscaled attention scores"},
+    {"scale_attn_by_inverse_layer_idx", "true", "attention scaled by layer"},
+    {"clip_qkv", NULL, "clipped queries, keys and values"},
+    {"pre_seq_len", NULL, "a trained prefix of keys and values"},
+    {"num_ln_in_parallel_attn", "1", "one norm for both branches in this family"},
+};
+
+static bool switches_on(struct span raw) {
+    return !(span_is(raw, "null") || span_is(raw, "false") || span_is(raw, "0") || span_is(raw, "[]") || span_is(raw, "{}"));
+}
+
+static void note_feature(struct span key, struct span raw, struct config_values *v) {
+    v->window_null = v->window_null || (span_is(key, "sliding_window") && span_is(raw, "null"));
+    for (size_t i = 0; i < ARRAY_LEN(REFUSED) && v->refused[0] == 0; i++) {
+        if (span_is(key, REFUSED[i].key) && (REFUSED[i].value != NULL ? span_is(raw, REFUSED[i].value) : switches_on(raw))) {
+            (void)snprintf(v->refused, sizeof(v->refused), "%s (%s)", REFUSED[i].words, REFUSED[i].key);
+        }
     }
-    if (span_is(raw, "null") || span_is(raw, "false") || span_is(raw, "0") || span_is(raw, "[]") || span_is(raw, "{}")) {
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(FOREIGN); i++) {
-        if (span_is(key, FOREIGN[i].key)) {
-            (void)snprintf(v->foreign, sizeof(v->foreign), "%s (%s)", FOREIGN[i].feature, FOREIGN[i].key);
+    for (size_t i = 0; i < ARRAY_LEN(ASKING); i++) {
+        if (span_is(key, ASKING[i].key) && switches_on(raw)) {
+            ask(v, ASKING[i].feature, key);
         }
     }
 }
 
-lamina_status config_read(struct span json, struct config_values *v, struct lamina_error *err) {
-    *v = (struct config_values){0};
+static lamina_status read_object(struct span json, struct config_values *v, struct span *tower, struct lamina_error *err);
+
+static void read_member(struct json_reader *r, struct span key, struct config_values *v, struct span *tower) {
+    if (span_is(key, "architectures")) {
+        struct config_text outer = v->architecture;
+        read_architectures(r, v);
+        v->architecture = outer.given ? outer : v->architecture;
+    } else if (span_is(key, "rope_scaling") || span_is(key, "rope_parameters") || span_is(key, "rotary")) {
+        read_rope_set(r, v, &v->rope, true);
+    } else if (span_is(key, "layer_types")) {
+        read_layer_types(r, v);
+    } else if (span_is(key, "quantization_config")) {
+        read_quantization(r, v);
+    } else if (span_is(key, "eos_token_id")) {
+        (void)config_read_ids(r, v->eos_ids, &v->eos_count, ARRAY_LEN(v->eos_ids));
+    } else if (span_is(key, "bos_token_id")) {
+        uint32_t ids[16];
+        uint32_t count = 0;
+        (void)config_read_ids(r, ids, &count, ARRAY_LEN(ids));
+        v->bos = (struct config_number){.value = count > 0 ? (double)ids[0] : 0.0, .given = count > 0};
+    } else if (span_is(key, "text_config") || span_is(key, "llm_config") || span_is(key, "language_config")) {
+        (void)(json_peek(r) == JSON_OBJECT ? json_skip_raw(r, tower) : json_skip(r));
+    } else if (!read_known(r, key, KEYS, ARRAY_LEN(KEYS), v)) {
+        (void)json_skip(r);
+    }
+}
+
+/* Each member is looked at twice: raw, for what it asks, then by the table. */
+static lamina_status read_object(struct span json, struct config_values *v, struct span *tower, struct lamina_error *err) {
     struct str scratch = {.limit = JSON_MAX_KEY + 64};
+    struct str deeper = {.limit = JSON_MAX_KEY + 64};
     struct json_reader r;
     struct span key;
     json_init(&r, json, "config.json", &scratch, err);
     (void)json_enter_object(&r);
     while (json_next_key(&r, &key)) {
-        if (span_is(key, "architectures")) {
-            read_architectures(&r, v);
-        } else if (span_is(key, "rope_scaling") || span_is(key, "rope_parameters")) {
-            read_rope(&r, v);
-        } else if (span_is(key, "quantization_config")) {
-            read_quantization(&r, v);
-        } else if (span_is(key, "eos_token_id")) {
-            (void)config_read_ids(&r, v->eos_ids, &v->eos_count, ARRAY_LEN(v->eos_ids));
-        } else if (span_is(key, "bos_token_id")) {
-            uint32_t ids[16];
-            uint32_t count = 0;
-            (void)config_read_ids(&r, ids, &count, ARRAY_LEN(ids));
-            v->bos = (struct config_number){.value = count > 0 ? (double)ids[0] : 0.0, .given = count > 0};
-        } else if (!read_known(&r, key, KEYS, ARRAY_LEN(KEYS), v)) {
-            read_foreign(&r, key, v);
+        struct json_reader ahead = r;
+        struct span raw = {0};
+        ahead.key = &deeper;
+        if (json_skip_raw(&ahead, &raw)) {
+            note_feature(key, raw, v);
         }
+        read_member(&r, key, v, tower);
     }
     lamina_status status = json_finish(&r);
     str_drop(&scratch);
+    str_drop(&deeper);
     return status;
+}
+
+lamina_status config_read(struct span json, struct config_values *v, struct lamina_error *err) {
+    struct span tower = {0};
+    struct span deeper = {0};
+    *v = (struct config_values){0};
+    LAMINA_TRY(read_object(json, v, &tower, err));
+    /* A multimodal model: the text model's own keys win over those around it. */
+    return tower.len > 0 ? read_object(tower, v, &deeper, err) : LAMINA_OK;
+}
+
+bool config_has(struct span json, const char *name) {
+    struct str scratch = {.limit = JSON_MAX_KEY + 64};
+    struct lamina_error ignored = {0};
+    struct json_reader r;
+    struct span key;
+    bool found = false;
+    json_init(&r, json, "config.json", &scratch, &ignored);
+    (void)json_enter_object(&r);
+    while (!found && json_next_key(&r, &key)) {
+        struct span raw = {0};
+        bool named = span_is(key, name);
+        found = json_skip_raw(&r, &raw) && named && switches_on(raw);
+    }
+    str_drop(&scratch);
+    return found;
 }

@@ -9,6 +9,7 @@
 
 #include "base/span.h"
 #include "base/status.h"
+#include "model/family_priv.h"
 
 /* A number that may be absent. */
 struct config_number {
@@ -26,27 +27,72 @@ struct config_text {
     bool given;
 };
 
+struct config_list {
+    uint32_t count;
+    float value[MODEL_LONG_PAIRS];
+};
+
 struct config_rope {
     struct config_text type;
     struct config_number theta, factor, low_freq_factor, high_freq_factor, original_max, beta_fast, beta_slow,
-        attention_factor, mscale, mscale_all_dim, partial;
+        attention_factor, mscale, mscale_all_dim, partial, query_beta;
     struct config_flag truncate;
+    struct config_list short_factor, long_factor;
 };
 
+enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_OTHER };
+
 struct config_values {
-    struct config_text architecture, model_type, activation, quant_method;
-    struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, max_positions, norm_eps, rope_theta,
-        partial_rotary;
-    struct config_flag tied, attention_bias, mlp_bias;
-    struct config_rope rope;
+    struct config_text architecture, model_type, activation, quant_method, framework, scoring;
+    struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, padded_vocab, max_positions,
+        sequence_length, other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
+        query_pre_scalar, score_cap, logit_cap, embed_multiplier, residual_multiplier, score_multiplier, logits_divisor,
+        logit_multiplier, local_theta, rope_ratio, original_max, experts, top_k, expert_ffn, shared_ffn,
+        shared_count, first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale,
+        query_floor, swiglu_limit;
+    struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, use_window, multi_query, grouped_query,
+        parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned;
+    struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */
+    bool rope_by_layer;
+    bool window_null;                    /* sliding_window is there, and null */
+    uint32_t layer_type_count;
+    uint8_t layer_type[MODEL_MAX_LAYERS];
+    struct config_list dense_layers;     /* mlp_only_layers */
+    struct config_list rope_layers;      /* no_rope_layers: 1 rotates, 0 does not */
     struct config_number bos;
     uint32_t eos_count;
     uint32_t eos_ids[16];
-    /* First key seen that asks for something no row has, in words ("mixture of experts (num_local_experts)"). */
-    char foreign[128];
+    char refused[128];                   /* in words: a switch whose value no row has */
+    uint32_t asked;                      /* enum model_feature: what the keys ask for */
+    char asked_by[FEATURE_COUNT][40];    /* the key that asked first */
 };
 
 lamina_status config_read(struct span json, struct config_values *v, struct lamina_error *err);
+/* Does the top level hold this key with a value other than null, false, 0 and nothing? */
+bool config_has(struct span json, const char *key);
+
+/* The row that fits; UNSUPPORTED in words when none does or when a key asks for a feature that the row lacks. */
+lamina_status family_detect(const struct config_values *v, struct span json, const struct model_family **family,
+                            struct lamina_error *err);
+
+/* Takes a number in [low, high]; a missing one takes `fallback`, unless that is negative: then it is required. */
+struct config_range {
+    const char *key;
+    double low, high, fallback;
+};
+lamina_status config_take_u32(const struct config_number *n, struct config_range range, uint32_t *out,
+                              struct lamina_error *err); /* a whole one */
+lamina_status config_take_double(const struct config_number *n, struct config_range range, double *out,
+                                 struct lamina_error *err);
+
+/* Fills rope[] and gives each kind of layer its set. */
+lamina_status resolve_rope(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                           struct lamina_error *err);
+
+/* Has this layer experts? And the numbers of such layers, into *k and d->routing. */
+bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer);
+lamina_status resolve_experts(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                              struct model_kind *k, struct lamina_error *err);
 
 /* Token ids as a number, a list of numbers, or null. */
 struct json_reader;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The description as JSON and back, and generation_config.json. One table serves writing and reading, so that a field
- * cannot be written and forgotten. What a store says is checked again as if it were a stranger's config.json.
+ * The description as JSON and back. One table per struct serves writing and reading, so that a field cannot be written and
+ * forgotten. What a store says is checked again as if it were a stranger's config.json.
  */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "model/config_priv.h"
@@ -18,40 +20,50 @@ struct field {
     uint8_t kind;
 };
 
-#define AT(member) (uint16_t) offsetof(struct model_desc, member)
+#define OF_DESC(member, kind) {#member, (uint16_t)offsetof(struct model_desc, member), kind}
+#define OF_ROPE(member, kind) {#member, (uint16_t)offsetof(struct model_rope, member), kind}
+#define OF_KIND(member, kind) {#member, (uint16_t)offsetof(struct model_kind, member), kind}
 
-static const struct field FIELDS[] = {
-    {"hidden", AT(hidden), U32},
-    {"layers", AT(layers), U32},
-    {"heads", AT(heads), U32},
-    {"kv_heads", AT(kv_heads), U32},
-    {"head_dim", AT(head_dim), U32},
-    {"ffn", AT(ffn), U32},
-    {"vocab", AT(vocab), U32},
-    {"max_positions", AT(max_positions), U32},
-    {"norm_eps", AT(norm_eps), FLOAT},
-    {"tied", AT(tied), BOOL},
-    {"bias_qkv", AT(bias_qkv), BOOL},
-    {"bias_o", AT(bias_o), BOOL},
-    {"bias_mlp", AT(bias_mlp), BOOL},
-    {"rope_kind", AT(rope.kind), U32},
-    {"rope_dim", AT(rope.dim), U32},
-    {"rope_theta", AT(rope.theta), DOUBLE},
-    {"rope_factor", AT(rope.factor), DOUBLE},
-    {"rope_low_freq_factor", AT(rope.low_freq_factor), DOUBLE},
-    {"rope_high_freq_factor", AT(rope.high_freq_factor), DOUBLE},
-    {"rope_beta_fast", AT(rope.beta_fast), DOUBLE},
-    {"rope_beta_slow", AT(rope.beta_slow), DOUBLE},
-    {"rope_attention_factor", AT(rope.attention_factor), DOUBLE},
-    {"rope_mscale", AT(rope.mscale), DOUBLE},
-    {"rope_mscale_all_dim", AT(rope.mscale_all_dim), DOUBLE},
-    {"rope_truncate", AT(rope.truncate), BOOL},
-    {"rope_original_max_positions", AT(rope.original_max_positions), U32},
+static const struct field DESC_FIELDS[] = {
+    OF_DESC(hidden, U32),         OF_DESC(layers, U32),        OF_DESC(vocab, U32),          OF_DESC(max_positions, U32),
+    OF_DESC(norm, U32),           OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),        OF_DESC(act, U32),
+    OF_DESC(norm_eps, FLOAT),     OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
+    OF_DESC(bias_qkv, BOOL),      OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),      OF_DESC(bias_head, BOOL),
+    OF_DESC(head_scaled, BOOL),   OF_DESC(positions, BOOL),    OF_DESC(alibi, BOOL),         OF_DESC(sinks, BOOL),
+    OF_DESC(alibi_scale, FLOAT),  OF_DESC(score_scale, FLOAT), OF_DESC(score_cap, FLOAT),    OF_DESC(embed_scale, FLOAT),
+    OF_DESC(residual_scale, FLOAT), OF_DESC(logit_scale, FLOAT), OF_DESC(logit_cap, FLOAT),  OF_DESC(query_rule, U32),
+    OF_DESC(router_bias, BOOL),   OF_DESC(choice_bias, BOOL),  OF_DESC(shared_gated, BOOL),  OF_DESC(bias_expert, BOOL),
+    OF_DESC(query_length, U32),   OF_DESC(query_offset, U32),  OF_DESC(query_beta, DOUBLE),
 };
 
-static void write_field(const struct model_desc *desc, const struct field *f, struct str *out) {
-    const char *place = (const char *)desc + f->offset;
-    str_printf(out, ", \"%s\": ", f->name);
+static const struct field ROPE_FIELDS[] = {
+    OF_ROPE(kind, U32),              OF_ROPE(dim, U32),
+    OF_ROPE(theta, DOUBLE),          OF_ROPE(factor, DOUBLE),
+    OF_ROPE(low_freq_factor, DOUBLE), OF_ROPE(high_freq_factor, DOUBLE),
+    OF_ROPE(beta_fast, DOUBLE),      OF_ROPE(beta_slow, DOUBLE),
+    OF_ROPE(attention_factor, DOUBLE), OF_ROPE(mscale, DOUBLE),
+    OF_ROPE(mscale_all_dim, DOUBLE), OF_ROPE(truncate, BOOL),
+    OF_ROPE(original_max_positions, U32),
+};
+
+static const struct field KIND_FIELDS[] = {
+    OF_KIND(heads, U32),  OF_KIND(kv_heads, U32), OF_KIND(head_dim, U32), OF_KIND(ffn, U32),
+    OF_KIND(experts, U32), OF_KIND(expert_ffn, U32), OF_KIND(shared_ffn, U32),
+    OF_KIND(window, U32), OF_KIND(chunk, U32),    OF_KIND(rope, U32),     OF_KIND(query_scaled, BOOL),
+};
+
+#define OF_ROUTING(member, kind) {#member, (uint16_t)offsetof(struct kern_routing, member), kind}
+
+static const struct field ROUTING_FIELDS[] = {
+    OF_ROUTING(score, U32),         OF_ROUTING(top_k, U32),      OF_ROUTING(groups, U32),      OF_ROUTING(kept_groups, U32),
+    OF_ROUTING(group_by_two, BOOL), OF_ROUTING(renormed, BOOL),  OF_ROUTING(weigh_input, BOOL), OF_ROUTING(factor, FLOAT),
+};
+
+/* ---- writing ---- */
+
+static void write_field(const void *base, const struct field *f, struct str *out) {
+    const char *place = (const char *)base + f->offset;
+    str_printf(out, "\"%s\": ", f->name);
     switch (f->kind) {
     case U32:
         str_printf(out, "%u", *(const uint32_t *)(const void *)place);
@@ -68,14 +80,54 @@ static void write_field(const struct model_desc *desc, const struct field *f, st
     }
 }
 
+static void write_struct(const void *base, const struct field *fields, size_t count, struct str *out) {
+    str_add_text(out, "{");
+    for (size_t i = 0; i < count; i++) {
+        str_add_text(out, i == 0 ? "" : ", ");
+        write_field(base, &fields[i], out);
+    }
+    str_add_text(out, "}");
+}
+
+static void write_floats(const char *name, const float *values, uint32_t count, struct str *out) {
+    str_printf(out, ", \"%s\": [", name);
+    for (uint32_t i = 0; i < count; i++) {
+        str_add_text(out, i == 0 ? "" : ", ");
+        json_write_float(out, values[i]);
+    }
+    str_add_text(out, "]");
+}
+
 void model_desc_write(const struct model_desc *desc, struct str *out) {
+    uint32_t pairs = desc->rope[0].kind == MODEL_ROPE_LONG ? desc->rope[0].dim / 2 : 0;
     str_add_text(out, "{\"family\": ");
     json_write_string(out, span_of_text(desc->family));
     str_add_text(out, ", \"architecture\": ");
     json_write_string(out, span_of_text(desc->architecture));
-    for (size_t i = 0; i < ARRAY_LEN(FIELDS); i++) {
-        write_field(desc, &FIELDS[i], out);
+    for (size_t i = 0; i < ARRAY_LEN(DESC_FIELDS); i++) {
+        str_add_text(out, ", ");
+        write_field(desc, &DESC_FIELDS[i], out);
     }
+    str_add_text(out, ", \"routing\": ");
+    write_struct(&desc->routing, ROUTING_FIELDS, ARRAY_LEN(ROUTING_FIELDS), out);
+    str_add_text(out, ", \"rope\": [");
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        str_add_text(out, i == 0 ? "" : ", ");
+        write_struct(&desc->rope[i], ROPE_FIELDS, ARRAY_LEN(ROPE_FIELDS), out);
+    }
+    str_add_text(out, "]");
+    write_floats("rope_short", desc->rope_short, pairs, out);
+    write_floats("rope_long", desc->rope_long, pairs, out);
+    str_add_text(out, ", \"kinds\": [");
+    for (uint32_t i = 0; i < desc->kind_count; i++) {
+        str_add_text(out, i == 0 ? "" : ", ");
+        write_struct(&desc->kinds[i], KIND_FIELDS, ARRAY_LEN(KIND_FIELDS), out);
+    }
+    str_add_text(out, "], \"layer_kinds\": [");
+    for (uint32_t i = 0; i < desc->layers; i++) {
+        str_printf(out, "%s%u", i == 0 ? "" : ", ", desc->layer_kind[i]);
+    }
+    str_add_text(out, "]");
     if (desc->bos_id >= 0) {
         str_printf(out, ", \"bos_id\": %lld", (long long)desc->bos_id);
     }
@@ -86,8 +138,10 @@ void model_desc_write(const struct model_desc *desc, struct str *out) {
     str_add_text(out, "]}");
 }
 
-static bool read_field(struct json_reader *r, const struct field *f, struct model_desc *d) {
-    char *place = (char *)d + f->offset;
+/* ---- reading ---- */
+
+static bool read_field(struct json_reader *r, const struct field *f, void *base) {
+    char *place = (char *)base + f->offset;
     uint64_t whole = 0;
     double real = 0;
     switch (f->kind) {
@@ -111,6 +165,91 @@ static bool read_field(struct json_reader *r, const struct field *f, struct mode
     return r->failed == LAMINA_OK;
 }
 
+static size_t find_field(struct span key, const struct field *fields, size_t count) {
+    size_t i = 0;
+    while (i < count && !span_is(key, fields[i].name)) {
+        i++;
+    }
+    return i;
+}
+
+static bool unknown_field(struct json_reader *r, struct span key) {
+    return json_refuse(r, LAMINA_UNSUPPORTED, "unknown field \"%.*s\": made by a newer version?",
+                       (int)(key.len < 64 ? key.len : 64), (const char *)key.ptr);
+}
+
+/* An object with exactly these fields. */
+static void read_struct(struct json_reader *r, const struct field *fields, size_t count, void *base) {
+    struct span key;
+    uint64_t seen = 0;
+    (void)json_enter_object(r);
+    while (json_next_key(r, &key)) {
+        size_t i = find_field(key, fields, count);
+        if (i == count) {
+            (void)unknown_field(r, key);
+            return;
+        }
+        (void)read_field(r, &fields[i], base);
+        seen |= UINT64_C(1) << i;
+    }
+    if (r->failed == LAMINA_OK && seen != (UINT64_C(1) << count) - 1) {
+        (void)json_refuse(r, LAMINA_DAMAGED, "a field is missing");
+    }
+}
+
+static void read_ropes(struct json_reader *r, struct model_desc *d) {
+    uint32_t n = 0;
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        if (n == MODEL_ROPES) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d sets of rotary parameters", (int)MODEL_ROPES);
+            return;
+        }
+        read_struct(r, ROPE_FIELDS, ARRAY_LEN(ROPE_FIELDS), &d->rope[n++]);
+    }
+    if (r->failed == LAMINA_OK && n != MODEL_ROPES) {
+        (void)json_refuse(r, LAMINA_DAMAGED, "%u sets of rotary parameters, %d expected", n, (int)MODEL_ROPES);
+    }
+}
+
+static void read_kinds(struct json_reader *r, struct model_desc *d) {
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        if (d->kind_count == MODEL_KINDS) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d kinds of layers", (int)MODEL_KINDS);
+            return;
+        }
+        read_struct(r, KIND_FIELDS, ARRAY_LEN(KIND_FIELDS), &d->kinds[d->kind_count++]);
+    }
+}
+
+static uint32_t read_layer_kinds(struct json_reader *r, struct model_desc *d) {
+    uint32_t n = 0;
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        uint64_t kind = 0;
+        if (!json_u64(r, &kind) || n == MODEL_MAX_LAYERS || kind >= MODEL_KINDS) {
+            (void)(r->failed != LAMINA_OK || json_refuse(r, LAMINA_DAMAGED, "layer %u is of no known kind", n));
+            return n;
+        }
+        d->layer_kind[n++] = (uint8_t)kind;
+    }
+    return n;
+}
+
+static void read_floats(struct json_reader *r, float *values, uint32_t *count) {
+    *count = 0;
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        double value = 0;
+        if (!json_double(r, &value) || *count == MODEL_LONG_PAIRS) {
+            (void)(r->failed != LAMINA_OK || json_refuse(r, LAMINA_DAMAGED, "too many rotary factors"));
+            return;
+        }
+        values[(*count)++] = (float)value;
+    }
+}
+
 static void read_name(struct json_reader *r, char *out, size_t len) {
     struct str text = {.limit = 4096};
     if (json_string(r, &text)) {
@@ -119,94 +258,103 @@ static void read_name(struct json_reader *r, char *out, size_t len) {
     str_drop(&text);
 }
 
+struct reading {
+    uint64_t seen;            /* fields of the description */
+    uint32_t layer_kinds, short_count, long_count;
+    bool routed;
+};
+
+static bool plausible_rope(const struct model_rope *r, const struct model_kind *k) {
+    return r->kind < MODEL_ROPE_KINDS && r->dim >= 2 && r->dim % 2 == 0 && r->dim <= k->head_dim && r->theta > 1.0 &&
+           r->factor > 0.0 && r->dim / 2 <= MODEL_LONG_PAIRS;
+}
+
+static bool plausible_kind(const struct model_desc *d, const struct model_kind *k) {
+    const struct kern_routing *t = &d->routing;
+    bool grouped = t->groups == 0 || (k->experts % t->groups == 0 && t->kept_groups >= 1 && t->kept_groups <= t->groups &&
+                                      t->top_k <= k->experts / t->groups * t->kept_groups);
+    bool routed = k->experts == 0 || (k->experts <= MODEL_MAX_EXPERTS && k->expert_ffn >= 1 && k->expert_ffn <= 1 << 22 &&
+                                      k->shared_ffn <= 1 << 22 && t->top_k >= 1 && t->top_k <= k->experts &&
+                                      t->top_k <= KERN_MAX_TOP_K && t->score < KERN_SCORES && grouped);
+    bool shaped = routed && k->kv_heads >= 1 && k->heads >= k->kv_heads && k->heads <= 1 << 16 && k->heads % k->kv_heads == 0 &&
+                  k->head_dim >= 2 && k->head_dim <= 4096 && k->head_dim % 2 == 0 &&
+                  (uint64_t)k->heads * k->head_dim <= 1 << 22 && k->ffn >= 1 && k->ffn <= 1 << 22;
+    return shaped && (k->rope == MODEL_NO_ROPE || (k->rope < MODEL_ROPES && plausible_rope(&d->rope[k->rope], k)));
+}
+
+static bool plausible_layers(const struct model_desc *d, const struct reading *w) {
+    bool fine = d->layers >= 1 && d->layers <= MODEL_MAX_LAYERS && w->layer_kinds == d->layers && d->kind_count >= 1;
+    for (uint32_t i = 0; fine && i < d->kind_count; i++) {
+        fine = plausible_kind(d, &d->kinds[i]) && (d->kinds[i].heads == d->kinds[0].heads || !d->alibi);
+    }
+    for (uint32_t i = 0; fine && i < d->layers; i++) {
+        fine = d->layer_kind[i] < d->kind_count;
+    }
+    return fine;
+}
+
 /* True when the numbers can be computed with: the ranges of model_resolve. */
-static bool plausible(const struct model_desc *d) {
-    return d->hidden >= 1 && d->hidden <= 1 << 20 && d->layers >= 1 && d->layers <= 4096 && d->kv_heads >= 1 &&
-           d->heads >= d->kv_heads && d->heads <= 1 << 16 && d->heads % d->kv_heads == 0 && d->head_dim >= 2 &&
-           d->head_dim <= 4096 && d->head_dim % 2 == 0 && (uint64_t)d->heads * d->head_dim <= 1 << 22 && d->ffn >= 1 &&
-           d->ffn <= 1 << 22 && d->vocab >= 1 && d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 &&
-           d->rope.kind <= MODEL_ROPE_YARN && d->rope.dim == d->head_dim && d->rope.theta > 1.0 && d->rope.factor > 0.0;
+static bool plausible(const struct model_desc *d, const struct reading *w) {
+    uint32_t pairs = d->rope[0].kind == MODEL_ROPE_LONG ? d->rope[0].dim / 2 : 0;
+    return w->seen == (UINT64_C(1) << ARRAY_LEN(DESC_FIELDS)) - 1 && w->routed && plausible_layers(d, w) && w->short_count == pairs &&
+           w->long_count == pairs && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 && d->vocab <= 1 << 24 &&
+           d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS && d->wiring < MODEL_WIRINGS &&
+           d->qk_norm < MODEL_QK_NORMS && d->act < KERN_ACTS && d->query_rule < MODEL_QUERY_RULES &&
+           (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
+}
+
+static void read_member(struct json_reader *r, struct span key, struct model_desc *d, struct reading *w) {
+    size_t i = find_field(key, DESC_FIELDS, ARRAY_LEN(DESC_FIELDS));
+    if (i < ARRAY_LEN(DESC_FIELDS)) {
+        (void)read_field(r, &DESC_FIELDS[i], d);
+        w->seen |= UINT64_C(1) << i;
+    } else if (span_is(key, "family")) {
+        read_name(r, d->family, sizeof(d->family));
+    } else if (span_is(key, "architecture")) {
+        read_name(r, d->architecture, sizeof(d->architecture));
+    } else if (span_is(key, "routing")) {
+        read_struct(r, ROUTING_FIELDS, ARRAY_LEN(ROUTING_FIELDS), &d->routing);
+        w->routed = true;
+    } else if (span_is(key, "rope")) {
+        read_ropes(r, d);
+    } else if (span_is(key, "rope_short")) {
+        read_floats(r, d->rope_short, &w->short_count);
+    } else if (span_is(key, "rope_long")) {
+        read_floats(r, d->rope_long, &w->long_count);
+    } else if (span_is(key, "kinds")) {
+        read_kinds(r, d);
+    } else if (span_is(key, "layer_kinds")) {
+        w->layer_kinds = read_layer_kinds(r, d);
+    } else if (span_is(key, "bos_id")) {
+        (void)json_i64(r, &d->bos_id);
+    } else if (span_is(key, "eos_ids")) {
+        (void)config_read_ids(r, d->eos_ids, &d->eos_count, ARRAY_LEN(d->eos_ids));
+    } else {
+        (void)unknown_field(r, key);
+    }
 }
 
 lamina_status model_desc_read(struct span json, struct model_desc *desc, struct lamina_error *err) {
     struct model_desc d = {.bos_id = -1};
+    struct reading w = {.seen = 0};
     struct str scratch = {.limit = JSON_MAX_KEY + 64};
     struct json_reader r;
     struct span key;
-    uint64_t seen = 0;
     json_init(&r, json, "model description", &scratch, err);
     (void)json_enter_object(&r);
     while (json_next_key(&r, &key)) {
-        size_t i = 0;
-        while (i < ARRAY_LEN(FIELDS) && !span_is(key, FIELDS[i].name)) {
-            i++;
-        }
-        if (i < ARRAY_LEN(FIELDS)) {
-            (void)read_field(&r, &FIELDS[i], &d);
-            seen |= UINT64_C(1) << i;
-        } else if (span_is(key, "family")) {
-            read_name(&r, d.family, sizeof(d.family));
-        } else if (span_is(key, "architecture")) {
-            read_name(&r, d.architecture, sizeof(d.architecture));
-        } else if (span_is(key, "bos_id")) {
-            (void)json_i64(&r, &d.bos_id);
-        } else if (span_is(key, "eos_ids")) {
-            (void)config_read_ids(&r, d.eos_ids, &d.eos_count, ARRAY_LEN(d.eos_ids));
-        } else {
-            (void)json_refuse(&r, LAMINA_UNSUPPORTED, "unknown field \"%.*s\": made by a newer version?",
-                              (int)(key.len < 64 ? key.len : 64), (const char *)key.ptr);
-        }
+        read_member(&r, key, &d, &w);
     }
     lamina_status status = json_finish(&r);
     str_drop(&scratch);
     if (status == LAMINA_OK && model_family_of_name(span_of_text(d.family)) == NULL) {
         status = base_fail(err, LAMINA_UNSUPPORTED, "model description: family \"%s\" is not known to this version", d.family);
     }
-    if (status == LAMINA_OK && (seen != (UINT64_C(1) << ARRAY_LEN(FIELDS)) - 1 || !plausible(&d))) {
+    if (status == LAMINA_OK && !plausible(&d, &w)) {
         status = base_fail(err, LAMINA_DAMAGED, "model description: a field is missing or out of range");
     }
     if (status == LAMINA_OK) {
         *desc = d;
     }
-    return status;
-}
-
-lamina_status model_generation_read(struct span json, struct model_generation *g, struct lamina_error *err) {
-    struct str scratch = {.limit = JSON_MAX_KEY + 64};
-    struct json_reader r;
-    struct span key;
-    json_init(&r, json, "generation_config.json", &scratch, err);
-    (void)json_enter_object(&r);
-    while (json_next_key(&r, &key)) {
-        double number = 0;
-        if (json_peek(&r) == JSON_NULL) {
-            (void)json_null(&r);
-        } else if (span_is(key, "do_sample")) {
-            g->has_do_sample = json_bool(&r, &g->do_sample);
-        } else if (span_is(key, "temperature")) {
-            (void)json_double(&r, &g->temperature);
-        } else if (span_is(key, "top_p")) {
-            (void)json_double(&r, &g->top_p);
-        } else if (span_is(key, "min_p")) {
-            (void)json_double(&r, &g->min_p);
-        } else if (span_is(key, "repetition_penalty")) {
-            (void)json_double(&r, &g->repetition_penalty);
-        } else if (span_is(key, "top_k")) {
-            if (json_double(&r, &number)) {
-                g->top_k = number > 0 && number < 4e9 ? (uint32_t)number : 0;
-            }
-        } else if (span_is(key, "eos_token_id")) {
-            (void)config_read_ids(&r, g->eos_ids, &g->eos_count, ARRAY_LEN(g->eos_ids));
-        } else if (span_is(key, "bos_token_id")) {
-            uint32_t ids[16];
-            uint32_t count = 0;
-            (void)config_read_ids(&r, ids, &count, ARRAY_LEN(ids));
-            g->bos_id = count > 0 ? (int64_t)ids[0] : g->bos_id;
-        } else {
-            (void)json_skip(&r);
-        }
-    }
-    lamina_status status = json_finish(&r);
-    str_drop(&scratch);
     return status;
 }

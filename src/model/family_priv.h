@@ -7,19 +7,113 @@
 
 #include "model/model.h"
 
+/* What a config key may ask for. A row lists the features its family has; a key that asks for another one is refused by
+ * name. */
+enum model_feature {
+    FEATURE_WINDOW = 1 << 0,
+    FEATURE_SCORE_CAP = 1 << 1,
+    FEATURE_SCALES = 1 << 2,       /* multipliers of embeddings, residuals, scores, logits */
+    FEATURE_QK_NORM = 1 << 3,
+    FEATURE_NO_ROPE_LAYERS = 1 << 4,
+    FEATURE_ALIBI = 1 << 5,
+    FEATURE_PARTIAL_ROPE = 1 << 6,
+    FEATURE_MOE = 1 << 7,
+    FEATURE_LATENT = 1 << 8,
+    FEATURE_LINEAR = 1 << 9,
+    FEATURE_LAYER_ROPE = 1 << 10,  /* rotary parameters that differ between layers */
+    FEATURE_TEXT_TOWER = 1 << 11,  /* a text model inside a multimodal one */
+    FEATURE_CHUNK = 1 << 12,
+    FEATURE_SHARED_KV = 1 << 13,
+    FEATURE_LAYER_INPUTS = 1 << 14, /* embeddings per layer */
+    FEATURE_COUNT = 15,
+};
+const char *model_feature_words(uint32_t feature);
+
+/* How fused query/key/value rows lie in the source: SEP not fused; CAT all Q, all K, all V; HEAD q k v of each head; GROUP
+ * the q's, k and v of each KV head. */
+enum model_qkv { QKV_SEP, QKV_CAT, QKV_HEAD, QKV_GROUP };
+/* Where a bias comes from: never, always, or a config key (its default in the row). */
+enum model_bias { BIAS_NO, BIAS_YES, BIAS_ATTENTION_KEY, BIAS_QKV_KEY, BIAS_PLAIN_KEY, BIAS_MLP_KEY };
+struct model_bias_rule {
+    uint8_t from;   /* enum model_bias */
+    bool otherwise; /* when the key is silent */
+};
+/* Which layers have a window: none; all, where the key is set; from max_window_layers on, where use_sliding_window says so;
+ * every layer whose (number + 1) is not a multiple of the period; even layers. layer_types, where given, wins. */
+enum model_window { WINDOW_NONE, WINDOW_ALL, WINDOW_LATE, WINDOW_PERIOD, WINDOW_EVEN };
+/* Sets of rotary factors: one for all; none for layers without a window; the plain one for layers with a window and the
+ * scaled one for the others; a theta of their own for layers with a window. */
+enum model_rope_rule { ROPE_ALL, ROPE_WINDOWED_ONLY, ROPE_WINDOWED_PLAIN, ROPE_WINDOWED_THETA, ROPE_NEVER };
+/* How gate and up of an expert share a source tensor: not; gate rows, then up rows; row by row in turn. */
+enum model_expert_fusion { EXPERT_APART, EXPERT_HALVES, EXPERT_IN_TURN };
+/* Which layers have experts: all; from first_k_dense_replace on, every moe_layer_freq-th; every decoder_sparse_step-th but for
+ * those of mlp_only_layers; every interleave_moe_layer_step-th. */
+enum model_expert_rule { EXPERTS_ALL, EXPERTS_AFTER_DENSE, EXPERTS_BY_STEP };
+enum model_embed_rule { EMBED_PLAIN, EMBED_SQRT_HIDDEN };
+
+struct model_spelling {
+    const char *body; /* stands for '~' in a tensor name */
+    const char *head; /* stands for '^' */
+};
+
 struct model_family {
     const char *name;
-    const char *architectures[8]; /* config.json "architectures"[0], 0-ended */
+    const char *architectures[6]; /* config.json "architectures"[0], 0-ended */
     const char *model_types[4];   /* config.json "model_type", used where architectures is missing */
+    /* Rows with the same architecture are told apart by top-level keys of config.json; the first row that fits is taken. */
+    const char *needs[3], *lacks[3];
+    const char *framework;        /* how "transformers_version" begins; NULL: any */
+    struct model_spelling spellings[4];
     /* Source tensor names; %d stands for the layer number. NULL: the family has no such tensor. */
     const char *tensor[MODEL_ROLES];
     const char *ignored[8];       /* suffixes of checkpoint tensors to drop without a word */
+    uint32_t features;            /* enum model_feature */
     /* What config.json means when it is silent: class defaults of the reference framework. */
-    double rope_theta;
-    double norm_eps;
+    double rope_theta, norm_eps, partial_rope;
+    double rope_factor_default;   /* of linear and dynamic scaling; 0: the key is required */
+    double query_pre_scalar;
+    double score_cap, logit_cap, logit_scale; /* logit_scale 0: 1 */
+    double window_default;        /* where the key is absent; 0: none */
+    uint32_t heads_default, vocab_default; /* 0: the key is required */
+    uint32_t kv_heads_default;    /* 0: as many as heads */
+    uint32_t head_dim_default;    /* 0: hidden / heads */
+    uint32_t window_period;
+    const char *act;              /* as the key would spell it; NULL: silu */
+    bool act_fixed;               /* the key says something else than the class does */
     bool tied;
-    bool attention_bias;
-    bool mlp_bias;
+    /* What the family is. */
+    uint8_t norm, wiring, qk_norm, qkv, window, rope, embed;
+    uint8_t parallel;             /* the wiring where use_parallel_residual is true; 0: the key means nothing */
+    bool parallel_default;
+    struct model_bias_rule bias_qkv, bias_o, bias_mlp;
+    bool norm_bias;
+    bool qk_norm_by_key;          /* only where use_qk_norm or qk_layernorm says so */
+    bool plain_mlp;               /* no gate */
+    bool gate_up_fused;           /* GATE and UP name one tensor: gate rows, then up rows */
+    bool rope_pairs;              /* source rows hold rotary pairs side by side (2i, 2i + 1) */
+    bool norms_plus_one;          /* norms multiply by 1 + w */
+    bool transposed;              /* matrices of the layers are stored [in, out] */
+    bool alibi, alibi_before_scale;
+    bool positions, bias_head;
+    /* Experts. */
+    struct kern_routing routing;  /* what the keys do not say; top_k is the default */
+    uint8_t experts_in, expert_fused;
+    bool experts_stacked, experts_transposed;
+    bool router_bias, choice_bias, shared_gated, bias_expert;
+    bool renorm_default;          /* norm_topk_prob where absent */
+    bool renorm_fixed;            /* whatever the key says */
+    uint32_t shared_default;
+    bool extra_layers;            /* the checkpoint may hold layers beyond the last, for predicting further tokens */
+    bool shared_by_count;         /* the shared width is a number of experts */
+    bool expert_ffn_is_ffn;       /* intermediate_size is the width of an expert */
+    /* A head whose rows are scaled to unit length: always; or by vocabulary size, or else by a key that is there. */
+    bool head_normed;
+    uint32_t normed_vocab, plain_vocab;
+    const char *normed_key;
+    bool ffn_halved;              /* the key counts gate and up together */
+    bool qwen_ntk, qwen_ntk_default;
+    bool rope_ratio_divides, rope_ratio_multiplies;
+    bool query_steps;             /* MODEL_QUERY_STEPS by llama_4_scaling_beta */
 };
 
 /* Rows in table order; NULL past the end. */

@@ -14,48 +14,125 @@
 #include "base/str.h"
 #include "kern/op.h"
 
-/* Matrices first (streamed), then vectors (resident, fp32). EMBED and HEAD are matrices outside the layers. */
+/* Matrices first (streamed), then vectors (resident, fp32): those of a layer, then those outside. EMBED and HEAD are
+ * matrices outside the layers. Bias roles follow the order of the matrices they belong to. */
 enum model_role {
     MODEL_Q, MODEL_K, MODEL_V, MODEL_O, MODEL_GATE, MODEL_UP, MODEL_DOWN,
+    MODEL_ROUTER, MODEL_SHARED_ROUTER,         /* scores of experts; of the shared one */
+    MODEL_SHARED_GATE, MODEL_SHARED_UP, MODEL_SHARED_DOWN,
+    MODEL_EXPERT_GATE, MODEL_EXPERT_UP, MODEL_EXPERT_DOWN, /* one of each per expert */
     MODEL_EMBED, MODEL_HEAD,
     MODEL_MATRICES,
     MODEL_ATTN_NORM = MODEL_MATRICES, MODEL_MLP_NORM, MODEL_Q_BIAS, MODEL_K_BIAS, MODEL_V_BIAS, MODEL_O_BIAS,
     MODEL_GATE_BIAS, MODEL_UP_BIAS, MODEL_DOWN_BIAS,
-    MODEL_FINAL_NORM,
+    MODEL_ATTN_NORM_BIAS, MODEL_MLP_NORM_BIAS,
+    MODEL_ATTN_POST_NORM, MODEL_MLP_POST_NORM, /* on what attention and MLP add to the residual stream */
+    MODEL_Q_NORM, MODEL_K_NORM,
+    MODEL_SINKS,                               /* [heads] scores without a value */
+    MODEL_ROUTER_BIAS,                         /* [experts] added to the scores */
+    MODEL_CHOICE_BIAS,                         /* [experts] added to the scores for choosing only */
+    MODEL_EXPERT_GATE_BIAS, MODEL_EXPERT_UP_BIAS, MODEL_EXPERT_DOWN_BIAS, /* [experts][rows] */
+    MODEL_FINAL_NORM, MODEL_FINAL_NORM_BIAS, MODEL_HEAD_BIAS,
+    MODEL_HEAD_SCALE,                          /* [vocab] multiplies the logits (heads with rows of unit length) */
+    MODEL_POSITIONS,                           /* [max_positions][hidden] learned positions */
     MODEL_ROLES
 };
 const char *model_role_name(enum model_role role); /* "q", "attn_norm", ...: as written in stores */
 bool model_role_of_name(struct span name, enum model_role *role);
+bool model_role_in_layers(enum model_role role);
 
 enum model_rope_kind {
-    MODEL_ROPE_NONE_SCALING, MODEL_ROPE_LINEAR, MODEL_ROPE_DYNAMIC, MODEL_ROPE_LLAMA3, MODEL_ROPE_YARN
+    MODEL_ROPE_NONE_SCALING, MODEL_ROPE_LINEAR, MODEL_ROPE_DYNAMIC, MODEL_ROPE_LLAMA3, MODEL_ROPE_YARN,
+    MODEL_ROPE_QWEN_NTK,      /* theta grows in powers of two with the prompt, `factor` unused */
+    MODEL_ROPE_LONG,          /* each frequency divided by a factor of its own: short or long list by length */
+    MODEL_ROPE_KINDS
 };
+enum { MODEL_ROPES = KERN_ROPES, MODEL_NO_ROPE = 255, MODEL_LONG_PAIRS = 256 };
 
 struct model_rope {
     uint32_t kind;            /* enum model_rope_kind */
-    uint32_t dim;             /* rotated dimensions of a head */
+    uint32_t dim;             /* rotated dimensions of a head, its first ones */
     double theta;
     double factor;
     double low_freq_factor, high_freq_factor;      /* llama3 */
     double beta_fast, beta_slow;                   /* yarn */
-    double attention_factor;                       /* yarn: explicit multiplier of cos and sin, 0: derived */
+    double attention_factor;                       /* yarn, long: explicit multiplier of cos and sin, 0: derived */
     double mscale, mscale_all_dim;                 /* yarn */
     bool truncate;                                 /* yarn: floor/ceil of the correction range */
-    uint32_t original_max_positions;               /* llama3, yarn */
+    uint32_t original_max_positions;               /* llama3, yarn, long; Qwen: the length from which theta grows */
 };
+
+enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER, MODEL_NORMS };
+
+/* N1, N2: norms before attention and MLP; P1, P2: after them.
+ *   PRE        h = x + Attn(N1 x); y = h + MLP(N2 h)
+ *   SANDWICH   h = x + P1 Attn(N1 x); y = h + P2 MLP(N2 h)
+ *   POST       h = x + P1 Attn(x); y = h + P2 MLP(h)
+ *   PARALLEL   y = x + Attn(N1 x) + MLP(N1 x)
+ *   PARALLEL2  y = x + Attn(N1 x) + MLP(N2 x) */
+enum model_wiring { MODEL_PRE, MODEL_SANDWICH, MODEL_POST, MODEL_PARALLEL, MODEL_PARALLEL2, MODEL_WIRINGS };
+
+/* Norms of queries and keys: HEAD and FULL before RoPE by RMS over a head or the whole width; HEAD_LAYER by mean and
+ * variance, each head with weights of its own; UNIT after RoPE, without weights, in layers that rotate. */
+enum model_qk_norm { MODEL_QK_NONE, MODEL_QK_HEAD, MODEL_QK_FULL, MODEL_QK_HEAD_LAYER, MODEL_QK_UNIT, MODEL_QK_NORMS };
+
+/* Factors on queries by position p: LOGN ln(p + 1) / ln(length) beyond length; STEPS 1 + beta ln(1 + floor((p + offset) /
+ * length)). */
+enum model_query_rule { MODEL_QUERY_PLAIN, MODEL_QUERY_LOGN, MODEL_QUERY_STEPS, MODEL_QUERY_RULES };
+
+/* One kind of layer; a model has a few. */
+struct model_kind {
+    uint32_t heads, kv_heads, head_dim, ffn;
+    uint32_t experts;         /* 0: one MLP of width ffn */
+    uint32_t expert_ffn, shared_ffn; /* widths of an expert and of the shared one (0: none) */
+    uint32_t window;          /* positions a query sees, itself included; 0: all */
+    uint32_t chunk;           /* attention stays inside chunks of so many positions; 0: no chunks */
+    uint32_t rope;            /* index into rope[], or MODEL_NO_ROPE */
+    bool query_scaled;        /* the query rule applies */
+};
+enum { MODEL_KINDS = 8, MODEL_MAX_LAYERS = 1024 };
 
 struct model_desc {
     char family[32];          /* row of the table */
     char architecture[64];    /* as config.json says */
-    uint32_t hidden, layers, heads, kv_heads, head_dim, ffn, vocab, max_positions;
+    uint32_t hidden, layers, vocab, max_positions;
+    uint32_t norm;            /* enum model_norm */
+    uint32_t wiring;          /* enum model_wiring */
+    uint32_t qk_norm;         /* enum model_qk_norm */
+    uint32_t act;             /* enum kern_act */
     float norm_eps;
+    bool norm_bias;
+    bool gated;               /* MLP: down(act(gate x) * up x), else down(act(up x)) */
     bool tied;
-    bool bias_qkv, bias_o, bias_mlp;
-    struct model_rope rope;
+    bool bias_qkv, bias_o, bias_mlp, bias_head;
+    bool head_scaled;         /* logits times HEAD_SCALE */
+    bool positions;           /* learned positions are added to the embedding */
+    bool alibi;
+    bool sinks;
+    float alibi_scale;        /* of the slopes: 1, or the scale of scores where those are scaled after adding */
+    float score_scale;        /* of attention scores */
+    float score_cap;          /* 0: none */
+    float embed_scale, residual_scale, logit_scale;
+    float logit_cap;          /* 0: none */
+    uint32_t query_rule;      /* enum model_query_rule */
+    uint32_t query_length, query_offset;
+    double query_beta;
+    struct kern_routing routing; /* of layers with experts */
+    bool router_bias, choice_bias, shared_gated, bias_expert;
+    struct model_rope rope[MODEL_ROPES];
+    float rope_short[MODEL_LONG_PAIRS], rope_long[MODEL_LONG_PAIRS]; /* MODEL_ROPE_LONG, of rope[0] */
+    uint32_t kind_count;
+    struct model_kind kinds[MODEL_KINDS];
+    uint8_t layer_kind[MODEL_MAX_LAYERS];
+    uint32_t names;           /* which of the family's spellings of tensor names the source has */
     int64_t bos_id;           /* -1: none */
     uint32_t eos_count;
     uint32_t eos_ids[16];     /* of config.json; generation_config.json may add */
 };
+
+static inline const struct model_kind *model_kind_of(const struct model_desc *d, uint32_t layer) {
+    return &d->kinds[d->layer_kind[layer]];
+}
 
 /* config.json (whole text) -> description. UNSUPPORTED (exit 9) names the architecture, the nearest supported one and
  * the missing feature; DAMAGED names the key whose value is out of range. Ranges: reference/reliability.md 5.2. */
@@ -65,36 +142,76 @@ lamina_status model_resolve(struct span config_json, struct model_desc *desc, st
 void model_desc_write(const struct model_desc *desc, struct str *out);
 lamina_status model_desc_read(struct span json, struct model_desc *desc, struct lamina_error *err);
 
+/* Which rows of a source tensor make a canonical one. Row r first moves inside its head (heads of `head` rows, of which
+ * rope_dim rows from rope_first on hold rotary pairs side by side and are taken apart into halves; rope_dim 0: no move),
+ * then lies at first + r / run * step + r % run * stride. */
+struct model_rows {
+    uint64_t plane;           /* elements of the source tensor before the matrix at hand (stacked experts) */
+    uint64_t planes;          /* matrices stacked in the source tensor, 0: not stacked */
+    uint64_t total;           /* rows of the source tensor, or of each matrix stacked in it */
+    uint64_t first, run, step, stride;
+    uint32_t head, rope_first, rope_dim;
+};
+uint64_t model_source_row(const struct model_rows *m, uint64_t row);
+
 /* One canonical tensor: where it comes from and what shape it has. */
 struct model_tensor {
     enum model_role role;
     int32_t layer;            /* -1: outside the layers */
+    uint32_t expert;
     char source[160];         /* its name in the checkpoint */
     uint64_t rows, cols;      /* matrices [rows = out, cols = in]; vectors: rows = 1 */
-    bool optional;            /* may be absent from the checkpoint (a tied head) */
+    struct model_rows from;   /* matrices: rows; vectors: elements */
+    bool transposed;          /* the source is stored [in, out] */
+    bool row_norms;           /* a vector: 1 / length of each row of the matrix `source`, which has source_cols columns */
+    uint64_t source_cols;
+    float plus;               /* added to each element of a vector, in fp32 */
 };
 /* Canonical tensors in store order: EMBED, HEAD (unless tied), then each layer's matrices and vectors in role order, then
- * FINAL_NORM. */
+ * the vectors outside the layers. */
 uint32_t model_tensor_count(const struct model_desc *desc);
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out);
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);
+/* Checkpoints of one family spell the roots of names differently ("model.", "model.language_model."): takes the first
+ * spelling under which has() finds the embedding; stays as it is when none does. */
+void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user);
 
-/* Matrix shape by role; false where the model has no such matrix (HEAD when tied: use EMBED). */
-bool model_matrix_shape(const struct model_desc *desc, enum model_role role, uint64_t *rows, uint64_t *cols);
-/* Vector length by role, 0 where the model has none. */
-uint64_t model_vector_len(const struct model_desc *desc, enum model_role role);
+/* Shape by role in a layer (-1: outside the layers); false where there is no such matrix (HEAD when tied: use EMBED). */
+bool model_matrix_shape(const struct model_desc *desc, int32_t layer, enum model_role role, uint64_t *rows, uint64_t *cols);
+/* Vector length by role, 0 where there is none. */
+uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum model_role role);
+/* The roles that a layer (-1: outside) has, in order: matrices or vectors. Returns how many. */
+uint32_t model_roles(const struct model_desc *desc, int32_t layer, bool matrices, enum model_role roles[MODEL_ROLES]);
+/* The matrices of a layer in store order: those of the layer in role order, then those of each expert. */
+struct model_slot {
+    enum model_role role;
+    uint32_t expert;          /* 0 outside experts */
+};
+uint32_t model_slot_count(const struct model_desc *desc, int32_t layer);
+struct model_slot model_slot_at(const struct model_desc *desc, int32_t layer, uint32_t index);
+bool model_role_of_expert(enum model_role role);
 
-/* Op records of one layer, and of the head (final norm, head matrix into KERN_L). Return the count, at most max. */
-enum { MODEL_MAX_OPS = 32 };
-uint32_t model_layer_ops(const struct model_desc *desc, struct kern_op *ops, uint32_t max);
+/* Op records. Of the rows of an embedding before the first layer (may be none), of a kind of layer, and of the head (final
+ * norm, head matrix into KERN_L). Return the count, at most max; 0 for a layer means that max was too small. */
+enum { MODEL_MAX_OPS = 64, MODEL_MAX_EXPERTS = KERN_MAX_EXPERTS };
+uint32_t model_front_ops(const struct model_desc *desc, struct kern_op *ops, uint32_t max);
+uint32_t model_layer_ops(const struct model_desc *desc, uint32_t kind, struct kern_op *ops, uint32_t max);
 uint32_t model_head_ops(const struct model_desc *desc, struct kern_op *ops, uint32_t max);
 /* Width of an activation register in floats, 0 when unused. */
 uint32_t model_reg_width(const struct model_desc *desc, enum kern_reg reg);
 
-/* RoPE frequencies for a sequence whose prompt is `length` tokens: inv_freq[rope.dim/2] and the multiplier of cos and
- * sin. Follows reference/models.md 1.3; computed in fp64, rounded to fp32 as the reference framework holds them. */
-void model_rope_frequencies(const struct model_desc *desc, uint32_t length, float *inv_freq, float *attention_factor);
+/* The length that length-dependent RoPE goes by for a row, and the frequencies for that length: inv_freq[rope.dim/2] and
+ * the multiplier of cos and sin. Follows reference/models.md 1.3; computed in fp64, rounded to fp32 as the reference
+ * framework holds them. */
+uint32_t model_rope_length(const struct model_desc *desc, uint32_t prompt_length, uint32_t position);
+void model_rope_frequencies(const struct model_desc *desc, uint32_t rope, uint32_t length, float *inv_freq,
+                            float *attention_factor);
+uint32_t model_rope_dim(const struct model_desc *desc, uint32_t rope); /* 0: no layer uses this set */
+/* The factor on queries at a position (layers that say query_scaled). */
+float model_query_factor(const struct model_desc *desc, uint32_t position);
+/* ALiBi slopes of the heads, times alibi_scale. slopes[heads of kind 0]. */
+void model_alibi_slopes(const struct model_desc *desc, float *slopes);
 
 uint64_t model_weight_count(const struct model_desc *desc); /* padding excluded, a tied head counted once */
 uint64_t model_flops_per_row(const struct model_desc *desc); /* of the matrix products, 2 per weight used */

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a description to op records: what one layer does to the rows of a pass, in order. Pre-norm wiring:
- *     h = x + O(attention(rope(Q n1), rope(K n1), V n1)),  n1 = norm1 x
- *     y = h + Down(silu(Gate n2) * Up n2),                 n2 = norm2 h
+ * From a description to op records: what one layer does to the rows of a pass, in order. The wirings are drawn in
+ * model/model.h; everything that a family does differently is a field of the description, asked here once.
  */
 #include <math.h>
 
 #include "model/model.h"
 
 struct op_list {
+    const struct model_desc *d;
+    const struct model_kind *k;
     struct kern_op *ops;
     uint32_t count;
     uint32_t max;
 };
+
+static struct kern_op blank(enum kern_op_kind kind, enum kern_reg dst, enum kern_reg src, uint32_t width) {
+    return (struct kern_op){.kind = (uint8_t)kind, .dst = (uint8_t)dst, .src = (uint8_t)src, .matrix = -1, .vector = -1,
+                            .vector2 = -1, .width = width};
+}
 
 static void add(struct op_list *l, struct kern_op op) {
     if (l->count < l->max) {
@@ -21,64 +27,314 @@ static void add(struct op_list *l, struct kern_op op) {
     l->count++;
 }
 
-static void add_norm(struct op_list *l, const struct model_desc *d, enum model_role weight) {
-    add(l, (struct kern_op){.kind = KERN_OP_RMSNORM, .dst = KERN_H, .src = KERN_X, .matrix = -1,
-                            .vector = (int16_t)weight, .width = d->hidden, .eps = d->norm_eps});
+static void add_plain(struct op_list *l, enum kern_op_kind kind, enum kern_reg dst, enum kern_reg src, uint32_t width) {
+    add(l, blank(kind, dst, src, width));
 }
 
-static void add_matmul(struct op_list *l, const struct model_desc *d, enum model_role matrix, enum kern_reg dst,
-                       enum kern_reg src) {
-    /* Bias roles follow the order of the matrices they belong to. */
-    int bias = matrix <= MODEL_DOWN ? MODEL_Q_BIAS + (int)matrix - MODEL_Q : -1;
-    uint64_t rows = 0;
-    uint64_t cols = 0;
-    (void)model_matrix_shape(d, matrix, &rows, &cols);
-    bool has_bias = bias >= 0 && model_vector_len(d, (enum model_role)bias) > 0;
-    add(l, (struct kern_op){.kind = KERN_OP_MATMUL, .dst = (uint8_t)dst, .src = (uint8_t)src, .matrix = (int16_t)matrix,
-                            .vector = (int16_t)(has_bias ? bias : -1), .width = (uint32_t)rows});
+static void add_scaled(struct op_list *l, enum kern_op_kind kind, enum kern_reg dst, enum kern_reg src, float scale) {
+    struct kern_op op = blank(kind, dst, src, l->d->hidden);
+    op.scale = scale;
+    add(l, op);
 }
 
-static void add_rope(struct op_list *l, const struct model_desc *d, enum kern_reg reg, uint32_t heads) {
-    add(l, (struct kern_op){.kind = KERN_OP_ROPE, .dst = (uint8_t)reg, .matrix = -1, .vector = -1,
-                            .width = heads * d->head_dim, .heads = heads});
+static enum kern_op_kind norm_kind(const struct model_desc *d) {
+    return d->norm == MODEL_NORM_LAYER ? KERN_OP_LAYERNORM : KERN_OP_RMSNORM;
 }
 
-static void add_plain(struct op_list *l, enum kern_op_kind kind, enum kern_reg dst, enum kern_reg src,
-                      enum kern_reg src2, uint32_t width) {
-    add(l, (struct kern_op){.kind = (uint8_t)kind, .dst = (uint8_t)dst, .src = (uint8_t)src, .src2 = (uint8_t)src2,
-                            .matrix = -1, .vector = -1, .width = width});
+static void add_norm(struct op_list *l, enum kern_reg dst, enum kern_reg src, enum model_role weight) {
+    static const struct {
+        uint8_t weight, bias;
+    } biases[] = {{MODEL_ATTN_NORM, MODEL_ATTN_NORM_BIAS},
+                  {MODEL_MLP_NORM, MODEL_MLP_NORM_BIAS},
+                  {MODEL_FINAL_NORM, MODEL_FINAL_NORM_BIAS}};
+    struct kern_op op = blank(norm_kind(l->d), dst, src, l->d->hidden);
+    op.vector = (int16_t)weight;
+    op.eps = l->d->norm_eps;
+    for (unsigned i = 0; l->d->norm_bias && i < ARRAY_LEN(biases); i++) {
+        op.vector2 = biases[i].weight == weight ? (int16_t)biases[i].bias : op.vector2;
+    }
+    add(l, op);
 }
 
-uint32_t model_layer_ops(const struct model_desc *d, struct kern_op *ops, uint32_t max) {
-    struct op_list l = {.ops = ops, .max = max};
-    uint32_t q_width = d->heads * d->head_dim;
-    add_norm(&l, d, MODEL_ATTN_NORM);
-    add_matmul(&l, d, MODEL_Q, KERN_Q, KERN_H);
-    add_matmul(&l, d, MODEL_K, KERN_K, KERN_H);
-    add_matmul(&l, d, MODEL_V, KERN_V, KERN_H);
-    add_rope(&l, d, KERN_Q, d->heads);
-    add_rope(&l, d, KERN_K, d->kv_heads);
-    add_plain(&l, KERN_OP_KV_STORE, KERN_K, KERN_K, KERN_V, d->kv_heads * d->head_dim);
-    add(&l, (struct kern_op){.kind = KERN_OP_ATTENTION, .dst = KERN_A, .src = KERN_Q, .matrix = -1, .vector = -1,
-                             .width = q_width, .heads = d->heads,
-                             .scale = (float)(1.0 / sqrt((double)d->head_dim))});
-    add_matmul(&l, d, MODEL_O, KERN_T, KERN_A);
-    add_plain(&l, KERN_OP_ADD, KERN_X, KERN_T, KERN_T, d->hidden);
-    add_norm(&l, d, MODEL_MLP_NORM);
-    add_matmul(&l, d, MODEL_GATE, KERN_G, KERN_H);
-    add_matmul(&l, d, MODEL_UP, KERN_U, KERN_H);
-    add_plain(&l, KERN_OP_SILU_MUL, KERN_G, KERN_G, KERN_U, d->ffn);
-    add_matmul(&l, d, MODEL_DOWN, KERN_T, KERN_G);
-    add_plain(&l, KERN_OP_ADD, KERN_X, KERN_T, KERN_T, d->hidden);
+/* A matrix of the layer, with its bias where it has one. */
+static void add_matmul(struct op_list *l, enum model_role matrix, enum kern_reg dst, enum kern_reg src, uint32_t rows) {
+    const struct model_desc *d = l->d;
+    bool biased = matrix <= MODEL_V ? d->bias_qkv : matrix == MODEL_O ? d->bias_o : d->bias_mlp;
+    struct kern_op op = blank(KERN_OP_MATMUL, dst, src, rows);
+    op.matrix = (int16_t)matrix;
+    op.vector = (int16_t)(biased ? MODEL_Q_BIAS + (int)matrix - MODEL_Q : -1);
+    add(l, op);
+}
+
+/* ---- attention ---- */
+
+static void add_qk_norm(struct op_list *l, enum kern_reg reg, enum model_role weight, uint32_t heads) {
+    const struct model_desc *d = l->d;
+    bool unit = d->qk_norm == MODEL_QK_UNIT;
+    struct kern_op op = blank(unit                                    ? KERN_OP_UNITNORM
+                              : d->qk_norm == MODEL_QK_HEAD_LAYER ? KERN_OP_LAYERNORM
+                                                                      : KERN_OP_RMSNORM,
+                              reg, reg, heads * l->k->head_dim);
+    op.vector = (int16_t)(unit ? -1 : (int)weight);
+    op.eps = d->norm_eps;
+    op.group = d->qk_norm == MODEL_QK_FULL ? 0 : l->k->head_dim;
+    op.whole_weight = d->qk_norm == MODEL_QK_HEAD_LAYER;
+    add(l, op);
+}
+
+static void add_rope(struct op_list *l, enum kern_reg reg, uint32_t heads) {
+    struct kern_op op = blank(KERN_OP_ROPE, reg, reg, heads * l->k->head_dim);
+    op.heads = heads;
+    op.head_dim = l->k->head_dim;
+    op.rope = (uint8_t)l->k->rope;
+    add(l, op);
+}
+
+static void add_positions(struct op_list *l) {
+    const struct model_desc *d = l->d;
+    bool rotates = l->k->rope != MODEL_NO_ROPE;
+    bool normed = d->qk_norm != MODEL_QK_NONE && d->qk_norm != MODEL_QK_UNIT;
+    if (normed) {
+        add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
+        add_qk_norm(l, KERN_K, MODEL_K_NORM, l->k->kv_heads);
+    }
+    if (rotates) {
+        add_rope(l, KERN_Q, l->k->heads);
+        add_rope(l, KERN_K, l->k->kv_heads);
+    }
+    if (rotates && d->qk_norm == MODEL_QK_UNIT) {
+        add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
+        add_qk_norm(l, KERN_K, MODEL_K_NORM, l->k->kv_heads);
+    }
+    if (l->k->query_scaled) {
+        add_plain(l, KERN_OP_QUERY_SCALE, KERN_Q, KERN_Q, l->k->heads * l->k->head_dim);
+    }
+}
+
+/* From `in` to KERN_T. */
+static void add_attention(struct op_list *l, enum kern_reg in) {
+    const struct model_desc *d = l->d;
+    uint32_t q_width = l->k->heads * l->k->head_dim;
+    uint32_t kv_width = l->k->kv_heads * l->k->head_dim;
+    add_matmul(l, MODEL_Q, KERN_Q, in, q_width);
+    add_matmul(l, MODEL_K, KERN_K, in, kv_width);
+    add_matmul(l, MODEL_V, KERN_V, in, kv_width);
+    add_positions(l);
+    struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, kv_width);
+    store.src2 = KERN_V;
+    add(l, store);
+    struct kern_op op = blank(KERN_OP_ATTENTION, KERN_A, KERN_Q, q_width);
+    op.vector = (int16_t)(d->sinks ? MODEL_SINKS : -1);
+    op.heads = l->k->heads;
+    op.head_dim = l->k->head_dim;
+    op.window = l->k->window;
+    op.chunk = l->k->chunk;
+    op.scale = d->score_scale;
+    op.cap = d->score_cap;
+    op.alibi = d->alibi;
+    add(l, op);
+    add_matmul(l, MODEL_O, KERN_T, KERN_A, d->hidden);
+}
+
+/* ---- MLP ---- */
+
+/* From `in` to KERN_T. */
+static void add_mlp(struct op_list *l, enum kern_reg in) {
+    const struct model_desc *d = l->d;
+    uint32_t ffn = l->k->ffn;
+    if (d->gated) {
+        add_matmul(l, MODEL_GATE, KERN_G, in, ffn);
+    }
+    add_matmul(l, MODEL_UP, KERN_U, in, ffn);
+    if (d->gated && d->act == KERN_ACT_SILU) {
+        struct kern_op op = blank(KERN_OP_SILU_MUL, KERN_G, KERN_G, ffn);
+        op.src2 = KERN_U;
+        add(l, op);
+    } else {
+        struct kern_op op = blank(KERN_OP_ACT, KERN_G, d->gated ? KERN_G : KERN_U, ffn);
+        op.act = (uint8_t)d->act;
+        add(l, op);
+        if (d->gated) {
+            add_plain(l, KERN_OP_MUL, KERN_G, KERN_U, ffn);
+        }
+    }
+    add_matmul(l, MODEL_DOWN, KERN_T, KERN_G, d->hidden);
+}
+
+/* ---- experts ---- */
+
+static struct kern_op expert_op(const struct op_list *l, enum kern_op_kind kind, enum kern_reg dst, enum kern_reg src,
+                                uint32_t width) {
+    struct kern_op op = blank(kind, dst, src, width);
+    op.experts = l->k->experts;
+    op.expert_ffn = l->k->expert_ffn;
+    op.routing = l->d->routing;
+    return op;
+}
+
+/* The shared expert is an MLP of its own, always computed. From `in` to KERN_T. */
+static void add_shared(struct op_list *l, enum kern_reg in) {
+    const struct model_desc *d = l->d;
+    uint32_t ffn = l->k->shared_ffn;
+    struct kern_op up = blank(KERN_OP_MATMUL, KERN_U, in, ffn);
+    struct kern_op down = blank(KERN_OP_MATMUL, KERN_T, KERN_G, d->hidden);
+    struct kern_op act = blank(KERN_OP_ACT, KERN_G, d->gated ? KERN_G : KERN_U, ffn);
+    up.matrix = MODEL_SHARED_UP;
+    down.matrix = MODEL_SHARED_DOWN;
+    act.act = (uint8_t)d->act;
+    if (d->gated) {
+        struct kern_op gate = blank(KERN_OP_MATMUL, KERN_G, in, ffn);
+        gate.matrix = MODEL_SHARED_GATE;
+        add(l, gate);
+    }
+    add(l, up);
+    add(l, act);
+    if (d->gated) {
+        add_plain(l, KERN_OP_MUL, KERN_G, KERN_U, ffn);
+    }
+    add(l, down);
+    if (d->shared_gated) {
+        struct kern_op score = blank(KERN_OP_MATMUL, KERN_S, in, 1);
+        score.matrix = MODEL_SHARED_ROUTER;
+        add(l, score);
+        add_plain(l, KERN_OP_SIGMOID_SCALE, KERN_T, KERN_S, d->hidden);
+    }
+}
+
+/* Router first, then the shared expert: its reading hides the choice. From `in` to KERN_T. */
+static void add_experts(struct op_list *l, enum kern_reg in) {
+    const struct model_desc *d = l->d;
+    struct kern_op scores = blank(KERN_OP_MATMUL, KERN_R, in, l->k->experts);
+    scores.matrix = MODEL_ROUTER;
+    scores.vector = (int16_t)(d->router_bias ? MODEL_ROUTER_BIAS : -1);
+    add(l, scores);
+    struct kern_op route = expert_op(l, KERN_OP_ROUTE, KERN_R, KERN_R, l->k->experts);
+    route.vector2 = (int16_t)(d->choice_bias ? MODEL_CHOICE_BIAS : -1);
+    add(l, route);
+    if (l->k->shared_ffn != 0) {
+        add_shared(l, in);
+    }
+    struct kern_op experts = expert_op(l, KERN_OP_EXPERTS, KERN_T, in, d->hidden);
+    experts.adds = l->k->shared_ffn != 0;
+    experts.gated = d->gated;
+    experts.act = (uint8_t)d->act;
+    experts.matrix = MODEL_EXPERT_GATE;
+    experts.vector = (int16_t)(d->bias_expert ? MODEL_EXPERT_GATE_BIAS : -1);
+    add(l, experts);
+}
+
+/* ---- a layer ---- */
+
+static void add_residual(struct op_list *l) {
+    if (l->d->residual_scale == 1.0f) {
+        add_plain(l, KERN_OP_ADD, KERN_X, KERN_T, l->d->hidden);
+    } else {
+        add_scaled(l, KERN_OP_ADD_SCALED, KERN_X, KERN_T, l->d->residual_scale);
+    }
+}
+
+static void add_serial(struct op_list *l) {
+    bool before = l->d->wiring != MODEL_POST;
+    bool after = l->d->wiring != MODEL_PRE;
+    enum kern_reg in = before ? KERN_H : KERN_X;
+    for (int half = 0; half < 2; half++) {
+        if (before) {
+            add_norm(l, KERN_H, KERN_X, half == 0 ? MODEL_ATTN_NORM : MODEL_MLP_NORM);
+        }
+        if (half == 0) {
+            add_attention(l, in);
+        } else if (l->k->experts != 0) {
+            add_experts(l, in);
+        } else {
+            add_mlp(l, in);
+        }
+        if (after) {
+            add_norm(l, KERN_T, KERN_T, half == 0 ? MODEL_ATTN_POST_NORM : MODEL_MLP_POST_NORM);
+        }
+        add_residual(l);
+    }
+}
+
+/* The MLP reads the layer's input too; with two norms, the second one before the input changes. */
+static void add_parallel(struct op_list *l) {
+    add_norm(l, KERN_H, KERN_X, MODEL_ATTN_NORM);
+    add_attention(l, KERN_H);
+    if (l->d->wiring == MODEL_PARALLEL2) {
+        add_norm(l, KERN_H, KERN_X, MODEL_MLP_NORM);
+    }
+    add_residual(l);
+    add_mlp(l, KERN_H);
+    add_residual(l);
+}
+
+uint32_t model_layer_ops(const struct model_desc *d, uint32_t kind, struct kern_op *ops, uint32_t max) {
+    struct op_list l = {.d = d, .k = &d->kinds[kind], .ops = ops, .max = max};
+    if (d->wiring == MODEL_PARALLEL || d->wiring == MODEL_PARALLEL2) {
+        add_parallel(&l);
+    } else {
+        add_serial(&l);
+    }
+    return l.count <= max ? l.count : 0;
+}
+
+uint32_t model_front_ops(const struct model_desc *d, struct kern_op *ops, uint32_t max) {
+    struct op_list l = {.d = d, .ops = ops, .max = max};
+    if (d->embed_scale != 1.0f) {
+        add_scaled(&l, KERN_OP_SCALE, KERN_X, KERN_X, d->embed_scale);
+    }
+    if (d->positions) {
+        struct kern_op op = blank(KERN_OP_ADD_POSITION, KERN_X, KERN_X, d->hidden);
+        op.vector = MODEL_POSITIONS;
+        add(&l, op);
+    }
     return l.count <= max ? l.count : 0;
 }
 
 uint32_t model_head_ops(const struct model_desc *d, struct kern_op *ops, uint32_t max) {
-    struct op_list l = {.ops = ops, .max = max};
-    add_norm(&l, d, MODEL_FINAL_NORM);
-    add(&l, (struct kern_op){.kind = KERN_OP_MATMUL, .dst = KERN_L, .src = KERN_H,
-                             .matrix = (int16_t)(d->tied ? MODEL_EMBED : MODEL_HEAD), .vector = -1, .width = d->vocab});
+    struct op_list l = {.d = d, .ops = ops, .max = max};
+    add_norm(&l, KERN_H, KERN_X, MODEL_FINAL_NORM);
+    struct kern_op head = blank(KERN_OP_MATMUL, KERN_L, KERN_H, d->vocab);
+    head.matrix = (int16_t)(d->tied ? MODEL_EMBED : MODEL_HEAD);
+    head.vector = (int16_t)(d->bias_head ? MODEL_HEAD_BIAS : -1);
+    add(&l, head);
+    if (d->logit_scale != 1.0f) {
+        struct kern_op op = blank(KERN_OP_SCALE, KERN_L, KERN_L, d->vocab);
+        op.scale = d->logit_scale;
+        add(&l, op);
+    }
+    if (d->logit_cap != 0.0f) {
+        struct kern_op op = blank(KERN_OP_SOFT_CAP, KERN_L, KERN_L, d->vocab);
+        op.scale = d->logit_cap;
+        add(&l, op);
+    }
     return l.count <= max ? l.count : 0;
+}
+
+/* The widest of the kinds of layers. */
+static uint32_t widest(const struct model_desc *d, uint32_t (*width)(const struct model_kind *k)) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < d->kind_count; i++) {
+        uint32_t w = width(&d->kinds[i]);
+        most = w > most ? w : most;
+    }
+    return most;
+}
+
+static uint32_t q_width(const struct model_kind *k) {
+    return k->heads * k->head_dim;
+}
+
+static uint32_t kv_width(const struct model_kind *k) {
+    return k->kv_heads * k->head_dim;
+}
+
+static uint32_t ffn_width(const struct model_kind *k) {
+    uint32_t experts = k->expert_ffn > k->shared_ffn ? k->expert_ffn : k->shared_ffn;
+    return k->experts == 0 ? k->ffn : experts;
+}
+
+static uint32_t expert_count(const struct model_kind *k) {
+    return k->experts;
 }
 
 uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
@@ -89,15 +345,22 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
         return d->hidden;
     case KERN_Q:
     case KERN_A:
-        return d->heads * d->head_dim;
+        return widest(d, q_width);
     case KERN_K:
     case KERN_V:
-        return d->kv_heads * d->head_dim;
+        return widest(d, kv_width);
     case KERN_G:
     case KERN_U:
-        return d->ffn;
+        return widest(d, ffn_width);
     case KERN_L:
         return d->vocab;
+    case KERN_R:
+        return widest(d, expert_count);
+    case KERN_M:
+    case KERN_Y:
+        return widest(d, expert_count) != 0 ? d->hidden : 0;
+    case KERN_S:
+        return widest(d, expert_count) != 0 && d->shared_gated ? 1 : 0;
     default:
         return 0;
     }

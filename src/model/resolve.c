@@ -1,212 +1,248 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * config.json + table row -> description, every number checked before anybody computes a size with it
- * (ranges: reference/reliability.md 5.2). A refusal names the architecture, the nearest row and the missing feature.
+ * (ranges: reference/reliability.md 5.2). The row says what silence means; no family is named here.
  */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "base/checked.h"
 #include "model/config_priv.h"
-#include "model/family_priv.h"
 
-static unsigned edit_distance(const char *a, const char *b) {
-    enum { MOST = 63 };
-    unsigned row[MOST + 1];
-    size_t n = strnlen(b, MOST);
-    for (size_t j = 0; j <= n; j++) {
-        row[j] = (unsigned)j;
-    }
-    for (size_t i = 0; a[i] != 0 && i < MOST; i++) {
-        unsigned corner = row[0];
-        row[0] = (unsigned)i + 1;
-        for (size_t j = 0; j < n; j++) {
-            unsigned change = corner + (a[i] != b[j]);
-            unsigned gap = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
-            corner = row[j + 1];
-            row[j + 1] = change < gap ? change : gap;
-        }
-    }
-    return row[n];
-}
+/* ---- shape ---- */
 
-static const char *nearest_architecture(const char *name) {
-    const char *best = "none";
-    unsigned best_distance = UINT32_MAX;
-    const struct model_family *f = NULL;
-    for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
-        for (unsigned a = 0; a < ARRAY_LEN(f->architectures) && f->architectures[a] != NULL; a++) {
-            unsigned d = edit_distance(name, f->architectures[a]);
-            if (d < best_distance) {
-                best_distance = d;
-                best = f->architectures[a];
-            }
-        }
-    }
-    return best;
-}
-
-static bool text_in(const char *text, const char *const *list, size_t count) {
-    for (size_t i = 0; i < count && list[i] != NULL; i++) {
-        if (strcmp(text, list[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static const struct model_family *find_family(const struct config_values *v) {
-    const struct model_family *f = NULL;
-    for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
-        if (v->architecture.given ? text_in(v->architecture.value, f->architectures, ARRAY_LEN(f->architectures))
-                                  : text_in(v->model_type.value, f->model_types, ARRAY_LEN(f->model_types))) {
-            return f;
-        }
-    }
-    return NULL;
-}
-
-static lamina_status refuse_family(const struct config_values *v, struct lamina_error *err) {
-    const char *name = v->architecture.given ? v->architecture.value : v->model_type.value;
-    if (name[0] == 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED,
-                         "config.json names no architecture (keys \"architectures\" and \"model_type\" are missing)");
-    }
-    return base_fail(err, LAMINA_UNSUPPORTED, "architecture %s is not supported; the nearest supported one is %s; missing: %s",
-                     name, nearest_architecture(name),
-                     v->foreign[0] != 0 ? v->foreign : "a row for it in the family table");
-}
-
-/* Takes a whole number in [low, high]; a missing one takes `fallback`, unless that is negative: then it is required. */
-struct range {
-    const char *key;
-    double low, high, fallback;
-};
-
-static lamina_status take_u32(const struct config_number *n, struct range range, uint32_t *out, struct lamina_error *err) {
-    double value = n->given ? n->value : range.fallback;
-    if (!n->given && range.fallback < 0) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: \"%s\" is missing", range.key);
-    }
-    if (!(value >= range.low && value <= range.high) || value != floor(value)) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: \"%s\" is %g, expected a whole number from %g to %g",
-                         range.key, value, range.low, range.high);
-    }
-    *out = (uint32_t)value;
-    return LAMINA_OK;
-}
-
-static lamina_status take_double(const struct config_number *n, struct range range, double *out,
-                                 struct lamina_error *err) {
-    double value = n->given ? n->value : range.fallback;
-    if (!n->given && range.fallback < 0) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: \"%s\" is missing", range.key);
-    }
-    if (!(value >= range.low && value <= range.high)) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: \"%s\" is %g, expected %g to %g", range.key, value, range.low,
-                         range.high);
-    }
-    *out = value;
-    return LAMINA_OK;
-}
-
-static lamina_status take_shape(const struct config_values *v, struct model_desc *d, struct lamina_error *err) {
-    LAMINA_TRY(take_u32(&v->hidden, (struct range){"hidden_size", 1, 1 << 20, -1}, &d->hidden, err));
-    LAMINA_TRY(take_u32(&v->layers, (struct range){"num_hidden_layers", 1, 4096, -1}, &d->layers, err));
-    LAMINA_TRY(take_u32(&v->heads, (struct range){"num_attention_heads", 1, 1 << 16, -1}, &d->heads, err));
-    LAMINA_TRY(take_u32(&v->kv_heads, (struct range){"num_key_value_heads", 1, 1 << 16, d->heads}, &d->kv_heads, err));
-    LAMINA_TRY(take_u32(&v->ffn, (struct range){"intermediate_size", 1, 1 << 22, -1}, &d->ffn, err));
-    LAMINA_TRY(take_u32(&v->vocab, (struct range){"vocab_size", 1, 1 << 24, -1}, &d->vocab, err));
-    LAMINA_TRY(take_u32(&v->max_positions, (struct range){"max_position_embeddings", 1, 1 << 30, 2048},
-                        &d->max_positions, err));
-    if (!v->head_dim.given && d->hidden % d->heads != 0) {
+static lamina_status take_heads(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                struct lamina_error *err) {
+    struct model_kind *k = &d->kinds[0];
+    LAMINA_TRY(config_take_u32(&v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, f->heads_default != 0 ? f->heads_default : -1.0}, &k->heads, err));
+    bool one_head = (v->multi_query.given && v->multi_query.value && !(v->new_decoder.given && v->new_decoder.value));
+    /* Some classes count KV heads only where a switch says that they are fewer. */
+    bool counted = !(v->grouped_query.given && !v->grouped_query.value);
+    struct config_number kv_heads = counted ? v->kv_heads : (struct config_number){.given = false};
+    double otherwise = one_head ? 1 : f->kv_heads_default != 0 ? f->kv_heads_default : k->heads;
+    kv_heads.given = kv_heads.given && !one_head;
+    LAMINA_TRY(config_take_u32(&kv_heads, (struct config_range){"num_key_value_heads", 1, 1 << 16, otherwise}, &k->kv_heads, err));
+    if (!v->head_dim.given && f->head_dim_default == 0 && d->hidden % k->heads != 0) {
         return base_fail(err, LAMINA_DAMAGED,
                          "config.json: hidden_size %u is not a multiple of num_attention_heads %u and head_dim is missing",
-                         d->hidden, d->heads);
+                         d->hidden, k->heads);
     }
-    LAMINA_TRY(take_u32(&v->head_dim, (struct range){"head_dim", 2, 4096, d->hidden / d->heads}, &d->head_dim, err));
-    if (d->heads % d->kv_heads != 0) {
+    double usual = f->head_dim_default != 0 ? f->head_dim_default : d->hidden / k->heads;
+    LAMINA_TRY(config_take_u32(&v->head_dim, (struct config_range){"head_dim", 2, 4096, usual}, &k->head_dim, err));
+    if (k->heads % k->kv_heads != 0) {
         return base_fail(err, LAMINA_DAMAGED,
-                         "config.json: num_attention_heads %u is not a multiple of num_key_value_heads %u", d->heads,
-                         d->kv_heads);
+                         "config.json: num_attention_heads %u is not a multiple of num_key_value_heads %u", k->heads,
+                         k->kv_heads);
     }
-    if (d->head_dim % 2 != 0) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: head_dim %u is odd, rotary positions need pairs", d->head_dim);
+    if (k->head_dim % 2 != 0) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: head_dim %u is odd, rotary positions need pairs", k->head_dim);
     }
-    if ((uint64_t)d->heads * d->head_dim > (1 << 22)) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads of %u are too wide", d->heads, d->head_dim);
+    if ((uint64_t)k->heads * k->head_dim > (1 << 22)) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads of %u are too wide", k->heads, k->head_dim);
     }
     return LAMINA_OK;
 }
 
-static lamina_status rope_kind(const struct config_text *type, uint32_t *kind, struct lamina_error *err) {
+static lamina_status take_shape(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                struct lamina_error *err) {
+    struct model_kind *k = &d->kinds[0];
+    d->kind_count = 1;
+    LAMINA_TRY(config_take_u32(&v->hidden, (struct config_range){"hidden_size", 1, 1 << 20, -1}, &d->hidden, err));
+    LAMINA_TRY(config_take_u32(&v->layers, (struct config_range){"num_hidden_layers", 1, MODEL_MAX_LAYERS, -1}, &d->layers, err));
+    LAMINA_TRY(take_heads(v, f, d, err));
+    double ffn_default = f->plain_mlp ? 4.0 * d->hidden : -1;
+    LAMINA_TRY(config_take_u32(&v->ffn, (struct config_range){"intermediate_size", 1, 1 << 22, ffn_default}, &k->ffn, err));
+    if (f->ffn_halved) {
+        k->ffn /= 2;
+    }
+    const struct config_number *vocab = v->padded_vocab.given ? &v->padded_vocab : &v->vocab;
+    LAMINA_TRY(config_take_u32(vocab, (struct config_range){"vocab_size", 1, 1 << 24, f->vocab_default != 0 ? f->vocab_default : -1.0}, &d->vocab, err));
+    const struct config_number *most = v->max_positions.given     ? &v->max_positions
+                                       : v->sequence_length.given ? &v->sequence_length
+                                                                  : &v->other_max;
+    return config_take_u32(most, (struct config_range){"max_position_embeddings", 1, 1 << 30, 2048}, &d->max_positions, err);
+}
+
+/* ---- kinds of layers ---- */
+
+static bool has_window(const struct config_values *v, const struct model_family *f, uint32_t layer) {
+    uint32_t period = v->window_period.given && v->window_period.value >= 1 ? (uint32_t)v->window_period.value : f->window_period;
+    switch (layer < v->layer_type_count ? v->layer_type[layer] : LAYER_UNSAID) {
+    case LAYER_FULL:
+        return false;
+    case LAYER_WINDOWED:
+        return true;
+    default:
+        break;
+    }
+    switch (f->window) {
+    case WINDOW_ALL:
+        return true;
+    case WINDOW_LATE:
+        return v->use_window.given && v->use_window.value &&
+               (double)layer >= (v->late_layers.given ? v->late_layers.value : 28.0);
+    case WINDOW_PERIOD:
+        return period == 0 || (layer + 1) % period != 0;
+    case WINDOW_EVEN:
+        return layer % 2 == 0;
+    default:
+        return false;
+    }
+}
+
+/* The features by which layers of one model differ. */
+struct layer_traits {
+    bool windowed, sparse;
+};
+
+static bool same_traits(const struct layer_traits *a, const struct layer_traits *b) {
+    return a->windowed == b->windowed && a->sparse == b->sparse;
+}
+
+static lamina_status make_kind(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                               const struct model_kind *base, const struct layer_traits *t, struct lamina_error *err) {
+    if (d->kind_count == MODEL_KINDS) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: more than %d kinds of layers", d->architecture, (int)MODEL_KINDS);
+    }
+    struct model_kind *k = &d->kinds[d->kind_count++];
+    *k = *base;
+    k->window = t->windowed ? base->window : 0;
+    return t->sparse ? resolve_experts(v, f, d, k, err) : LAMINA_OK;
+}
+
+static lamina_status take_kinds(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                struct lamina_error *err) {
+    struct layer_traits seen[MODEL_KINDS] = {{false, false}};
+    struct model_kind base = d->kinds[0];
+    /* A key that is there and null means "none"; only a missing one takes the class's default. */
+    double otherwise = v->window_null ? 0 : f->window_default;
+    LAMINA_TRY(config_take_u32(&v->window, (struct config_range){"sliding_window", 0, UINT32_MAX, otherwise}, &base.window, err));
+    if (v->layer_type_count != 0 && v->layer_type_count != d->layers) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: layer_types lists %u layers, num_hidden_layers is %u",
+                         v->layer_type_count, d->layers);
+    }
+    d->kind_count = 0;
+    for (uint32_t i = 0; i < d->layers; i++) {
+        struct layer_traits t = {base.window != 0 && f->window != WINDOW_NONE && has_window(v, f, i), resolve_is_sparse(v, f, i)};
+        uint32_t kind = 0;
+        while (kind < d->kind_count && !same_traits(&seen[kind], &t)) {
+            kind++;
+        }
+        if (kind == d->kind_count) {
+            LAMINA_TRY(make_kind(v, f, d, &base, &t, err));
+            seen[kind] = t;
+        }
+        d->layer_kind[i] = (uint8_t)kind;
+    }
+    return LAMINA_OK;
+}
+
+/* ---- the rest ---- */
+
+static bool bias(struct model_bias_rule rule, const struct config_values *v) {
+    const struct config_flag *keys[] = {
+        [BIAS_NO] = NULL, [BIAS_YES] = NULL, [BIAS_ATTENTION_KEY] = &v->attention_bias, [BIAS_QKV_KEY] = &v->qkv_bias,
+        [BIAS_PLAIN_KEY] = &v->plain_bias, [BIAS_MLP_KEY] = &v->mlp_bias,
+    };
+    const struct config_flag *key = keys[rule.from];
+    return key == NULL ? rule.from == BIAS_YES : key->given ? key->value : rule.otherwise;
+}
+
+static lamina_status take_activation(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                     struct lamina_error *err) {
     static const struct {
         const char *name;
-        uint32_t kind;
-    } kinds[] = {{"default", MODEL_ROPE_NONE_SCALING}, {"linear", MODEL_ROPE_LINEAR}, {"dynamic", MODEL_ROPE_DYNAMIC},
-                 {"llama3", MODEL_ROPE_LLAMA3},        {"yarn", MODEL_ROPE_YARN}};
-    if (!type->given) {
-        *kind = MODEL_ROPE_NONE_SCALING;
-        return LAMINA_OK;
+        uint8_t act;
+    } acts[] = {{"silu", KERN_ACT_SILU},           {"swish", KERN_ACT_SILU},
+                {"gelu", KERN_ACT_GELU_ERF},       {"gelu_new", KERN_ACT_GELU_TANH},
+                {"gelu_pytorch_tanh", KERN_ACT_GELU_TANH}, {"gelu_fast", KERN_ACT_GELU_TANH},
+                {"relu2", KERN_ACT_RELU2}};
+    const char *name = f->act != NULL ? f->act : "silu";
+    if (v->activation.given && !f->act_fixed) {
+        name = v->activation.value;
     }
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (strcmp(type->value, kinds[i].name) == 0) {
-            *kind = kinds[i].kind;
+    for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
+        if (strcmp(name, acts[i].name) == 0) {
+            d->act = acts[i].act;
             return LAMINA_OK;
         }
     }
     return base_fail(err, LAMINA_UNSUPPORTED,
-                     "config.json: rotary scaling \"%s\" is not supported (supported: default, linear, dynamic, llama3, yarn)",
-                     type->value);
+                     "%s: activation \"%s\" is not supported (supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu2)",
+                     d->architecture, name);
 }
 
-static lamina_status take_yarn(const struct config_rope *c, const struct model_desc *d, struct model_rope *r,
-                               struct lamina_error *err) {
-    LAMINA_TRY(take_u32(&c->original_max, (struct range){"original_max_position_embeddings", 1, 1 << 30, d->max_positions},
-                        &r->original_max_positions, err));
-    /* Without an explicit factor the ratio of the two lengths is meant. */
-    double ratio = (double)d->max_positions / (double)r->original_max_positions;
-    LAMINA_TRY(take_double(&c->factor, (struct range){"factor", 1e-3, 1e6, ratio}, &r->factor, err));
-    LAMINA_TRY(take_double(&c->beta_fast, (struct range){"beta_fast", 1e-6, 1e6, 32}, &r->beta_fast, err));
-    LAMINA_TRY(take_double(&c->beta_slow, (struct range){"beta_slow", 1e-6, 1e6, 1}, &r->beta_slow, err));
-    LAMINA_TRY(take_double(&c->attention_factor, (struct range){"attention_factor", 0, 1e6, 0}, &r->attention_factor, err));
-    LAMINA_TRY(take_double(&c->mscale, (struct range){"mscale", 0, 1e6, 0}, &r->mscale, err));
-    LAMINA_TRY(take_double(&c->mscale_all_dim, (struct range){"mscale_all_dim", 0, 1e6, 0}, &r->mscale_all_dim, err));
-    r->truncate = !c->truncate.given || c->truncate.value;
+static lamina_status take_factor(const struct config_number *n, const char *key, double otherwise, float *out,
+                                 struct lamina_error *err) {
+    double value = otherwise;
+    LAMINA_TRY(config_take_double(n, (struct config_range){key, 1e-9, 1e9, otherwise}, &value, err));
+    *out = (float)value;
     return LAMINA_OK;
 }
 
-static lamina_status take_rope(const struct config_values *v, const struct model_family *f, struct model_desc *d,
-                               struct lamina_error *err) {
-    const struct config_rope *c = &v->rope;
-    struct model_rope *r = &d->rope;
-    const struct config_number *theta = c->theta.given ? &c->theta : &v->rope_theta;
-    const struct config_number *partial = c->partial.given ? &c->partial : &v->partial_rotary;
-    if (partial->given && partial->value != 1.0) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "config.json: partial_rotary_factor %g is not supported for %s",
-                         partial->value, d->architecture);
+static lamina_status take_scales(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                 struct lamina_error *err) {
+    double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : d->kinds[0].head_dim;
+    double divisor = 1.0;
+    double cap = 0.0;
+    LAMINA_TRY(config_take_double(&v->query_pre_scalar, (struct config_range){"query_pre_attn_scalar", 1e-3, 1e6, scalar},
+                                  &scalar, err));
+    LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier", 1.0 / sqrt(scalar), &d->score_scale, err));
+    LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
+                           f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
+    LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", 1.0, &d->residual_scale, err));
+    LAMINA_TRY(config_take_double(&v->logits_divisor, (struct config_range){"logits_scaling", 1e-9, 1e9, 1.0}, &divisor, err));
+    LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor, &d->logit_scale, err));
+    LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, f->score_cap}, &cap, err));
+    d->score_cap = (float)cap;
+    d->alibi_scale = f->alibi_before_scale ? d->score_scale : 1.0f;
+    LAMINA_TRY(config_take_double(&v->logit_cap, (struct config_range){"final_logit_softcapping", 0, 1e6, f->logit_cap}, &cap, err));
+    d->logit_cap = (float)cap;
+    return LAMINA_OK;
+}
+
+static lamina_status take_query_rule(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                     struct lamina_error *err) {
+    if (f->qwen_ntk && (v->logn.given ? v->logn.value : f->qwen_ntk_default)) {
+        d->query_rule = MODEL_QUERY_LOGN;
+        LAMINA_TRY(config_take_u32(&v->sequence_length, (struct config_range){"seq_length", 2, 1 << 30, -1}, &d->query_length, err));
+    } else if (f->query_steps && v->rope.query_beta.given) {
+        d->query_rule = MODEL_QUERY_STEPS;
+        LAMINA_TRY(config_take_double(&v->rope.query_beta, (struct config_range){"llama_4_scaling_beta", 0, 1e3, -1},
+                                      &d->query_beta, err));
+        LAMINA_TRY(config_take_u32(&v->rope.original_max,
+                                   (struct config_range){"original_max_position_embeddings", 1, 1 << 30, d->max_positions},
+                                   &d->query_length, err));
     }
-    r->dim = d->head_dim;
-    LAMINA_TRY(take_double(theta, (struct range){"rope_theta", 1.0 + 1e-9, 1e15, f->rope_theta}, &r->theta, err));
-    LAMINA_TRY(rope_kind(&c->type, &r->kind, err));
-    r->factor = 1.0;
-    switch (r->kind) {
-    case MODEL_ROPE_LINEAR:
-    case MODEL_ROPE_DYNAMIC:
-        return take_double(&c->factor, (struct range){"factor", 1e-3, 1e6, -1}, &r->factor, err);
-    case MODEL_ROPE_LLAMA3:
-        LAMINA_TRY(take_double(&c->factor, (struct range){"factor", 1e-3, 1e6, -1}, &r->factor, err));
-        LAMINA_TRY(take_double(&c->low_freq_factor, (struct range){"low_freq_factor", 1e-6, 1e6, -1}, &r->low_freq_factor, err));
-        LAMINA_TRY(take_double(&c->high_freq_factor, (struct range){"high_freq_factor", 1e-6, 1e6, -1}, &r->high_freq_factor, err));
-        if (r->low_freq_factor == r->high_freq_factor) {
-            return base_fail(err, LAMINA_DAMAGED, "config.json: low_freq_factor equals high_freq_factor (%g)", r->low_freq_factor);
-        }
-        return take_u32(&c->original_max, (struct range){"original_max_position_embeddings", 1, 1 << 30, -1},
-                        &r->original_max_positions, err);
-    case MODEL_ROPE_YARN:
-        return take_yarn(c, d, r, err);
-    default:
-        return LAMINA_OK;
+    for (uint32_t i = 0; i < d->kind_count; i++) {
+        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN;
     }
+    return LAMINA_OK;
+}
+
+static void take_form(const struct config_values *v, const struct model_family *f, struct model_desc *d) {
+    d->tied = v->tied.given ? v->tied.value : f->tied;
+    d->norm = f->norm;
+    d->norm_bias = f->norm_bias;
+    bool parallel = v->parallel_residual.given ? v->parallel_residual.value : f->parallel_default;
+    d->wiring = parallel && f->parallel != 0 ? f->parallel : f->wiring;
+    d->gated = !f->plain_mlp;
+    d->alibi = f->alibi;
+    d->positions = f->positions;
+    d->bias_head = f->bias_head;
+    d->bias_qkv = bias(f->bias_qkv, v);
+    d->bias_o = bias(f->bias_o, v);
+    d->bias_mlp = bias(f->bias_mlp, v);
+    bool optional = f->qk_norm_by_key;
+    d->qk_norm = !optional || (v->qk_norm.given && v->qk_norm.value) ? f->qk_norm : (uint32_t)MODEL_QK_NONE;
+}
+
+static bool head_normed(const struct model_family *f, const struct model_desc *d, struct span json) {
+    if (f->normed_vocab == 0) {
+        return f->head_normed;
+    }
+    return d->vocab == f->normed_vocab || (d->vocab != f->plain_vocab && config_has(json, f->normed_key));
 }
 
 static lamina_status take_ids(const struct config_values *v, struct model_desc *d, struct lamina_error *err) {
@@ -223,37 +259,29 @@ static lamina_status take_ids(const struct config_values *v, struct model_desc *
 
 lamina_status model_resolve(struct span config_json, struct model_desc *desc, struct lamina_error *err) {
     struct config_values v;
+    const struct model_family *f = NULL;
+    struct model_desc d = {.names = 0};
+    double eps = 0;
     LAMINA_TRY(config_read(config_json, &v, err));
-    const struct model_family *f = find_family(&v);
-    if (f == NULL) {
-        return refuse_family(&v, err);
-    }
-    struct model_desc d = {.tied = v.tied.given ? v.tied.value : f->tied};
+    LAMINA_TRY(family_detect(&v, config_json, &f, err));
     (void)snprintf(d.family, sizeof(d.family), "%s", f->name);
     (void)snprintf(d.architecture, sizeof(d.architecture), "%s",
                    v.architecture.given ? v.architecture.value : f->architectures[0]);
-    if (v.foreign[0] != 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "%s: this checkpoint needs %s, which is not supported yet",
-                         d.architecture, v.foreign);
-    }
     if (v.quant_method.given) {
         return base_fail(err, LAMINA_UNSUPPORTED,
                          "%s: weights quantised by \"%s\" are not supported yet; use the bf16, f16 or f32 checkpoint",
                          d.architecture, v.quant_method.value);
     }
-    if (v.activation.given && strcmp(v.activation.value, "silu") != 0 && strcmp(v.activation.value, "swish") != 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "%s: activation \"%s\" is not supported (supported: silu)",
-                         d.architecture, v.activation.value);
-    }
-    bool attention_bias = v.attention_bias.given ? v.attention_bias.value : f->attention_bias;
-    d.bias_qkv = attention_bias;
-    d.bias_o = attention_bias;
-    d.bias_mlp = v.mlp_bias.given ? v.mlp_bias.value : f->mlp_bias;
-    LAMINA_TRY(take_shape(&v, &d, err));
-    double eps = 0;
-    LAMINA_TRY(take_double(&v.norm_eps, (struct range){"rms_norm_eps", 0, 1, f->norm_eps}, &eps, err));
+    take_form(&v, f, &d);
+    LAMINA_TRY(take_activation(&v, f, &d, err));
+    LAMINA_TRY(take_shape(&v, f, &d, err));
+    LAMINA_TRY(config_take_double(&v.norm_eps, (struct config_range){"rms_norm_eps", 0, 1, f->norm_eps}, &eps, err));
     d.norm_eps = (float)eps;
-    LAMINA_TRY(take_rope(&v, f, &d, err));
+    d.head_scaled = head_normed(f, &d, config_json);
+    LAMINA_TRY(take_kinds(&v, f, &d, err));
+    LAMINA_TRY(resolve_rope(&v, f, &d, err));
+    LAMINA_TRY(take_scales(&v, f, &d, err));
+    LAMINA_TRY(take_query_rule(&v, f, &d, err));
     LAMINA_TRY(take_ids(&v, &d, err));
     *desc = d;
     return LAMINA_OK;

@@ -15,8 +15,7 @@ static double base_frequency(double theta, uint32_t i, uint32_t dim) {
 }
 
 /* theta' = theta * (factor * n / M - (factor - 1)) ^ (d / (d - 2)), n = max(length, M) */
-static double dynamic_theta(const struct model_desc *desc, uint32_t length) {
-    const struct model_rope *r = &desc->rope;
+static double dynamic_theta(const struct model_desc *desc, const struct model_rope *r, uint32_t length) {
     double most = (double)desc->max_positions;
     double n = (double)length > most ? (double)length : most;
     double grow = r->factor * n / most - (r->factor - 1.0);
@@ -88,14 +87,58 @@ static double yarn_attention_factor(const struct model_rope *r) {
     return yarn_mscale(r->factor, 1.0);
 }
 
-void model_rope_frequencies(const struct model_desc *desc, uint32_t length, float *inv_freq, float *attention_factor) {
-    const struct model_rope *r = &desc->rope;
-    double theta = r->kind == MODEL_ROPE_DYNAMIC ? dynamic_theta(desc, length) : r->theta;
+/* alpha = max(1, 2^ceil(log2(n / S) + 1) - 1), theta' = theta * alpha^(d / (d - 2)) */
+static double qwen_theta(const struct model_rope *r, uint32_t length) {
+    double alpha = 1.0;
+    double reach = (double)r->original_max_positions;
+    /* Doubling until S * 2^k holds the length counts ceil(log2(n / S)) without a logarithm's rounding. */
+    double grown = 1.0;
+    while (reach * grown < (double)length) {
+        grown *= 2.0;
+    }
+    if ((double)length > reach) {
+        alpha = 2.0 * grown - 1.0;
+    }
+    return alpha == 1.0 || r->dim <= 2 ? r->theta : r->theta * kern_pow(alpha, (double)r->dim / (double)(r->dim - 2));
+}
+
+/* sqrt(1 + ln s / ln C), s = how many times longer than trained */
+static double long_attention_factor(const struct model_rope *r) {
+    if (r->attention_factor > 0.0) {
+        return r->attention_factor;
+    }
+    return r->factor <= 1.0 ? 1.0 : sqrt(1.0 + kern_log(r->factor) / kern_log((double)r->original_max_positions));
+}
+
+uint32_t model_rope_dim(const struct model_desc *desc, uint32_t rope) {
+    for (uint32_t i = 0; i < desc->kind_count; i++) {
+        if (desc->kinds[i].rope == rope) {
+            return desc->rope[rope].dim;
+        }
+    }
+    return 0;
+}
+
+/* Factors fixed by the prompt stay for the whole sequence, so that all its keys agree. */
+uint32_t model_rope_length(const struct model_desc *desc, uint32_t prompt_length, uint32_t position) {
+    bool fixed = desc->rope[0].kind == MODEL_ROPE_QWEN_NTK || desc->rope[0].kind == MODEL_ROPE_LONG;
+    return fixed || position < prompt_length ? prompt_length : position + 1;
+}
+
+void model_rope_frequencies(const struct model_desc *desc, uint32_t rope, uint32_t length, float *inv_freq,
+                            float *attention_factor) {
+    const struct model_rope *r = &desc->rope[rope];
+    double theta = r->kind == MODEL_ROPE_DYNAMIC    ? dynamic_theta(desc, r, length)
+                   : r->kind == MODEL_ROPE_QWEN_NTK ? qwen_theta(r, length)
+                                                    : r->theta;
+    const float *factors = length > r->original_max_positions ? desc->rope_long : desc->rope_short;
     struct yarn_range range = {0};
     *attention_factor = 1.0f;
     if (r->kind == MODEL_ROPE_YARN) {
         range = yarn_range(r);
         *attention_factor = (float)yarn_attention_factor(r);
+    } else if (r->kind == MODEL_ROPE_LONG) {
+        *attention_factor = (float)long_attention_factor(r);
     }
     for (uint32_t i = 0; i < r->dim / 2; i++) {
         double f = base_frequency(theta, i, r->dim);
@@ -109,9 +152,38 @@ void model_rope_frequencies(const struct model_desc *desc, uint32_t length, floa
         case MODEL_ROPE_YARN:
             f = yarn_frequency(r, range, i, f);
             break;
+        case MODEL_ROPE_LONG:
+            f /= (double)factors[i];
+            break;
         default:
             break;
         }
         inv_freq[i] = (float)f;
+    }
+}
+
+float model_query_factor(const struct model_desc *desc, uint32_t position) {
+    double length = (double)desc->query_length;
+    if (desc->query_rule == MODEL_QUERY_LOGN) {
+        return position >= desc->query_length ? (float)(kern_log((double)position + 1.0) / kern_log(length)) : 1.0f;
+    }
+    if (desc->query_rule == MODEL_QUERY_STEPS) {
+        double steps = floor((double)(position + desc->query_offset) / length);
+        return (float)(1.0 + desc->query_beta * kern_log(1.0 + steps));
+    }
+    return 1.0f;
+}
+
+/* m_h = 2^(-8h / n), h = 1..n, for a power of two n; else p of those for the power p below, and the odd steps of the
+ * series for 2p (Press, Smith, Lewis: Train Short, Test Long, 2021; the rule for other counts is its authors' code). */
+void model_alibi_slopes(const struct model_desc *desc, float *slopes) {
+    uint32_t heads = desc->kinds[0].heads;
+    uint32_t power = 1;
+    while (power * 2 <= heads) {
+        power *= 2;
+    }
+    for (uint32_t h = 0; h < heads; h++) {
+        double exponent = h < power ? 8.0 * (h + 1) / power : 8.0 * (2 * (h - power) + 1) / (2.0 * power);
+        slopes[h] = (float)(kern_pow(2.0, -exponent) * (double)desc->alibi_scale);
     }
 }

@@ -4,6 +4,7 @@
  * shape; everything else derives from it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/family_priv.h"
@@ -16,6 +17,14 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_GATE] = "gate",
     [MODEL_UP] = "up",
     [MODEL_DOWN] = "down",
+    [MODEL_ROUTER] = "router",
+    [MODEL_SHARED_ROUTER] = "shared_router",
+    [MODEL_SHARED_GATE] = "shared_gate",
+    [MODEL_SHARED_UP] = "shared_up",
+    [MODEL_SHARED_DOWN] = "shared_down",
+    [MODEL_EXPERT_GATE] = "expert_gate",
+    [MODEL_EXPERT_UP] = "expert_up",
+    [MODEL_EXPERT_DOWN] = "expert_down",
     [MODEL_EMBED] = "embed",
     [MODEL_HEAD] = "head",
     [MODEL_ATTN_NORM] = "attn_norm",
@@ -27,7 +36,23 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_GATE_BIAS] = "gate_bias",
     [MODEL_UP_BIAS] = "up_bias",
     [MODEL_DOWN_BIAS] = "down_bias",
+    [MODEL_ATTN_NORM_BIAS] = "attn_norm_bias",
+    [MODEL_MLP_NORM_BIAS] = "mlp_norm_bias",
+    [MODEL_ATTN_POST_NORM] = "attn_post_norm",
+    [MODEL_MLP_POST_NORM] = "mlp_post_norm",
+    [MODEL_Q_NORM] = "q_norm",
+    [MODEL_K_NORM] = "k_norm",
+    [MODEL_SINKS] = "sinks",
+    [MODEL_ROUTER_BIAS] = "router_bias",
+    [MODEL_CHOICE_BIAS] = "choice_bias",
+    [MODEL_EXPERT_GATE_BIAS] = "exp_gate_bias",
+    [MODEL_EXPERT_UP_BIAS] = "exp_up_bias",
+    [MODEL_EXPERT_DOWN_BIAS] = "exp_down_bias",
     [MODEL_FINAL_NORM] = "final_norm",
+    [MODEL_FINAL_NORM_BIAS] = "final_norm_bias",
+    [MODEL_HEAD_BIAS] = "head_bias",
+    [MODEL_HEAD_SCALE] = "head_scale",
+    [MODEL_POSITIONS] = "positions",
 };
 
 const char *model_role_name(enum model_role role) {
@@ -44,9 +69,47 @@ bool model_role_of_name(struct span name, enum model_role *role) {
     return false;
 }
 
-bool model_matrix_shape(const struct model_desc *desc, enum model_role role, uint64_t *rows, uint64_t *cols) {
-    uint64_t q_width = (uint64_t)desc->heads * desc->head_dim;
-    uint64_t kv_width = (uint64_t)desc->kv_heads * desc->head_dim;
+bool model_role_in_layers(enum model_role role) {
+    return role != MODEL_EMBED && role != MODEL_HEAD && role < MODEL_FINAL_NORM;
+}
+
+/* ---- shapes ---- */
+
+static bool matrix_of_experts(const struct model_desc *desc, const struct model_kind *k, enum model_role role, uint64_t *rows,
+                              uint64_t *cols) {
+    bool shared = role == MODEL_SHARED_GATE || role == MODEL_SHARED_UP || role == MODEL_SHARED_DOWN;
+    uint32_t width = shared ? k->shared_ffn : k->expert_ffn;
+    if (k->experts == 0) {
+        return false;
+    }
+    *rows = width;
+    *cols = desc->hidden;
+    switch (role) {
+    case MODEL_ROUTER:
+        *rows = k->experts;
+        return true;
+    case MODEL_SHARED_ROUTER:
+        *rows = 1;
+        return desc->shared_gated && k->shared_ffn != 0;
+    case MODEL_SHARED_GATE:
+    case MODEL_EXPERT_GATE:
+        return width != 0 && desc->gated;
+    case MODEL_SHARED_UP:
+    case MODEL_EXPERT_UP:
+        return width != 0;
+    case MODEL_SHARED_DOWN:
+    case MODEL_EXPERT_DOWN:
+        *rows = desc->hidden;
+        *cols = width;
+        return width != 0;
+    default:
+        return false;
+    }
+}
+
+static bool matrix_of_layer(const struct model_desc *desc, const struct model_kind *k, enum model_role role, uint64_t *rows,
+                            uint64_t *cols) {
+    uint64_t q_width = (uint64_t)k->heads * k->head_dim;
     switch (role) {
     case MODEL_Q:
         *rows = q_width;
@@ -54,7 +117,7 @@ bool model_matrix_shape(const struct model_desc *desc, enum model_role role, uin
         return true;
     case MODEL_K:
     case MODEL_V:
-        *rows = kv_width;
+        *rows = (uint64_t)k->kv_heads * k->head_dim;
         *cols = desc->hidden;
         return true;
     case MODEL_O:
@@ -63,27 +126,25 @@ bool model_matrix_shape(const struct model_desc *desc, enum model_role role, uin
         return true;
     case MODEL_GATE:
     case MODEL_UP:
-        *rows = desc->ffn;
+        *rows = k->ffn;
         *cols = desc->hidden;
-        return true;
+        return k->experts == 0 && (role == MODEL_UP || desc->gated);
     case MODEL_DOWN:
         *rows = desc->hidden;
-        *cols = desc->ffn;
-        return true;
-    case MODEL_HEAD:
-        if (desc->tied) {
-            return false;
-        }
-        *rows = desc->vocab;
-        *cols = desc->hidden;
-        return true;
-    case MODEL_EMBED:
-        *rows = desc->vocab;
-        *cols = desc->hidden;
-        return true;
+        *cols = k->ffn;
+        return k->experts == 0;
     default:
-        return false;
+        return matrix_of_experts(desc, k, role, rows, cols);
     }
+}
+
+bool model_matrix_shape(const struct model_desc *desc, int32_t layer, enum model_role role, uint64_t *rows, uint64_t *cols) {
+    if (layer >= 0) {
+        return matrix_of_layer(desc, model_kind_of(desc, (uint32_t)layer), role, rows, cols);
+    }
+    *rows = desc->vocab;
+    *cols = desc->hidden;
+    return role == MODEL_EMBED || (role == MODEL_HEAD && !desc->tied);
 }
 
 /* A bias belongs to the matrix whose rows it has. */
@@ -101,128 +162,420 @@ static bool bias_matrix(const struct model_desc *desc, enum model_role role, enu
     case MODEL_UP_BIAS:
     case MODEL_DOWN_BIAS:
         *matrix = (enum model_role)(MODEL_GATE + (role - MODEL_GATE_BIAS));
-        return desc->bias_mlp;
+        return desc->bias_mlp; /* false for layers with experts: they have no such matrix */
     default:
         return false;
     }
 }
 
-uint64_t model_vector_len(const struct model_desc *desc, enum model_role role) {
+static uint64_t vector_of_layer(const struct model_desc *desc, const struct model_kind *k, enum model_role role) {
     enum model_role matrix = MODEL_Q;
     uint64_t rows = 0;
     uint64_t cols = 0;
-    if (role == MODEL_ATTN_NORM || role == MODEL_MLP_NORM || role == MODEL_FINAL_NORM) {
-        return desc->hidden;
+    bool before = desc->wiring != MODEL_POST;
+    bool after = desc->wiring == MODEL_SANDWICH || desc->wiring == MODEL_POST;
+    uint64_t heads = role == MODEL_Q_NORM ? k->heads : k->kv_heads;
+    switch (role) {
+    case MODEL_ATTN_NORM:
+        return before ? desc->hidden : 0;
+    case MODEL_MLP_NORM:
+        return before && desc->wiring != MODEL_PARALLEL ? desc->hidden : 0;
+    case MODEL_ATTN_NORM_BIAS:
+    case MODEL_MLP_NORM_BIAS:
+        return desc->norm_bias ? vector_of_layer(desc, k, role == MODEL_ATTN_NORM_BIAS ? MODEL_ATTN_NORM : MODEL_MLP_NORM) : 0;
+    case MODEL_ATTN_POST_NORM:
+    case MODEL_MLP_POST_NORM:
+        return after ? desc->hidden : 0;
+    case MODEL_Q_NORM:
+    case MODEL_K_NORM:
+        return desc->qk_norm == MODEL_QK_NONE || desc->qk_norm == MODEL_QK_UNIT ? 0
+               : desc->qk_norm == MODEL_QK_HEAD                                 ? k->head_dim
+                                                                                : heads * k->head_dim;
+    case MODEL_SINKS:
+        return desc->sinks ? k->heads : 0;
+    case MODEL_ROUTER_BIAS:
+        return desc->router_bias ? k->experts : 0;
+    case MODEL_CHOICE_BIAS:
+        return desc->choice_bias ? k->experts : 0;
+    case MODEL_EXPERT_GATE_BIAS:
+    case MODEL_EXPERT_UP_BIAS:
+        return desc->bias_expert ? (uint64_t)k->experts * k->expert_ffn : 0;
+    case MODEL_EXPERT_DOWN_BIAS:
+        return desc->bias_expert ? (uint64_t)k->experts * desc->hidden : 0;
+    default:
+        return bias_matrix(desc, role, &matrix) && matrix_of_layer(desc, k, matrix, &rows, &cols) ? rows : 0;
     }
-    return bias_matrix(desc, role, &matrix) && model_matrix_shape(desc, matrix, &rows, &cols) ? rows : 0;
 }
 
-static bool in_layers(enum model_role role) {
-    return role != MODEL_EMBED && role != MODEL_HEAD && role != MODEL_FINAL_NORM;
+uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum model_role role) {
+    if (layer >= 0) {
+        return model_role_in_layers(role) ? vector_of_layer(desc, model_kind_of(desc, (uint32_t)layer), role) : 0;
+    }
+    switch (role) {
+    case MODEL_FINAL_NORM:
+        return desc->hidden;
+    case MODEL_FINAL_NORM_BIAS:
+        return desc->norm_bias ? desc->hidden : 0;
+    case MODEL_HEAD_BIAS:
+        return desc->bias_head ? desc->vocab : 0;
+    case MODEL_HEAD_SCALE:
+        return desc->head_scaled ? desc->vocab : 0;
+    case MODEL_POSITIONS:
+        return desc->positions ? (uint64_t)desc->max_positions * desc->hidden : 0;
+    default:
+        return 0;
+    }
 }
 
-static bool has_role(const struct model_desc *desc, enum model_role role) {
+uint32_t model_roles(const struct model_desc *desc, int32_t layer, bool matrices, enum model_role roles[MODEL_ROLES]) {
+    uint32_t n = 0;
     uint64_t rows = 0;
     uint64_t cols = 0;
-    return role < MODEL_MATRICES ? model_matrix_shape(desc, role, &rows, &cols) : model_vector_len(desc, role) > 0;
-}
-
-static uint32_t roles_per_layer(const struct model_desc *desc) {
-    uint32_t n = 0;
-    for (unsigned r = 0; r < MODEL_ROLES; r++) {
-        n += in_layers((enum model_role)r) && has_role(desc, (enum model_role)r);
+    for (unsigned r = matrices ? 0 : MODEL_MATRICES; r < (matrices ? MODEL_MATRICES : MODEL_ROLES); r++) {
+        enum model_role role = (enum model_role)r;
+        bool has = matrices ? model_matrix_shape(desc, layer, role, &rows, &cols) : model_vector_len(desc, layer, role) > 0;
+        if (has) {
+            roles[n++] = role;
+        }
     }
     return n;
 }
 
-uint32_t model_tensor_count(const struct model_desc *desc) {
-    return (desc->tied ? 1u : 2u) + desc->layers * roles_per_layer(desc) + 1u;
+bool model_role_of_expert(enum model_role role) {
+    return role == MODEL_EXPERT_GATE || role == MODEL_EXPERT_UP || role == MODEL_EXPERT_DOWN;
 }
 
-/* The n-th role that a layer of this model has. */
-static enum model_role layer_role(const struct model_desc *desc, uint32_t n) {
-    unsigned r = 0;
-    for (; r < MODEL_ROLES; r++) {
-        if (in_layers((enum model_role)r) && has_role(desc, (enum model_role)r) && n-- == 0) {
-            break;
+/* Expert roles come last among those of a layer, so they are the tail of its list, repeated. */
+uint32_t model_slot_count(const struct model_desc *desc, int32_t layer) {
+    enum model_role roles[MODEL_ROLES];
+    uint32_t count = model_roles(desc, layer, true, roles);
+    uint32_t repeated = 0;
+    while (repeated < count && model_role_of_expert(roles[count - 1 - repeated])) {
+        repeated++;
+    }
+    uint32_t experts = layer >= 0 ? model_kind_of(desc, (uint32_t)layer)->experts : 0;
+    return count - repeated + repeated * experts;
+}
+
+struct model_slot model_slot_at(const struct model_desc *desc, int32_t layer, uint32_t index) {
+    enum model_role roles[MODEL_ROLES];
+    uint32_t count = model_roles(desc, layer, true, roles);
+    uint32_t plain = 0;
+    while (plain < count && !model_role_of_expert(roles[plain])) {
+        plain++;
+    }
+    if (index < plain) {
+        return (struct model_slot){roles[index], 0};
+    }
+    uint32_t each = count - plain;
+    return (struct model_slot){roles[plain + (index - plain) % each], (index - plain) / each};
+}
+
+/* ---- where they come from ---- */
+
+uint64_t model_source_row(const struct model_rows *m, uint64_t row) {
+    if (m->rope_dim != 0) {
+        uint64_t head = row / m->head * m->head;
+        uint64_t i = row % m->head;
+        uint64_t half = m->rope_dim / 2;
+        if (i >= m->rope_first && i < m->rope_first + m->rope_dim) {
+            uint64_t k = i - m->rope_first;
+            row = head + m->rope_first + (k < half ? 2 * k : 2 * (k - half) + 1);
         }
     }
-    return (enum model_role)r;
+    return m->first + row / m->run * m->step + row % m->run * m->stride;
 }
 
-static void source_name(const char *pattern, int32_t layer, char *out, size_t len) {
-    const char *hole = strstr(pattern, "%d");
-    if (hole == NULL) {
-        (void)snprintf(out, len, "%s", pattern);
-    } else {
-        (void)snprintf(out, len, "%.*s%d%s", (int)(hole - pattern), pattern, (int)layer, hole + 2);
+static struct model_rows all_rows(uint64_t rows) {
+    return (struct model_rows){.total = rows, .run = rows, .step = rows, .stride = 1};
+}
+
+/* Rows of Q (0), K (1) or V (2) in a fused tensor. */
+static struct model_rows fused_rows(const struct model_kind *k, uint8_t layout, unsigned part) {
+    uint64_t dim = k->head_dim;
+    uint64_t q = k->heads * dim;
+    uint64_t kv = k->kv_heads * dim;
+    uint64_t group = k->heads / k->kv_heads * dim;
+    uint64_t rows = part == 0 ? q : kv;
+    struct model_rows m = all_rows(rows);
+    m.total = q + 2 * kv;
+    if (layout == QKV_CAT) {
+        m.first = part == 0 ? 0 : part == 1 ? q : q + kv;
+    } else { /* one head is a group of one */
+        m.run = part == 0 ? group : dim;
+        m.first = part == 0 ? 0 : group + (part - 1) * dim;
+        m.step = group + 2 * dim;
     }
+    return m;
+}
+
+static void add_rope_pairs(const struct model_desc *desc, const struct model_kind *k, struct model_rows *m) {
+    if (k->rope != MODEL_NO_ROPE) {
+        m->head = k->head_dim;
+        m->rope_dim = desc->rope[k->rope].dim;
+    }
+}
+
+/* Rows of a matrix of a layer, or elements of its bias. */
+static struct model_rows rows_of(const struct model_desc *desc, const struct model_family *f, const struct model_kind *k,
+                                 enum model_role matrix, uint64_t rows) {
+    struct model_rows m = all_rows(rows);
+    bool query_or_key = matrix == MODEL_Q || matrix == MODEL_K;
+    if (f->qkv != QKV_SEP && (query_or_key || matrix == MODEL_V)) {
+        m = fused_rows(k, f->qkv, (unsigned)matrix - MODEL_Q);
+    } else if (f->gate_up_fused && (matrix == MODEL_GATE || matrix == MODEL_UP)) {
+        m.total = 2 * rows;
+        m.first = matrix == MODEL_GATE ? 0 : rows;
+    }
+    if (f->rope_pairs && query_or_key) {
+        add_rope_pairs(desc, k, &m);
+    }
+    return m;
+}
+
+static bool is_norm(enum model_role role) {
+    return role == MODEL_ATTN_NORM || role == MODEL_MLP_NORM || role == MODEL_ATTN_POST_NORM || role == MODEL_MLP_POST_NORM ||
+           role == MODEL_Q_NORM || role == MODEL_K_NORM || role == MODEL_FINAL_NORM;
+}
+
+/* Matrices of experts: a tensor each, or all of a role stacked in one; gate and up in one tensor, one after the other or row
+ * by row in turn; stored [in, out] or not. */
+static bool find_expert(const struct model_family *f, const struct model_kind *k, struct model_tensor *t) {
+    bool matrix = model_role_of_expert(t->role);
+    bool bias = t->role == MODEL_EXPERT_GATE_BIAS || t->role == MODEL_EXPERT_UP_BIAS || t->role == MODEL_EXPERT_DOWN_BIAS;
+    bool up = t->role == MODEL_EXPERT_UP || t->role == MODEL_EXPERT_UP_BIAS;
+    bool fused = f->expert_fused != 0 && t->role != MODEL_EXPERT_DOWN && t->role != MODEL_EXPERT_DOWN_BIAS;
+    uint64_t rows = bias ? t->cols / k->experts : t->rows;
+    if (!matrix && !bias) {
+        return false;
+    }
+    struct model_rows m = all_rows(rows);
+    if (fused) {
+        m.total = 2 * rows;
+        m.first = up ? (f->expert_fused == EXPERT_IN_TURN ? 1 : rows) : 0;
+        m.stride = f->expert_fused == EXPERT_IN_TURN ? 2 : 1;
+    }
+    if (bias) { /* all experts' biases are one canonical vector */
+        m.step = m.total;
+        m.total *= k->experts;
+    } else if (f->experts_stacked) {
+        m.planes = k->experts;
+        m.plane = t->expert * m.total * t->cols;
+    }
+    t->from = m;
+    t->transposed = matrix && f->experts_transposed;
+    return true;
+}
+
+static void find_source(const struct model_desc *desc, const struct model_family *f, struct model_tensor *t) {
+    enum model_role matrix = t->role;
+    bool matrix_role = t->role < MODEL_MATRICES;
+    t->from = all_rows(matrix_role ? t->rows : t->cols);
+    t->plus = is_norm(t->role) && f->norms_plus_one ? 1.0f : 0.0f;
+    if (t->role == MODEL_HEAD_SCALE) {
+        t->row_norms = true;
+        t->source_cols = desc->hidden;
+    }
+    if (t->layer < 0) {
+        return;
+    }
+    const struct model_kind *k = model_kind_of(desc, (uint32_t)t->layer);
+    if (find_expert(f, k, t)) {
+        return;
+    }
+    if (matrix_role || bias_matrix(desc, t->role, &matrix)) {
+        t->from = rows_of(desc, f, k, matrix, matrix_role ? t->rows : t->cols);
+        t->transposed = matrix_role && f->transposed;
+    } else if ((t->role == MODEL_Q_NORM || t->role == MODEL_K_NORM) && f->rope_pairs) {
+        add_rope_pairs(desc, k, &t->from);
+    }
+}
+
+/* The number that a hole (%d: layer, %e: expert) stands for; the text up to it is copied. Returns what follows the hole. */
+static const char *fill_hole(const char *text, int32_t layer, uint32_t expert, struct str *out) {
+    const char *hole = strchr(text, '%');
+    if (hole == NULL) {
+        str_add_text(out, text);
+        return text + strlen(text);
+    }
+    str_add_span(out, span_of(text, (size_t)(hole - text)));
+    str_printf(out, "%d", hole[1] == 'e' ? (int)expert : (int)layer);
+    return hole + 2;
+}
+
+static void source_name(const struct model_family *f, uint32_t spelling, const char *pattern, int32_t layer, uint32_t expert,
+                        char *out, size_t len) {
+    const struct model_spelling *s = &f->spellings[spelling];
+    struct str name = {0};
+    str_add_text(&name, pattern[0] == '~' ? s->body : pattern[0] == '^' ? s->head : "");
+    for (const char *rest = pattern[0] == '~' || pattern[0] == '^' ? pattern + 1 : pattern; *rest != 0;) {
+        rest = fill_hole(rest, layer, expert, &name);
+    }
+    (void)snprintf(out, len, "%s", str_text(&name));
+    str_drop(&name);
+}
+
+void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user) {
+    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
+    char name[160];
+    for (uint32_t i = 0; f != NULL && i < ARRAY_LEN(f->spellings) && f->spellings[i].body != NULL; i++) {
+        source_name(f, i, f->tensor[MODEL_EMBED], -1, 0, name, sizeof(name));
+        if (has(user, name)) {
+            desc->names = i;
+            return;
+        }
+    }
+}
+
+static uint32_t roles_in(const struct model_desc *desc, int32_t layer) {
+    enum model_role roles[MODEL_ROLES];
+    return model_slot_count(desc, layer) + model_roles(desc, layer, false, roles);
+}
+
+static uint32_t outside_vectors(const struct model_desc *desc) {
+    enum model_role roles[MODEL_ROLES];
+    return model_roles(desc, -1, false, roles);
+}
+
+uint32_t model_tensor_count(const struct model_desc *desc) {
+    uint32_t count = (desc->tied ? 1u : 2u) + outside_vectors(desc);
+    for (uint32_t i = 0; i < desc->layers; i++) {
+        count += roles_in(desc, (int32_t)i);
+    }
+    return count;
+}
+
+/* The n-th role of a layer (-1: outside it, vectors only), matrices first. */
+static void nth_role(const struct model_desc *desc, uint32_t n, struct model_tensor *out) {
+    enum model_role roles[MODEL_ROLES];
+    uint32_t matrices = out->layer >= 0 ? model_slot_count(desc, out->layer) : 0;
+    if (n < matrices) {
+        struct model_slot slot = model_slot_at(desc, out->layer, n);
+        out->role = slot.role;
+        out->expert = slot.expert;
+        return;
+    }
+    (void)model_roles(desc, out->layer, false, roles);
+    out->role = roles[n - matrices];
 }
 
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out) {
-    uint32_t outside = desc->tied ? 1 : 2;
-    uint32_t per_layer = roles_per_layer(desc);
+    uint32_t fixed = desc->tied ? 1 : 2;
     *out = (struct model_tensor){.layer = -1, .rows = 1};
-    if (index < outside) {
+    if (index < fixed) {
         out->role = index == 0 ? MODEL_EMBED : MODEL_HEAD;
-    } else if (index < outside + desc->layers * per_layer) {
-        out->layer = (int32_t)((index - outside) / per_layer);
-        out->role = layer_role(desc, (index - outside) % per_layer);
     } else {
-        out->role = MODEL_FINAL_NORM;
+        index -= fixed;
+        int32_t layer = 0;
+        while ((uint32_t)layer < desc->layers && index >= roles_in(desc, layer)) {
+            index -= roles_in(desc, layer++);
+        }
+        out->layer = (uint32_t)layer < desc->layers ? layer : -1;
+        nth_role(desc, index, out);
     }
-    if (!model_matrix_shape(desc, out->role, &out->rows, &out->cols)) {
-        out->cols = model_vector_len(desc, out->role);
+    if (!model_matrix_shape(desc, out->layer, out->role, &out->rows, &out->cols)) {
+        out->rows = 1;
+        out->cols = model_vector_len(desc, out->layer, out->role);
     }
-    const struct model_family *family = model_family_of_name(span_of_text(desc->family));
-    if (family != NULL && family->tensor[out->role] != NULL) {
-        source_name(family->tensor[out->role], out->layer, out->source, sizeof(out->source));
+    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
+    enum model_role named = out->role == MODEL_HEAD_SCALE ? MODEL_HEAD : out->role;
+    if (f != NULL && f->tensor[named] != NULL) {
+        source_name(f, desc->names, f->tensor[named], out->layer, out->expert, out->source, sizeof(out->source));
+        find_source(desc, f, out);
     }
+}
+
+/* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
+static const char *const OTHER_TOWERS[] = {"model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.",
+                                           "multi_modal_projector.", "model.multi_modal_projector.", "mtp."};
+
+/* "~layers.N." with N past the last layer. */
+static bool beyond_last_layer(const struct model_desc *desc, const struct model_family *f, struct span source) {
+    char root[96];
+    int n = snprintf(root, sizeof(root), "%slayers.", f->spellings[desc->names].body);
+    if (n < 0 || !span_starts_with(source, root) || source.len > 150) {
+        return false;
+    }
+    char text[160];
+    memcpy(text, source.ptr, source.len);
+    text[source.len] = 0;
+    char *end = NULL;
+    unsigned long layer = strtoul(text + n, &end, 10);
+    return end != text + n && *end == '.' && layer >= desc->layers;
 }
 
 bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
-    const struct model_family *family = model_family_of_name(span_of_text(desc->family));
-    if (family == NULL) {
+    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
+    char head[160];
+    if (f == NULL) {
         return false;
     }
-    for (unsigned i = 0; i < ARRAY_LEN(family->ignored) && family->ignored[i] != NULL; i++) {
-        if (span_ends_with(source, family->ignored[i])) {
+    for (unsigned i = 0; i < ARRAY_LEN(f->ignored) && f->ignored[i] != NULL; i++) {
+        if (span_ends_with(source, f->ignored[i])) {
             return true;
         }
     }
+    for (unsigned i = 0; (f->features & FEATURE_TEXT_TOWER) != 0 && i < ARRAY_LEN(OTHER_TOWERS); i++) {
+        if (span_starts_with(source, OTHER_TOWERS[i])) {
+            return true;
+        }
+    }
+    if (f->extra_layers && beyond_last_layer(desc, f, source)) {
+        return true;
+    }
+    if (!desc->tied || f->tensor[MODEL_HEAD] == NULL) {
+        return false;
+    }
     /* A tied model may still ship its head; the embedding is used. The splitter asks after it saw both. */
-    return desc->tied && family->tensor[MODEL_HEAD] != NULL && span_is(source, family->tensor[MODEL_HEAD]);
+    source_name(f, desc->names, f->tensor[MODEL_HEAD], -1, 0, head, sizeof(head));
+    return span_is(source, head);
 }
 
-uint64_t model_weight_count(const struct model_desc *desc) {
+/* ---- sums ---- */
+
+static uint64_t weights_in(const struct model_desc *desc, int32_t layer, bool matrices) {
+    enum model_role roles[MODEL_ROLES];
+    uint32_t count = model_roles(desc, layer, matrices, roles);
     uint64_t sum = 0;
-    for (unsigned r = 0; r < MODEL_ROLES; r++) {
-        enum model_role role = (enum model_role)r;
+    for (uint32_t i = 0; i < count; i++) {
         uint64_t rows = 1;
         uint64_t cols = 0;
-        if (!model_matrix_shape(desc, role, &rows, &cols)) {
-            cols = model_vector_len(desc, role);
+        if (!matrices || !model_matrix_shape(desc, layer, roles[i], &rows, &cols)) {
             rows = 1;
+            cols = model_vector_len(desc, layer, roles[i]);
         }
-        sum += rows * cols * (in_layers(role) ? desc->layers : 1);
+        uint64_t times = model_role_of_expert(roles[i]) ? model_kind_of(desc, (uint32_t)layer)->experts : 1;
+        sum += rows * cols * times;
     }
     return sum;
 }
 
-uint64_t model_flops_per_row(const struct model_desc *desc) {
-    uint64_t sum = 0;
-    for (unsigned r = 0; r < MODEL_EMBED; r++) {
-        uint64_t rows = 0;
-        uint64_t cols = 0;
-        if (model_matrix_shape(desc, (enum model_role)r, &rows, &cols)) {
-            sum += 2 * rows * cols * desc->layers;
-        }
+uint64_t model_weight_count(const struct model_desc *desc) {
+    uint64_t sum = weights_in(desc, -1, true) + weights_in(desc, -1, false);
+    for (uint32_t i = 0; i < desc->layers; i++) {
+        sum += weights_in(desc, (int32_t)i, true) + weights_in(desc, (int32_t)i, false);
     }
-    return sum + 2 * (uint64_t)desc->vocab * desc->hidden;
+    return sum;
+}
+
+/* Weights of the experts of a layer that no row of one token uses. */
+static uint64_t idle_weights(const struct model_desc *desc, uint32_t layer) {
+    const struct model_kind *k = model_kind_of(desc, layer);
+    uint64_t one = (uint64_t)k->expert_ffn * desc->hidden * (desc->gated ? 3 : 2);
+    return k->experts > desc->routing.top_k ? one * (k->experts - desc->routing.top_k) : 0;
+}
+
+uint64_t model_flops_per_row(const struct model_desc *desc) {
+    uint64_t sum = (uint64_t)desc->vocab * desc->hidden;
+    for (uint32_t i = 0; i < desc->layers; i++) {
+        sum += weights_in(desc, (int32_t)i, true) - idle_weights(desc, i);
+    }
+    return 2 * sum;
 }
 
 void model_describe(const struct model_desc *desc, char *out, size_t len) {
+    const struct model_kind *k = &desc->kinds[0];
     (void)snprintf(out, len, "%s, %u layers, hidden %u, %u heads (%u KV) of %u, FFN %u, vocabulary %u%s",
-                   desc->architecture, desc->layers, desc->hidden, desc->heads, desc->kv_heads, desc->head_dim,
-                   desc->ffn, desc->vocab, desc->tied ? ", tied head" : "");
+                   desc->architecture, desc->layers, desc->hidden, k->heads, k->kv_heads, k->head_dim,
+                   k->ffn, desc->vocab, desc->tied ? ", tied head" : "");
 }

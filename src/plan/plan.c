@@ -17,6 +17,9 @@ enum {
     MOST_PROMPT_ROWS = 512,
     FEWEST_PROMPT_ROWS = 16,
     SMALLEST_RING = 4 * MIB,
+    /* A part of an expert is one or a few large reads; a cache has some tens of slots at least. */
+    LEAST_PART = 4 * MIB,
+    WANTED_SLOTS = 64,
 };
 
 /* Stacks, io rings, allocator slack: what the kernel and libraries take beside the arena after planning. */
@@ -30,14 +33,18 @@ const char *plan_part_name(enum plan_part part) {
         [PLAN_PROCESS] = "program and tokenizer", [PLAN_KERNEL] = "threads and kernel", [PLAN_TABLES] = "tile tables",
         [PLAN_SMALL] = "norms and biases",        [PLAN_KV] = "KV cache",               [PLAN_ACTIVATIONS] = "activations",
         [PLAN_LOGITS] = "logits",                 [PLAN_SCRATCH] = "lookup and scratch", [PLAN_RING] = "ring",
-        [PLAN_PINNED] = "pinned tiles",           [PLAN_RESERVE] = "reserve",
+        [PLAN_EXPERTS] = "expert cache",          [PLAN_PINNED] = "pinned tiles",           [PLAN_RESERVE] = "reserve",
     };
     return part < PLAN_PARTS ? names[part] : "?";
 }
 
 uint64_t plan_kv_page_bytes(const struct model_desc *desc, uint32_t elem_bytes) {
-    uint64_t head = kern_kv_k_bytes(desc->head_dim, elem_bytes) + kern_kv_v_bytes(desc->head_dim, elem_bytes);
-    return head * desc->kv_heads * desc->layers;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < desc->layers; i++) {
+        const struct model_kind *k = model_kind_of(desc, i);
+        sum += (kern_kv_k_bytes(k->head_dim, elem_bytes) + kern_kv_v_bytes(k->head_dim, elem_bytes)) * k->kv_heads;
+    }
+    return sum;
 }
 
 uint64_t plan_kv_bytes(const struct model_desc *desc, uint32_t elem_bytes, uint32_t context, uint32_t sequences) {
@@ -68,9 +75,50 @@ uint64_t plan_scratch_bytes(const struct model_desc *desc, uint64_t embed_panel_
                             uint32_t context) {
     uint64_t blocks = div_up(context, KERN_KV_BLOCK) + 1;
     uint64_t per_thread = round_up(embed_panel_bytes, PAGE) + round_up(blocks * 2 * sizeof(void *), PAGE);
-    uint64_t rope = round_up((uint64_t)rows * desc->rope.dim * sizeof(float), PAGE);
-    return threads * per_thread + rope + round_up((uint64_t)rows * 64, PAGE);
+    uint64_t rope = 0;
+    for (uint32_t i = 0; i < MODEL_ROPES; i++) {
+        rope += round_up((uint64_t)rows * model_rope_dim(desc, i) * sizeof(float), PAGE);
+    }
+    uint64_t choices = model_reg_width(desc, KERN_R) != 0 ? round_up((uint64_t)rows * sizeof(struct kern_choice), PAGE) : 0;
+    return threads * per_thread + rope + choices + round_up((uint64_t)rows * sizeof(float), PAGE) + round_up((uint64_t)rows * 64, PAGE);
 }
+
+/* ---- the cache of experts ---- */
+
+uint32_t plan_part_of(uint64_t expert_pages, uint32_t parts, uint64_t pages_before) {
+    return (uint32_t)(pages_before / div_up(expert_pages, parts));
+}
+
+uint64_t plan_cache_table_bytes(uint64_t experts, uint32_t parts, uint32_t slots) {
+    return experts * (sizeof(double) + (uint64_t)parts * sizeof(uint32_t)) + (uint64_t)slots * 2 * sizeof(uint32_t);
+}
+
+/* The most its tables can take, whatever the room will be: before the room is known. */
+static uint64_t most_cache_tables(const struct plan_store *s) {
+    uint64_t parts = s->largest_expert_bytes / LEAST_PART + 1;
+    uint64_t slots = parts * s->expert_count;
+    return s->expert_count != 0 ? plan_cache_table_bytes(s->expert_count, (uint32_t)parts, (uint32_t)slots) : 0;
+}
+
+static struct plan_cache size_cache(const struct plan_store *s, uint64_t room) {
+    struct plan_cache c = {0};
+    if (s->expert_count == 0) {
+        return c;
+    }
+    uint64_t pages = s->largest_expert_bytes / PAGE;
+    uint64_t unit = max_u64(LEAST_PART, room / WANTED_SLOTS) / PAGE;
+    c.parts = (uint32_t)div_up(pages, unit);
+    /* A part ends with the tile that fills it. */
+    c.slot_pages = (uint32_t)min_u64(pages, div_up(pages, c.parts) + s->largest_tile_bytes / PAGE);
+    c.slots = (uint32_t)min_u64(room / PAGE / c.slot_pages, (uint64_t)s->expert_count * c.parts);
+    return c;
+}
+
+static uint64_t cache_bytes(const struct plan_cache *c) {
+    return (uint64_t)c->slots * c->slot_pages * PAGE;
+}
+
+/* ---- claims ---- */
 
 struct sizing {
     const struct model_desc *desc;
@@ -86,7 +134,7 @@ static void claim(const struct sizing *z, uint32_t rows, uint64_t ring, uint64_t
     bytes[PLAN_PROCESS] = z->machine->process_bytes;
     bytes[PLAN_KERNEL] =
         KERNEL_FIXED + KERNEL_PER_THREAD * z->machine->threads + plan_sampler_bytes(z->desc, q->sequences);
-    bytes[PLAN_TABLES] = round_up((uint64_t)z->store->tile_count * 6 + 64 * 1024, PAGE);
+    bytes[PLAN_TABLES] = round_up((uint64_t)z->store->tile_count * 24 + most_cache_tables(z->store) + 96 * 1024, PAGE);
     bytes[PLAN_SMALL] = round_up(z->store->small_bytes, PAGE);
     bytes[PLAN_KV] = plan_kv_bytes(z->desc, q->kv_elem_bytes, q->context_tokens, q->sequences);
     bytes[PLAN_ACTIVATIONS] = plan_activation_bytes(z->desc, rows);
@@ -94,6 +142,7 @@ static void claim(const struct sizing *z, uint32_t rows, uint64_t ring, uint64_t
     bytes[PLAN_SCRATCH] =
         plan_scratch_bytes(z->desc, z->store->embed_panel_bytes, z->machine->threads, rows, q->context_tokens);
     bytes[PLAN_RING] = ring;
+    bytes[PLAN_EXPERTS] = 0;
     bytes[PLAN_PINNED] = 0;
     bytes[PLAN_RESERVE] = RESERVE_FIXED;
 }
@@ -157,10 +206,15 @@ static uint32_t choose_rows(const struct sizing *z, uint64_t ring, uint64_t budg
 
 static void forecast(const struct sizing *z, struct plan *plan) {
     const struct plan_machine *m = z->machine;
-    plan->streamed_bytes = z->store->pass_bytes - min_u64(z->store->pass_bytes, plan->bytes[PLAN_PINNED]);
+    const struct plan_store *s = z->store;
+    /* A cached expert is as likely to be chosen as any other: habits of the text can only help. */
+    uint64_t misses = s->expert_bytes - min_u64(s->expert_bytes, plan->bytes[PLAN_EXPERTS]);
+    double share = s->expert_bytes != 0 ? (double)misses / (double)s->expert_bytes : 0;
+    plan->streamed_bytes = s->dense_bytes - min_u64(s->dense_bytes, plan->bytes[PLAN_PINNED]);
+    plan->streamed_bytes += (uint64_t)((double)s->chosen_bytes * share);
     double flops = (double)model_flops_per_row(z->desc);
     double read = m->disk_bytes_per_s > 0 ? (double)plan->streamed_bytes / m->disk_bytes_per_s : 0;
-    double memory = m->memory_bytes_per_s > 0 ? (double)z->store->pass_bytes / m->memory_bytes_per_s : 0;
+    double memory = m->memory_bytes_per_s > 0 ? (double)(s->dense_bytes + s->chosen_bytes) / m->memory_bytes_per_s : 0;
     double compute = m->flops_per_s > 0 ? flops / m->flops_per_s : 0;
     double slowest = read > memory ? read : memory;
     plan->s_per_token = slowest > compute ? slowest : compute;
@@ -168,6 +222,16 @@ static void forecast(const struct sizing *z, struct plan *plan) {
         double rows = read * m->flops_per_s / flops;
         plan->best_batch = rows < 1 ? 1 : rows > 1e6 ? 1000000 : (uint32_t)rows;
     }
+}
+
+/* What is left of the budget: tiles of every pass first, then experts. */
+static void fill_rest(const struct sizing *z, uint64_t left, struct plan *p) {
+    /* Huge-page rounding and page tables come on top of the bytes themselves. */
+    uint64_t overhead = HUGE_PAGE + left / 512 + PAGE;
+    uint64_t room = left > overhead ? left - overhead : 0;
+    room = z->request->pin ? room : 0;
+    p->pinned_limit = min_u64(room, z->store->dense_bytes) & ~(uint64_t)(PAGE - 1);
+    p->cache = size_cache(z->store, room - p->pinned_limit);
 }
 
 lamina_status plan_make(const struct model_desc *desc, const struct plan_store *store, const struct plan_machine *machine,
@@ -188,16 +252,12 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
         ring = min_u64(wanted, round_up(ring + spare / 4, PAGE));
         rows = choose_rows(&z, ring, budget);
         uint64_t without_pins = total_for(&z, rows, ring, &p);
-        uint64_t left = budget - min_u64(budget, without_pins);
-        /* Huge-page rounding and page tables come on top of the pinned bytes themselves. */
-        uint64_t overhead = HUGE_PAGE + left / 512 + PAGE;
-        uint64_t room = left > overhead ? left - overhead : 0;
-        p.pinned_limit = request->pin ? min_u64(room, store->pass_bytes) & ~(uint64_t)(PAGE - 1) : 0;
-        if (p.pinned_limit == store->pass_bytes) {
-            ring = smallest_ring(store); /* nothing streams once all is loaded */
-        }
+        fill_rest(&z, budget - min_u64(budget, without_pins), &p);
+        bool everything = p.pinned_limit == store->dense_bytes && p.cache.slots == store->expert_count * p.cache.parts;
+        ring = everything ? smallest_ring(store) : ring; /* nothing streams once all is loaded */
         claim(&z, rows, ring, p.bytes);
         p.bytes[PLAN_PINNED] = p.pinned_limit;
+        p.bytes[PLAN_EXPERTS] = cache_bytes(&p.cache);
         p.total_bytes = total_of(p.bytes, &p.arena_bytes);
     } else {
         p.total_bytes = total_for(&z, rows, ring, &p);
@@ -209,11 +269,15 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
     return LAMINA_OK;
 }
 
+static bool is_routed(const struct plan_store *store, uint32_t index) {
+    return store->tile_routed != NULL && store->tile_routed(store->user, index);
+}
+
 /* A run: tiles that follow each other in a file, about run_bytes long. Returns the index after it. */
 static uint32_t run_end(const struct plan_store *store, uint32_t begin, uint64_t run_bytes, uint64_t *bytes) {
     uint64_t sum = (uint64_t)store->tile_pages(store->user, begin) * PAGE;
     uint32_t end = begin + 1;
-    while (end < store->tile_count && store->tile_adjacent(store->user, end)) {
+    while (end < store->tile_count && store->tile_adjacent(store->user, end) && !is_routed(store, end)) {
         uint64_t more = (uint64_t)store->tile_pages(store->user, end) * PAGE;
         if (sum + more > run_bytes) {
             break;
@@ -228,13 +292,17 @@ static uint32_t run_end(const struct plan_store *store, uint32_t begin, uint64_t
 uint64_t plan_pins(const struct plan_store *store, uint64_t limit_bytes, uint64_t run_bytes, uint32_t *place) {
     uint64_t pinned = 0;
     uint64_t passed = 0;
-    bool everything = limit_bytes >= store->pass_bytes;
+    bool everything = limit_bytes >= store->dense_bytes;
     for (uint32_t i = 0; i < store->tile_count;) {
         uint64_t bytes = 0;
+        if (is_routed(store, i)) {
+            place[i++] = PLAN_STREAMED;
+            continue;
+        }
         uint32_t end = run_end(store, i, run_bytes, &bytes);
         passed += bytes;
         /* Pin when the share pinned so far would otherwise fall behind the share of the pass seen so far. */
-        double due = (double)limit_bytes * (double)passed / (double)store->pass_bytes;
+        double due = (double)limit_bytes * (double)passed / (double)store->dense_bytes;
         bool pin = everything || ((double)(pinned + bytes) <= due && pinned + bytes <= limit_bytes);
         for (uint32_t t = i; t < end; t++) {
             place[t] = pin ? (uint32_t)(pinned / PAGE) : PLAN_STREAMED;

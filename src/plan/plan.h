@@ -31,8 +31,14 @@ struct plan_store {
     uint32_t (*tile_pages)(const void *user, uint32_t index);
     /* True when tile index directly follows tile index-1 in the same file. */
     bool (*tile_adjacent)(const void *user, uint32_t index);
+    /* True for tiles of experts: read only in passes whose rows choose them. NULL: none is. */
+    bool (*tile_routed)(const void *user, uint32_t index);
     const void *user;
-    uint64_t pass_bytes;        /* sum of all tiles */
+    uint64_t dense_bytes;       /* tiles read in every pass */
+    uint64_t expert_bytes;      /* tiles of all experts */
+    uint64_t chosen_bytes;      /* of these, what one row chooses */
+    uint32_t expert_count;      /* experts of all layers together, 0: none */
+    uint64_t largest_expert_bytes;
     uint64_t model_bytes;
     uint32_t largest_tile_bytes;
     uint64_t embed_panel_bytes; /* one gathered panel */
@@ -51,9 +57,16 @@ struct plan_request {
 
 enum plan_part {
     PLAN_PROCESS, PLAN_KERNEL, PLAN_TABLES, PLAN_SMALL, PLAN_KV, PLAN_ACTIVATIONS, PLAN_LOGITS, PLAN_SCRATCH, PLAN_RING,
-    PLAN_PINNED, PLAN_RESERVE, PLAN_PARTS
+    PLAN_EXPERTS, PLAN_PINNED, PLAN_RESERVE, PLAN_PARTS
 };
 const char *plan_part_name(enum plan_part part);
+
+/* The cache of experts: slots of equal size, each for one of the `parts` that every expert is cut into. */
+struct plan_cache {
+    uint32_t parts;
+    uint32_t slot_pages;
+    uint32_t slots;             /* 0: no cache */
+};
 
 struct plan {
     uint64_t bytes[PLAN_PARTS];
@@ -63,7 +76,8 @@ struct plan {
     uint64_t ring_bytes, request_bytes;
     uint32_t depth;
     uint32_t prompt_rows;
-    uint64_t arena_bytes;       /* one mapping that holds small .. pinned, a multiple of 2 MiB */
+    struct plan_cache cache;
+    uint64_t arena_bytes;       /* one mapping that holds tables .. pinned, a multiple of 2 MiB */
     uint64_t pinned_limit;      /* bytes that pinned tiles may take */
     uint64_t streamed_bytes;    /* per pass once pinned tiles are loaded */
     double s_per_token;
@@ -75,11 +89,16 @@ struct plan {
 lamina_status plan_make(const struct model_desc *desc, const struct plan_store *store, const struct plan_machine *machine,
                         const struct plan_request *request, struct plan *plan, struct lamina_error *err);
 
-/* Which tiles are pinned: place[i] = page number inside the pinned area, or PLAN_STREAMED. Whole runs of about
- * run_bytes are pinned, spread evenly over the pass, so that the reader never meets a long stretch without pinned tiles
- * and still reads in large requests. Returns the bytes pinned, at most limit_bytes. */
+/* Which tiles of every pass are pinned: place[i] = page number inside the pinned area, or PLAN_STREAMED, as for all routed
+ * tiles. Whole runs of about run_bytes are pinned, spread evenly over the pass, so that the reader never meets a long stretch
+ * without pinned tiles and still reads in large requests. Returns the bytes pinned, at most limit_bytes. */
 #define PLAN_STREAMED UINT32_MAX
 uint64_t plan_pins(const struct plan_store *store, uint64_t limit_bytes, uint64_t run_bytes, uint32_t *place);
+
+/* The part of its expert that a tile belongs to, from the pages of the expert before it. No part outgrows a slot. */
+uint32_t plan_part_of(uint64_t expert_pages, uint32_t parts, uint64_t pages_before);
+/* Bytes of a cache's tables for a number of experts. */
+uint64_t plan_cache_table_bytes(uint64_t experts, uint32_t parts, uint32_t slots);
 
 /* Bytes of the parts that the executor carves, so that planner and executor cannot disagree. */
 uint64_t plan_kv_page_bytes(const struct model_desc *desc, uint32_t elem_bytes); /* 64 positions, all layers, K and V */

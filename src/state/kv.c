@@ -6,27 +6,25 @@
 
 #include "base/checked.h"
 
-static uint64_t head_bytes(const struct kv_shape *s) {
-    size_t elem = kern_dtype_bytes(s->dtype);
-    return kern_kv_k_bytes(s->head_dim, elem) + kern_kv_v_bytes(s->head_dim, elem);
+uint64_t kv_layer_bytes(const struct kv_layer *l, enum kern_dtype dtype) {
+    size_t elem = kern_dtype_bytes(dtype);
+    return (kern_kv_k_bytes(l->k_dim, elem) + kern_kv_v_bytes(l->v_dim, elem)) * l->kv_heads;
 }
 
-uint64_t kv_page_bytes(const struct kv_shape *s) {
-    return head_bytes(s) * s->kv_heads * s->layers;
-}
-
-lamina_status kv_cache_init(struct kv_cache *c, const struct kv_shape *shape, void *memory, uint64_t memory_bytes,
-                            struct lamina_error *err) {
+static void place_layers(struct kv_cache *c, const struct kv_shape *shape) {
     size_t elem = kern_dtype_bytes(shape->dtype);
-    *c = (struct kv_cache){
-        .shape = *shape,
-        .k_bytes = kern_kv_k_bytes(shape->head_dim, elem),
-        .v_bytes = kern_kv_v_bytes(shape->head_dim, elem),
-        .layer_bytes = head_bytes(shape) * shape->kv_heads,
-        .page_bytes = kv_page_bytes(shape),
-        .base = (uint8_t *)memory,
-    };
-    uint64_t pages = memory_bytes / c->page_bytes;
+    for (uint32_t i = 0; i < shape->layers; i++) {
+        const struct kv_layer *l = &shape->layer[i];
+        c->place[i] = (struct kv_place){.shape = *l,
+                                        .offset = c->page_bytes,
+                                        .k_bytes = kern_kv_k_bytes(l->k_dim, elem),
+                                        .v_bytes = kern_kv_v_bytes(l->v_dim, elem)};
+        c->page_bytes += kv_layer_bytes(l, shape->dtype);
+    }
+}
+
+static lamina_status take_pages(struct kv_cache *c, uint64_t memory_bytes, struct lamina_error *err) {
+    uint64_t pages = c->page_bytes != 0 ? memory_bytes / c->page_bytes : 0;
     if (pages == 0 || pages > UINT32_MAX) {
         return base_fail(err, LAMINA_NO_FIT, "the KV cache of %llu bytes does not hold one page of %llu bytes",
                          (unsigned long long)memory_bytes, (unsigned long long)c->page_bytes);
@@ -43,8 +41,24 @@ lamina_status kv_cache_init(struct kv_cache *c, const struct kv_shape *shape, vo
     return LAMINA_OK;
 }
 
+lamina_status kv_cache_init(struct kv_cache *c, const struct kv_shape *shape, void *memory, uint64_t memory_bytes,
+                            struct lamina_error *err) {
+    *c = (struct kv_cache){.dtype = shape->dtype, .layers = shape->layers, .base = (uint8_t *)memory};
+    c->place = (struct kv_place *)calloc(shape->layers + 1u, sizeof(*c->place));
+    if (c->place == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for the KV layout");
+    }
+    place_layers(c, shape);
+    lamina_status status = take_pages(c, memory_bytes, err);
+    if (status != LAMINA_OK) {
+        kv_cache_drop(c);
+    }
+    return status;
+}
+
 void kv_cache_drop(struct kv_cache *c) {
     free(c->free_pages);
+    free(c->place);
     *c = (struct kv_cache){0};
 }
 

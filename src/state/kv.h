@@ -3,10 +3,11 @@
  * Paged KV memory. A page holds KERN_KV_BLOCK positions of one sequence for all layers and KV heads; a sequence is a list
  * of page numbers, so sequences grow, shrink and (later) share prefixes without moving bytes.
  *
- *     page:  [layer][kv head][ K: 4 strips of [head_dim][16] | V: [64][v_stride] ]
+ *     page:  [layer][kv head][ K: 4 strips of [k_dim][16] | V: [64][v_stride] ]
  *
- * Memory comes from the caller and is never allocated here. One thread changes a cache at a time; a running pass reads
- * and writes page contents from many threads, each position by one of them.
+ * Layers may differ in heads and dimensions, and some have none. Memory comes from the caller and is never allocated here.
+ * One thread changes a cache at a time; a running pass reads and writes page contents from many threads, each position by
+ * one of them.
  */
 #ifndef STATE_KV_H
 #define STATE_KV_H
@@ -17,15 +18,28 @@
 #include "base/status.h"
 #include "kern/kern.h"
 
+/* What one layer keeps per position; kv_heads 0: nothing. */
+struct kv_layer {
+    uint32_t kv_heads, k_dim, v_dim;
+};
+
 struct kv_shape {
-    uint32_t layers, kv_heads, head_dim;
-    enum kern_dtype dtype; /* F32 or F16 */
+    uint32_t layers;
+    const struct kv_layer *layer; /* [layers], borrowed during kv_cache_init */
+    enum kern_dtype dtype;        /* F32 or F16 */
+};
+
+/* Where one layer's part lies in a page. */
+struct kv_place {
+    struct kv_layer shape;
+    uint64_t offset;            /* from the start of the page */
+    uint64_t k_bytes, v_bytes;  /* of one head */
 };
 
 struct kv_cache {
-    struct kv_shape shape;
-    uint64_t k_bytes, v_bytes;  /* of one head in one page */
-    uint64_t layer_bytes;       /* of one layer in one page */
+    enum kern_dtype dtype;
+    uint32_t layers;
+    struct kv_place *place;     /* [layers], heap */
     uint64_t page_bytes;
     uint8_t *base;
     uint32_t page_count;
@@ -39,11 +53,13 @@ struct kv_sequence {
     uint32_t blocks, max_blocks;
 };
 
-/* `memory` holds page_count pages of kv_page_bytes(shape). NO_FIT when out of heap. */
+/* Bytes of one layer in one page. */
+uint64_t kv_layer_bytes(const struct kv_layer *layer, enum kern_dtype dtype);
+
+/* `memory` holds memory_bytes / page_bytes pages. NO_FIT when not one fits, or out of heap. */
 lamina_status kv_cache_init(struct kv_cache *c, const struct kv_shape *shape, void *memory, uint64_t memory_bytes,
                             struct lamina_error *err);
 void kv_cache_drop(struct kv_cache *c);
-uint64_t kv_page_bytes(const struct kv_shape *shape);
 
 lamina_status kv_sequence_init(struct kv_sequence *s, uint32_t max_positions, struct lamina_error *err);
 /* Gives its pages back. */
@@ -55,10 +71,11 @@ void kv_sequence_cut(struct kv_cache *c, struct kv_sequence *s, uint32_t positio
 
 /* K or V of one head in one block. */
 static inline void *kv_k(const struct kv_cache *c, uint32_t page, uint32_t layer, uint32_t head) {
-    return c->base + page * c->page_bytes + layer * c->layer_bytes + head * (c->k_bytes + c->v_bytes);
+    const struct kv_place *p = &c->place[layer];
+    return c->base + page * c->page_bytes + p->offset + head * (p->k_bytes + p->v_bytes);
 }
 static inline void *kv_v(const struct kv_cache *c, uint32_t page, uint32_t layer, uint32_t head) {
-    return (uint8_t *)kv_k(c, page, layer, head) + c->k_bytes;
+    return (uint8_t *)kv_k(c, page, layer, head) + c->place[layer].k_bytes;
 }
 
 #endif

@@ -256,7 +256,7 @@ lamina_status store_locate(const char *model, const char *home, bool split_if_ne
     }
     if (!sys_exists(model)) {
         return base_fail(err, LAMINA_NOT_FOUND,
-                         "%s does not exist: a store, or a checkpoint directory (config.json and safetensors), "
+                         "%s does not exist: a store, or a checkpoint directory (config.json and weights), "
                          "is expected",
                          model);
     }

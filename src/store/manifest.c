@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/rank_files.h"
 #include "store/store_priv.h"
 
 static const char CHECKSUM_KEY[] = "\n\"checksum\": \"";
@@ -20,6 +21,9 @@ enum { HASH_HEX = 32, SHA_HEX = 64, MAX_FILES = 8192, MAX_SOURCES = 65536 };
 const char *const store_tokenizer_files[] = {
     "tokenizer.json",
     "tokenizer.model",
+    "spiece.model",
+    "ice_text.model",
+    MODEL_RANK_FILES,
     "vocab.json",
     "merges.txt",
     "tokenizer_config.json",

@@ -108,53 +108,69 @@ static lamina_status disagrees(const char *name, struct lamina_error *err) {
                      name);
 }
 
-static bool matrix_agrees(const struct store_matrix *m, enum model_role role, const struct model_desc *desc) {
+static bool matrix_agrees(const struct store_matrix *m, int32_t layer, enum model_role role, const struct model_desc *desc) {
     uint64_t rows = 0;
     uint64_t cols = 0;
     uint32_t layout = role == MODEL_EMBED ? PANEL_GATHERED : PANEL_BLOCKS;
-    return m->role == role && model_matrix_shape(desc, role, &rows, &cols) && m->shape.rows == rows &&
+    return m->role == role && model_matrix_shape(desc, layer, role, &rows, &cols) && m->shape.rows == rows &&
            m->shape.cols == cols && m->shape.layout == layout;
 }
 
-static lamina_status weights_agree(const struct store_head *h, const char *name, const struct model_desc *desc,
-                                   struct lamina_error *err) {
-    enum model_role roles[MODEL_ROLES];
-    uint32_t count = 1;
-    if (strcmp(name, "embed.bin") == 0) {
-        roles[0] = MODEL_EMBED;
-    } else if (strcmp(name, "head.bin") == 0) {
-        roles[0] = MODEL_HEAD;
-    } else {
-        count = store_layer_roles(desc, roles, MODEL_ROLES);
+/* The first layer that uses file `index` of the manifest, -1 when none does (embed.bin, head.bin). */
+static int32_t layer_of_file(const struct manifest *m, const char *name) {
+    for (uint32_t i = 0; i < m->desc.layers; i++) {
+        if (strcmp(m->files[m->layer_file[i]].name, name) == 0) {
+            return (int32_t)i;
+        }
     }
+    return -1;
+}
+
+static lamina_status weights_agree(const struct store_head *h, const char *name, const struct manifest *m,
+                                   struct lamina_error *err) {
+    int32_t layer = layer_of_file(m, name);
+    uint32_t count = layer >= 0 ? model_slot_count(&m->desc, layer) : 1;
     if (h->matrix_count != count) {
         return disagrees(name, err);
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (!matrix_agrees(&h->matrices[i], roles[i], desc)) {
+        struct model_slot slot = {strcmp(name, "embed.bin") == 0 ? MODEL_EMBED : MODEL_HEAD, 0};
+        if (layer >= 0) {
+            slot = model_slot_at(&m->desc, layer, i);
+        }
+        if (!matrix_agrees(&h->matrices[i], layer, slot.role, &m->desc) || h->matrices[i].expert != slot.expert) {
             return disagrees(name, err);
         }
     }
     return LAMINA_OK;
 }
 
-/* Layer by layer in role order, then the final norm: and nothing else. */
-static bool vectors_agree(const struct store_head *h, uint32_t layers, const struct model_desc *desc) {
+/* The vectors of one layer, or of -1, from *at on. */
+static bool layer_vectors_agree(const struct store_head *h, int32_t said, int32_t layer, const struct model_desc *desc,
+                                uint32_t *at) {
     enum model_role roles[MODEL_ROLES];
-    uint32_t per_layer = store_layer_vectors(desc, roles, MODEL_ROLES);
-    if (h->vector_count != (uint64_t)per_layer * layers + 1) {
-        return false;
-    }
-    for (uint32_t i = 0; i < h->vector_count; i++) {
-        const struct store_vector *v = &h->vectors[i];
-        bool last = i + 1 == h->vector_count;
-        enum model_role role = last ? MODEL_FINAL_NORM : roles[i % per_layer];
-        int32_t layer = last ? -1 : (int32_t)(i / per_layer);
-        if (v->role != role || v->layer != layer || v->len != model_vector_len(desc, role)) {
+    uint32_t count = model_roles(desc, layer, false, roles);
+    for (uint32_t i = 0; i < count; i++, (*at)++) {
+        const struct store_vector *v = &h->vectors[*at];
+        if (*at >= h->vector_count || v->role != roles[i] || v->layer != said ||
+            v->len != model_vector_len(desc, layer, roles[i])) {
             return false;
         }
     }
     return true;
+}
+
+/* Distinct layers in order of their files, in role order, then what stands outside: and nothing else. */
+static bool vectors_agree(const struct store_head *h, const struct manifest *m) {
+    uint32_t fixed = m->desc.tied ? 2 : 3;
+    uint32_t at = 0;
+    for (uint32_t i = fixed; i < m->file_count; i++) {
+        int32_t layer = layer_of_file(m, m->files[i].name);
+        if (layer < 0 || !layer_vectors_agree(h, (int32_t)(i - fixed), layer, &m->desc, &at)) {
+            return false;
+        }
+    }
+    return layer_vectors_agree(h, -1, -1, &m->desc, &at) && at == h->vector_count;
 }
 
 lamina_status store_head_agrees(const struct store_head *h, const char *name, const struct manifest *m,
@@ -164,10 +180,9 @@ lamina_status store_head_agrees(const struct store_head *h, const char *name, co
         return disagrees(name, err);
     }
     if (!small) {
-        return weights_agree(h, name, &m->desc, err);
+        return weights_agree(h, name, m, err);
     }
-    uint32_t distinct = m->file_count - (m->desc.tied ? 2 : 3);
-    return vectors_agree(h, distinct, &m->desc) ? LAMINA_OK : disagrees(name, err);
+    return vectors_agree(h, m) ? LAMINA_OK : disagrees(name, err);
 }
 
 /* ---- open ---- */
@@ -233,26 +248,39 @@ static lamina_status open_weights(struct opening *o, uint32_t index) {
     return LAMINA_OK;
 }
 
+/* The vectors of distinct layer `from` in the table of small.bin (-1: those outside the layers). */
+static uint32_t first_vector(const struct store_head *h, int32_t from) {
+    uint32_t i = 0;
+    while (i < h->vector_count && h->vectors[i].layer != from) {
+        i++;
+    }
+    return i;
+}
+
+static void copy_vectors(struct store *s, const struct store_head *h, int32_t from, int32_t layer) {
+    for (uint32_t i = first_vector(h, from); i < h->vector_count && h->vectors[i].layer == from; i++) {
+        s->vectors[s->vector_count] = h->vectors[i];
+        s->vectors[s->vector_count++].layer = layer;
+    }
+}
+
 /* The table of small.bin, repeated for layers that repeat others: a layer's vectors belong to its file. */
 static lamina_status place_vectors(struct opening *o, const struct store_head *h) {
     struct store *s = o->s;
+    enum model_role roles[MODEL_ROLES];
     uint32_t fixed = o->m.desc.tied ? 2 : 3;
-    uint32_t distinct = o->m.file_count - fixed;
-    uint32_t per_layer = (h->vector_count - 1) / distinct;
-    s->vector_count = per_layer * s->desc.layers + 1;
-    s->vectors = arena_take_array(&s->arena, s->vector_count, sizeof(*s->vectors));
+    uint64_t count = model_roles(&s->desc, -1, false, roles);
+    for (uint32_t i = 0; i < s->desc.layers; i++) {
+        count += model_roles(&s->desc, (int32_t)i, false, roles);
+    }
+    s->vectors = arena_take_array(&s->arena, count, sizeof(*s->vectors));
     if (s->vectors == NULL) {
         return no_memory(o->err);
     }
     for (uint32_t layer = 0; layer < s->desc.layers; layer++) {
-        uint32_t from = o->m.layer_file[layer] - fixed;
-        for (uint32_t k = 0; k < per_layer; k++) {
-            struct store_vector *v = &s->vectors[layer * per_layer + k];
-            *v = h->vectors[from * per_layer + k];
-            v->layer = (int32_t)layer;
-        }
+        copy_vectors(s, h, (int32_t)(o->m.layer_file[layer] - fixed), (int32_t)layer);
     }
-    s->vectors[s->vector_count - 1] = h->vectors[h->vector_count - 1];
+    copy_vectors(s, h, -1, -1);
     s->small_floats = h->floats;
     s->small_offset = (uint64_t)h->head_pages * STORE_PAGE;
     return LAMINA_OK;

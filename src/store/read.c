@@ -7,10 +7,7 @@
 #include "store/store_priv.h"
 
 const struct store_vector *store_vector_find(const struct store *s, int32_t layer, enum model_role role) {
-    uint32_t per_layer = (s->vector_count - 1) / s->desc.layers;
-    uint32_t begin = layer < 0 ? s->vector_count - 1 : (uint32_t)layer * per_layer;
-    uint32_t end = layer < 0 ? s->vector_count : begin + per_layer;
-    for (uint32_t i = begin; i < end && i < s->vector_count; i++) {
+    for (uint32_t i = 0; i < s->vector_count; i++) {
         if (s->vectors[i].role == (uint32_t)role && s->vectors[i].layer == layer) {
             return &s->vectors[i];
         }
@@ -18,9 +15,9 @@ const struct store_vector *store_vector_find(const struct store *s, int32_t laye
     return NULL;
 }
 
-const struct store_matrix *store_matrix_find(const struct store_file *f, enum model_role role) {
+const struct store_matrix *store_matrix_find(const struct store_file *f, enum model_role role, uint32_t expert) {
     for (uint32_t i = 0; i < f->matrix_count; i++) {
-        if (f->matrices[i].role == (uint32_t)role) {
+        if (f->matrices[i].role == (uint32_t)role && f->matrices[i].expert == expert) {
             return &f->matrices[i];
         }
     }

@@ -24,9 +24,9 @@ static uint32_t uses_of(const struct store *s, const struct store_file *f) {
 
 static void matrix_json(const struct store_file *f, const struct store_matrix *m, struct str *out) {
     str_printf(out,
-               "{\"role\": \"%s\", \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
+               "{\"role\": \"%s\", \"expert\": %u, \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
                ", \"layout\": \"%s\", \"first_tile\": %u, \"tiles\": %u, \"bytes\": %" PRIu64 "}",
-               model_role_name((enum model_role)m->role), kern_dtype_name((enum kern_dtype)m->shape.dtype),
+               model_role_name((enum model_role)m->role), m->expert, kern_dtype_name((enum kern_dtype)m->shape.dtype),
                m->shape.rows, m->shape.cols, m->shape.layout == PANEL_GATHERED ? "gathered" : "blocks", m->first_tile,
                m->shape.tiles, matrix_bytes(f, m));
 }

@@ -3,7 +3,7 @@
  * store_split: one splitter per store (lock), then journal, plan, free space, small files, weights, hashes of the
  * source, and last the manifest, by which the directory becomes a store. Kill it anywhere: the same command goes on.
  *
- * Memory: two slots of 8 MiB for rows, 8 MiB to write from, 4 MiB for hashing the source, the tables of the model; a
+ * Memory: two slots of 8 MiB for rows, twice 8 MiB to write from, 4 MiB for hashing the source, the tables of the model; a
  * small file (tokenizer.json) at a time, before those are taken. Under 64 MiB in all, whatever the model. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -161,9 +161,18 @@ static void describe_sources(const struct split_job *job, struct str *lines) {
     }
 }
 
-/* A fresh journal appears whole; an old one loses its torn end. With --delete-original it also keeps what will be
- * needed
- * of files that are gone. */
+/* The believed part of an old journal moves into a file of its own. Its torn end goes; and if a sync of the old file failed
+ * once, the cache still shows lines that the drive does not have and that no later sync of that file would bring. */
+static lamina_status renew_journal(struct split_job *job) {
+    struct span text;
+    LAMINA_TRY(sys_load(job->journal_path, UINT64_MAX, &text, &job->err));
+    struct span sound = span_sub(text, 0, (size_t)min_u64(job->journal.valid_bytes, text.len));
+    lamina_status status = sys_write_whole_durable(job->journal_path, sound, &job->err);
+    sys_unload(&text);
+    return status;
+}
+
+/* A fresh journal appears whole. With --delete-original it also keeps what will be needed of files that are gone. */
 lamina_status split_journal_begin(struct split_job *job) {
     struct str lines = {0};
     lamina_status status = LAMINA_OK;
@@ -176,15 +185,14 @@ lamina_status split_journal_begin(struct split_job *job) {
     if (describe) {
         describe_sources(job, &lines);
     }
-    if (!job->journal.present && !lines.failed) {
+    if (job->journal.present) {
+        status = renew_journal(job);
+    } else if (!lines.failed) {
         status = sys_write_whole_durable(job->journal_path, str_span(&lines), &job->err);
         str_clear(&lines);
     }
     if (status == LAMINA_OK) {
         status = sys_file_open_append(&job->journal_file, job->journal_path, &job->err);
-    }
-    if (status == LAMINA_OK && job->journal.present) {
-        status = sys_file_truncate(&job->journal_file, job->journal_path, job->journal.valid_bytes, &job->err);
     }
     if (status == LAMINA_OK) {
         status = split_journal_add(job, &lines, true);

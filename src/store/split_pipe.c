@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading and writing at the same time: the caller fills one of two slots with source rows while a thread packs, hashes
- * and writes the other. The slots go to and fro by their `state` word; whoever owns a slot may touch it, nobody else.
+ * Reading and packing at the same time: the caller fills one of two slots with source rows while a thread packs and hashes
+ * the other (and a further one writes, split_write.c). The slots go to and fro by their `state` word; whoever owns a slot may touch it, nobody else.
  * What is written depends on the order of slots only, never on timing.
  *
  * After a failure the thread goes on taking slots without doing anything, so the caller never hangs. */
@@ -11,40 +11,40 @@
 #include "store/store_priv.h"
 #include "sys/mem.h"
 
-enum { MINE = 0, THEIRS = 1 };
+enum { MINE = 0, THEIRS = 1, PIPE_MEMORY = 2 * SPLIT_ROWS + 2 * SPLIT_BUFFER };
 #define WAIT_NS UINT64_C(100000000)
 
 /* ---- the thread's work ---- */
 
-/* Does any element have an exponent of all ones (infinity or NaN)? Kept simple so that compilers vectorise it. */
-static bool unusual16(const uint8_t *bytes, size_t len, uint16_t mask) {
-    unsigned any = 0;
-    for (size_t i = 0; i + 2 <= len; i += 2) {
-        uint16_t v = 0;
-        memcpy(&v, bytes + i, 2);
-        any |= (v & mask) == mask;
+/* Does any element have an exponent of all ones (infinity or NaN)? Eight bytes at a time: in `~v & mask` such an element is
+ * 0, and adding 0x7f..f to a lane sets its high bit unless it was 0 (never more, so lanes do not meet). */
+static bool any_unusual(const uint8_t *bytes, size_t len, uint64_t mask, unsigned lane_bits) {
+    enum { STEP = 32 };
+    uint64_t high = lane_bits == 16 ? UINT64_C(0x8000800080008000) : UINT64_C(0x8000000080000000);
+    uint64_t add = high - (high >> (lane_bits - 1));
+    uint64_t usual[4] = {high, high, high, high};
+    uint8_t last[STEP] = {0};
+    size_t whole = len - len % STEP;
+    memcpy(last, bytes + whole, len - whole);
+    for (size_t i = 0; i <= whole; i += STEP) {
+        const uint8_t *at = i < whole ? bytes + i : last;
+        for (unsigned k = 0; k < 4; k++) {
+            uint64_t v = 0;
+            memcpy(&v, at + (size_t)8 * k, 8);
+            usual[k] &= (~v & mask) + add;
+        }
     }
-    return any != 0;
-}
-
-static bool unusual32(const uint8_t *bytes, size_t len) {
-    unsigned any = 0;
-    for (size_t i = 0; i + 4 <= len; i += 4) {
-        uint32_t v = 0;
-        memcpy(&v, bytes + i, 4);
-        any |= (v & 0x7f800000u) == 0x7f800000u;
-    }
-    return any != 0;
+    return ((usual[0] & usual[1] & usual[2] & usual[3]) & high) != high;
 }
 
 static bool unusual(const struct split_slot *s) {
-    switch (s->part->dtype) {
+    switch (s->dtype) {
     case KERN_F32:
-        return unusual32(s->rows, s->rows_len);
+        return any_unusual(s->rows, s->rows_len, UINT64_C(0x7f8000007f800000), 32);
     case KERN_F16:
-        return unusual16(s->rows, s->rows_len, 0x7c00);
+        return any_unusual(s->rows, s->rows_len, UINT64_C(0x7c007c007c007c00), 16);
     default:
-        return unusual16(s->rows, s->rows_len, 0x7f80);
+        return any_unusual(s->rows, s->rows_len, UINT64_C(0x7f807f807f807f80), 16);
     }
 }
 
@@ -105,7 +105,7 @@ static uint32_t widen_f16(uint16_t v) {
     return sign | (exponent + 112) << 23 | fraction << 13;
 }
 
-static uint32_t widen(const uint8_t *at, uint32_t dtype) {
+uint32_t split_widen(const uint8_t *at, uint32_t dtype) {
     return dtype == KERN_F32   ? load_le32(at)
            : dtype == KERN_F16 ? widen_f16(load_le16(at))
                                : (uint32_t)load_le16(at) << 16;
@@ -113,7 +113,7 @@ static uint32_t widen(const uint8_t *at, uint32_t dtype) {
 
 static lamina_status add_vector(struct split_pipe *p, const struct split_slot *s) {
     uint64_t padded = round_up(s->part->len, STORE_VECTOR_ALIGN);
-    size_t size = kern_dtype_bytes((enum kern_dtype)s->part->dtype);
+    size_t size = kern_dtype_bytes((enum kern_dtype)s->dtype);
     for (uint64_t i = 0; i < padded;) {
         struct split_writer *w = &p->writer;
         uint64_t room = (STORE_SMALL_TILE - (w->fill - w->tile_begin)) / sizeof(float);
@@ -121,7 +121,7 @@ static lamina_status add_vector(struct split_pipe *p, const struct split_slot *s
         uint8_t *to = NULL;
         LAMINA_TRY(split_writer_take(w, (size_t)n * sizeof(float), &to, &p->err));
         for (uint64_t k = 0; k < n; k++) {
-            store_le32(to + k * 4, i + k < s->part->len ? widen(s->rows + (i + k) * size, s->part->dtype) : 0);
+            store_le32(to + k * 4, i + k < s->part->len ? split_widen(s->rows + (i + k) * size, s->dtype) : 0);
         }
         if (n == room) {
             LAMINA_TRY(split_writer_end_tile(w, &p->err));
@@ -172,20 +172,16 @@ static void run(void *arg) {
 
 lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,
                                struct lamina_error *err) {
-    size_t len = (size_t)2 * SPLIT_ROWS + SPLIT_BUFFER;
-    LAMINA_TRY(sys_mem_map(&p->memory, len, err));
+    LAMINA_TRY(sys_mem_map(&p->memory, PIPE_MEMORY, err));
     p->slot[0].memory = p->memory;
     p->slot[1].memory = p->slot[0].memory + SPLIT_ROWS;
     p->writer.buffer = p->slot[1].memory + SPLIT_ROWS;
+    p->writer.spare = p->writer.buffer + SPLIT_BUFFER;
     p->writer.dir = dir;
     p->writer.tiles = tiles;
     p->writer.file.fd = -1;
-    lamina_status status = sys_thread_start(&p->thread, "lamina-split", run, p, err);
-    if (status < 0) {
-        sys_mem_unmap(p->memory, len);
-        p->memory = NULL;
-    }
-    return status;
+    LAMINA_TRY(split_writer_start(&p->writer, err)); /* whoever fails here calls split_pipe_stop */
+    return sys_thread_start(&p->thread, "lamina-split", run, p, err);
 }
 
 static lamina_status failure(const struct split_pipe *p, struct lamina_error *err) {
@@ -238,10 +234,10 @@ void split_pipe_stop(struct split_pipe *p) {
         p->slot[p->next].what = SLOT_STOP;
         split_pipe_give(p, &p->slot[p->next]);
         sys_thread_join(&p->thread);
-        split_writer_abandon(&p->writer);
     }
+    split_writer_stop(&p->writer);
     if (p->memory != NULL) {
-        sys_mem_unmap(p->memory, (size_t)2 * SPLIT_ROWS + SPLIT_BUFFER);
+        sys_mem_unmap(p->memory, PIPE_MEMORY);
         p->memory = NULL;
     }
 }

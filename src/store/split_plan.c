@@ -109,6 +109,11 @@ static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint3
     return status;
 }
 
+static bool has_name(void *user, const char *name) {
+    uint32_t index = 0;
+    return find(user, name, &index);
+}
+
 /* A head tensor in the checkpoint wins over the configuration's word, its absence means tied. A copy of the embedding
  * under the head's name is not kept twice. */
 static lamina_status resolve_tied(struct planner *w, int tied) {
@@ -118,6 +123,7 @@ static lamina_status resolve_tied(struct planner *w, int tied) {
     uint32_t e = 0;
     uint32_t h = 0;
     bool said = d->tied;
+    model_choose_names(d, has_name, w);
     d->tied = false;
     model_tensor_at(d, 0, &embed);
     model_tensor_at(d, 1, &head);
@@ -145,28 +151,49 @@ static void shape_text(const uint64_t *shape, uint32_t rank, char *out, size_t l
     }
 }
 
+/* Matrices agree by rows and columns as stored; vectors by their number of elements, whatever the axes. */
+static bool shape_fits(const struct lamina_source_tensor *t, const struct model_tensor *m, uint64_t wanted[2]) {
+    bool matrix = m->role < MODEL_MATRICES || m->row_norms;
+    uint64_t cols = m->row_norms ? m->source_cols : m->cols;
+    uint64_t elements = 1;
+    wanted[0] = m->transposed ? cols : m->from.total;
+    wanted[1] = m->transposed ? m->from.total : cols;
+    for (uint32_t i = 0; i < t->rank && i < 8; i++) {
+        if (checked_mul(elements, t->shape[i], &elements)) {
+            return false;
+        }
+    }
+    const uint64_t *last = t->shape + t->rank - (t->rank >= 2 ? 2 : 0);
+    bool stacked = m->from.planes != 0 ? t->rank == 3 && t->shape[0] == m->from.planes : t->rank == 2;
+    return matrix ? stacked && last[0] == wanted[0] && last[1] == wanted[1] : t->rank >= 1 && elements == m->from.total;
+}
+
 static lamina_status check_tensor(struct planner *w, const struct model_tensor *m, uint32_t index,
                                   struct split_part *part) {
     struct lamina_source_tensor t = {0};
+    uint64_t wanted[2];
     LAMINA_TRY(w->s->tensor(w->s->user, index, &t, w->err));
     bool matrix = m->role < MODEL_MATRICES;
-    uint64_t wanted[2] = {matrix ? m->rows : m->cols, m->cols};
-    uint32_t rank = matrix ? 2 : 1;
-    if (t.rank != rank || memcmp(t.shape, wanted, rank * sizeof(wanted[0])) != 0) {
+    if (!shape_fits(&t, m, wanted)) {
         char expected[64];
         char found[192];
-        shape_text(wanted, rank, expected, sizeof(expected));
+        shape_text(wanted, matrix || m->row_norms ? 2 : 1, expected, sizeof(expected));
         shape_text(t.shape, t.rank <= 8 ? t.rank : 8, found, sizeof(found));
         return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" has the shape %s, but config.json asks for %s",
                          m->source, found, expected);
     }
     for (unsigned d = 0; d < KERN_DTYPES; d++) {
         if (strcmp(t.dtype, kern_dtype_name((enum kern_dtype)d)) == 0) {
-            part->tensor = index;
-            part->role = m->role;
-            part->layer = m->layer;
-            part->dtype = d;
-            part->len = matrix ? 0 : m->cols;
+            *part = (struct split_part){.tensor = index,
+                                        .role = m->role,
+                                        .layer = m->layer,
+                                        .dtype = d,
+                                        .len = matrix ? 0 : m->cols,
+                                        .from = m->from,
+                                        .source_cols = wanted[1],
+                                        .transposed = m->transposed,
+                                        .row_norms = m->row_norms,
+                                        .plus = m->plus};
             return LAMINA_OK;
         }
     }
@@ -189,7 +216,7 @@ static lamina_status place_matrix(struct planner *w, struct split_output *o, str
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": 16 rows of it exceed a tile of %d bytes",
                          m->source, (int)PANEL_TILE_MAX);
     }
-    *to = (struct store_matrix){.role = m->role, .shape = part->shape, .first_tile = o->head.tile_count};
+    *to = (struct store_matrix){.role = m->role, .expert = m->expert, .shape = part->shape, .first_tile = o->head.tile_count};
     o->head.matrix_count++;
     o->head.tile_count += part->shape.tiles;
     return LAMINA_OK;
@@ -258,14 +285,35 @@ static lamina_status refuse_leftovers(struct planner *w) {
 
 /* ---- outputs ---- */
 
+static uint64_t vectors_of(const struct model_desc *desc, uint32_t layers) {
+    enum model_role roles[MODEL_ROLES];
+    uint64_t sum = model_roles(desc, -1, false, roles);
+    for (uint32_t i = 0; i < layers; i++) {
+        sum += model_roles(desc, (int32_t)i, false, roles);
+    }
+    return sum;
+}
+
+static lamina_status make_output(struct planner *w, uint32_t i, uint64_t parts) {
+    struct split_output *o = &w->p->outputs[i];
+    uint32_t fixed = w->p->desc.tied ? 2 : 3;
+    static const char *const names[] = {"small.bin", "embed.bin", "head.bin"};
+    if (i < fixed) {
+        (void)snprintf(o->name, sizeof(o->name), "%s", names[i]);
+    } else {
+        (void)snprintf(o->name, sizeof(o->name), "layers/%05u.bin", i - fixed);
+    }
+    o->head.kind = i == 0 ? STORE_SMALL : STORE_WEIGHTS;
+    o->parts = arena_take_array(w->arena, parts, sizeof(*o->parts));
+    o->head.vectors = i == 0 ? arena_take_array(w->arena, parts, sizeof(*o->head.vectors)) : NULL;
+    o->head.matrices = i == 0 ? NULL : arena_take_array(w->arena, parts, sizeof(*o->head.matrices));
+    return o->parts == NULL || (o->head.vectors == NULL && o->head.matrices == NULL) ? no_memory(w->err) : LAMINA_OK;
+}
+
 static lamina_status make_outputs(struct planner *w) {
     struct split_plan *p = w->p;
-    enum model_role roles[MODEL_ROLES];
     uint32_t fixed = p->desc.tied ? 2 : 3;
     uint32_t layers = w->s->distinct_layers != 0 ? w->s->distinct_layers : p->desc.layers;
-    uint32_t matrices = store_layer_roles(&p->desc, roles, MODEL_ROLES);
-    uint64_t vectors = (uint64_t)store_layer_vectors(&p->desc, roles, MODEL_ROLES) * layers + 1;
-    static const char *const names[] = {"small.bin", "embed.bin", "head.bin"};
     p->output_count = fixed + layers;
     p->outputs = arena_take_array(w->arena, p->output_count, sizeof(*p->outputs));
     p->layer_output = arena_take_array(w->arena, p->desc.layers, sizeof(*p->layer_output));
@@ -273,23 +321,17 @@ static lamina_status make_outputs(struct planner *w) {
         return no_memory(w->err);
     }
     for (uint32_t i = 0; i < p->output_count; i++) {
-        struct split_output *o = &p->outputs[i];
-        uint64_t parts = i == 0 ? vectors : i < fixed ? 1 : matrices;
-        if (i < fixed) {
-            (void)snprintf(o->name, sizeof(o->name), "%s", names[i]);
-        } else {
-            (void)snprintf(o->name, sizeof(o->name), "layers/%05u.bin", i - fixed);
-        }
-        o->head.kind = i == 0 ? STORE_SMALL : STORE_WEIGHTS;
-        o->parts = arena_take_array(w->arena, parts, sizeof(*o->parts));
-        o->head.vectors = i == 0 ? arena_take_array(w->arena, parts, sizeof(*o->head.vectors)) : NULL;
-        o->head.matrices = i == 0 ? NULL : arena_take_array(w->arena, parts, sizeof(*o->head.matrices));
-        if (o->parts == NULL || (o->head.vectors == NULL && o->head.matrices == NULL)) {
-            return no_memory(w->err);
-        }
+        uint64_t parts = i == 0      ? vectors_of(&p->desc, layers)
+                         : i < fixed ? 1
+                                     : model_slot_count(&p->desc, (int32_t)(i - fixed));
+        LAMINA_TRY(make_output(w, i, parts));
     }
     for (uint32_t i = 0; i < p->desc.layers; i++) {
         p->layer_output[i] = fixed + split_layer_of(w->s, i);
+        if (p->desc.layer_kind[i] != p->desc.layer_kind[split_layer_of(w->s, i)]) {
+            return base_fail(w->err, LAMINA_USAGE, "layer %u cannot repeat layer %u, which is of another kind", i,
+                             split_layer_of(w->s, i));
+        }
     }
     return LAMINA_OK;
 }

@@ -41,6 +41,7 @@ static lamina_status take(struct split_job *job, struct split_output *o, const s
     tell_unusual(job, *s);
     (*s)->output = o;
     (*s)->part = part;
+    (*s)->dtype = part != NULL ? part->dtype : KERN_F32;
     return LAMINA_OK;
 }
 
@@ -62,14 +63,20 @@ static lamina_status read_into(struct split_job *job, struct split_slot *s, uint
 static lamina_status vector(struct split_job *job, struct split_output *o, const struct split_part *part) {
     struct split_slot *s = NULL;
     LAMINA_TRY(take(job, o, part, &s));
-    LAMINA_TRY(read_into(job, s, 0, (size_t)(part->len * kern_dtype_bytes((enum kern_dtype)part->dtype))));
+    if (part->row_norms || part->plus != 0.0f || part->from.total != part->len || !split_part_is_plain(part)) {
+        LAMINA_TRY(split_read_vector(job, s));
+    } else {
+        LAMINA_TRY(read_into(job, s, 0, (size_t)(part->len * kern_dtype_bytes((enum kern_dtype)part->dtype))));
+    }
     s->what = SLOT_VECTOR;
     split_pipe_give(&job->pipe, s);
     return LAMINA_OK;
 }
 
 /* How many tiles from `first` on have their rows in one read; 0: not even one. */
-static uint32_t run_length(const struct panel_shape *shape, uint32_t first, uint64_t row_bytes, uint64_t *rows) {
+static uint32_t run_length(const struct split_part *part, uint32_t first, uint64_t row_bytes, uint64_t *rows) {
+    const struct panel_shape *shape = &part->shape;
+    uint64_t room = part->transposed ? SPLIT_ROWS / 2 : ROWS_MAX; /* the other half holds pieces of the source */
     struct panel_tile t;
     panel_tile_at(shape, first, &t);
     uint64_t begin = t.row;
@@ -78,7 +85,7 @@ static uint32_t run_length(const struct panel_shape *shape, uint32_t first, uint
     while (first + n < shape->tiles) {
         panel_tile_at(shape, first + n, &t);
         uint64_t end = min_u64(t.row + t.rows, shape->rows);
-        if (end - begin > ROWS_MAX / row_bytes) {
+        if (end - begin > room / row_bytes) {
             break;
         }
         *rows = end - begin;
@@ -98,7 +105,7 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     uint64_t cols = min_u64(shape->cols - col, (uint64_t)t.blocks * KERN_BLOCK_COLS);
     uint64_t rows = min_u64(shape->rows - t.row, t.rows);
     s->stride = cols * size;
-    if (rows * s->stride > ROWS_MAX) {
+    if (rows * s->stride > ROWS_MAX || s->part->transposed) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a tile of %" PRIu64 " x %" PRIu64 " does not fit",
                          s->output->name, rows, cols);
     }
@@ -106,11 +113,19 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     s->rows_len = (size_t)(rows * s->stride);
     s->block = t.block;
     for (uint64_t r = 0; r < rows; r++) {
-        uint64_t offset = ((t.row + r) * shape->cols + col) * size;
+        uint64_t offset = (s->part->from.plane + model_source_row(&s->part->from, t.row + r) * shape->cols + col) * size;
         LAMINA_TRY(
             src->read(src->user, s->part->tensor, offset, s->rows + r * s->stride, (size_t)s->stride, &job->err));
     }
     return LAMINA_OK;
+}
+
+static lamina_status read_group(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t rows) {
+    if (!split_part_is_plain(s->part)) {
+        return split_read_rows(job, s, row, rows);
+    }
+    return read_into(job, s, s->part->from.plane * kern_dtype_bytes((enum kern_dtype)s->part->dtype) + (s->part->from.first + row) * s->stride,
+                     (size_t)(rows * s->stride));
 }
 
 static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uint32_t count) {
@@ -132,14 +147,14 @@ static lamina_status matrix(struct split_job *job, struct split_output *o, const
         uint64_t rows = 0;
         LAMINA_TRY(take(job, o, part, &s));
         panel_tile_at(shape, tile, &t);
-        uint32_t count = run_length(shape, tile, row_bytes, &rows);
+        uint32_t count = run_length(part, tile, row_bytes, &rows);
         if (count == 0) {
             count = 1;
             LAMINA_TRY(read_strip(job, s, tile));
         } else {
             s->stride = row_bytes;
             s->block = 0;
-            LAMINA_TRY(read_into(job, s, t.row * row_bytes, (size_t)(rows * row_bytes)));
+            LAMINA_TRY(read_group(job, s, t.row, rows));
         }
         s->what = SLOT_ROWS;
         s->tile = tile;

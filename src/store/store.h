@@ -26,6 +26,7 @@
 
 struct store_matrix {
     uint32_t role;              /* enum model_role */
+    uint32_t expert;            /* of expert roles, else 0 */
     struct panel_shape shape;
     uint32_t first_tile;        /* in the file's tile table */
     bool row_scaled;            /* a row scale vector multiplies the sums */
@@ -86,7 +87,7 @@ void store_close(struct store **s);
 lamina_status store_read_small(const struct store *s, float *floats, struct lamina_error *err);
 /* The vector's place in small, NULL when the model has none. */
 const struct store_vector *store_vector_find(const struct store *s, int32_t layer, enum model_role role);
-const struct store_matrix *store_matrix_find(const struct store_file *f, enum model_role role);
+const struct store_matrix *store_matrix_find(const struct store_file *f, enum model_role role, uint32_t expert);
 
 /* DAMAGED with file, layer-free matrix name, tile number and offset when the bytes do not have the tile's hash. */
 lamina_status store_tile_check(const struct store_file *f, uint32_t tile, const void *bytes, struct lamina_error *err);
@@ -98,7 +99,7 @@ void store_bits(const struct store *s, double *coded, double *whole);
 void store_bits(const struct store *s, double *coded, double *whole);
 
 bool store_is_store(const char *path);      /* holds a lamina.json */
-bool store_is_checkpoint(const char *path); /* holds config.json and safetensors */
+bool store_is_checkpoint(const char *path); /* holds config.json and weights */
 
 /* ---- split ---- */
 
@@ -117,7 +118,7 @@ struct store_split_options {
 };
 lamina_status store_split(const struct store_split_options *o, struct lamina_error *err);
 
-/* The built-in source over an HF checkpoint directory (safetensors, single or sharded with index). */
+/* The built-in source over an HF checkpoint directory (safetensors or torch files, single or sharded with index). */
 lamina_status store_source_open(struct lamina_source **source, const char *checkpoint, struct lamina_error *err);
 void store_source_close(struct lamina_source **source);
 

@@ -15,7 +15,7 @@
 #include "sys/thread.h"
 
 enum {
-    STORE_VERSION = 1,
+    STORE_VERSION = 2,
     STORE_PAGE = 4096,
     STORE_SMALL_TILE = 1 << 20, /* bytes of vectors in one tile of small.bin */
     STORE_VECTOR_ALIGN = 16,    /* floats */
@@ -60,10 +60,6 @@ lamina_status store_tail_read(struct span bytes, const char *name, const struct 
 /* Bytes of tile data of one tile of a raw matrix or of the vectors, before padding. */
 uint64_t store_tile_bytes(const struct store_head *h, uint32_t tile);
 
-/* What the description says a file must hold. Both return how many entries they would need. */
-uint32_t store_layer_roles(const struct model_desc *desc, enum model_role *roles, uint32_t max);
-uint32_t store_layer_vectors(const struct model_desc *desc, enum model_role *roles, uint32_t max);
-
 /* ---- manifest (manifest.c) ---- */
 
 struct manifest_file {
@@ -101,7 +97,7 @@ lamina_status manifest_parse(struct span text, const char *name, bool with_piece
                              struct manifest *m, struct lamina_error *err);
 /* The names of tokenizer/, in their fixed order, NULL at the end. The first eight are about text. */
 extern const char *const store_tokenizer_files[];
-enum { STORE_TEXT_FILES = 8 };
+enum { STORE_TEXT_FILES = 14 };
 
 /* ---- opening (open.c) ---- */
 
@@ -180,7 +176,7 @@ void journal_drop(struct journal *j);
 /* One line, checksum and end of line added. */
 void journal_line(struct str *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* ---- the built-in source (source.c, source_open.c) ---- */
+/* ---- the built-in source (source.c reads, source_open.c opens, with the other source_*.c) ---- */
 
 struct source_file {
     const char *name;
@@ -196,17 +192,35 @@ struct source_tensor {
     uint32_t rank, file;
     uint64_t shape[8];
     uint64_t offset, bytes;
+    const uint64_t *strides; /* in elements, from `offset` on; NULL: rows follow each other */
+};
+/* The ways in which a directory may hold weights. */
+struct source_form {
+    const char *file;   /* the weights, or the index of the shards */
+    const char *ending; /* of weight files */
+    bool sharded, torch;
 };
 struct checkpoint {
     struct lamina_source base; /* base.user is this struct */
     struct arena arena;
     const char *dir;
+    const struct source_form *form;
     uint32_t file_count, tensor_count, tensor_room;
     struct source_file *files;
     struct source_tensor *tensors; /* sorted by name; heap */
     void *bounce;
+    uint8_t *window; /* SOURCE_WINDOW bytes once a tensor with strides is there */
 };
-enum { SOURCE_BOUNCE = 256 << 10 };
+enum { SOURCE_BOUNCE = 256 << 10, SOURCE_WINDOW = 64 << 10 };
+/* The form that counts in this directory, where a journal may know of files that are gone (or NULL); NULL: none. */
+const struct source_form *source_form_of(const char *dir, const struct journal *j);
+lamina_status source_no_weights(const char *dir, struct lamina_error *err); /* always fails: what is there instead */
+/* Adds the tensors of an open file. more_tensors: room for `count` more, NULL: out of memory. */
+lamina_status source_read_header(struct checkpoint *c, uint32_t file, struct lamina_error *err);
+struct source_tensor *source_more_tensors(struct checkpoint *c, uint32_t count);
+/* Bytes of a tensor with strides, as if it were written row by row; offset and len in whole elements. */
+lamina_status source_read_strided(const struct checkpoint *c, const struct source_tensor *t, uint64_t offset, void *dst,
+                                  size_t len, struct lamina_error *err);
 /* `j`: what a journal knows of files that are gone, or NULL. */
 lamina_status checkpoint_open(struct checkpoint **c, const char *dir, const struct journal *j,
                               struct lamina_error *err);
@@ -230,6 +244,10 @@ struct split_part {  /* one matrix or vector of an output file */
     struct panel_shape shape; /* matrices */
     uint32_t dtype;           /* enum kern_dtype of the source */
     uint64_t len;             /* vectors */
+    struct model_rows from;   /* which rows (matrices) or elements (vectors) of the tensor */
+    uint64_t source_cols;     /* of the tensor as it is stored */
+    bool transposed, row_norms;
+    float plus;
 };
 struct split_output {
     char name[STORE_NAME_LEN];
@@ -254,27 +272,40 @@ lamina_status split_plan_make(const struct lamina_source *s, int tied, struct ar
                               struct lamina_error *err);
 uint32_t split_layer_of(const struct lamina_source *s, uint32_t layer); /* the distinct layer that it repeats */
 
-/* split_write.c: one output file, written front to back; used by one thread at a time. */
+/* split_write.c: one output file, written front to back; used by one thread at a time, beside which a thread of its own
+ * writes one buffer out while the other is filled. */
+struct split_drain { /* between the two, who own it by `state` as they own a slot */
+    _Atomic uint32_t state;
+    bool stop;
+    const uint8_t *bytes;
+    size_t len;
+    uint64_t at;
+    lamina_status status;
+    struct lamina_error err;
+    struct sys_thread *thread;
+    uint64_t undropped; /* the thread's: written since the page cache was last relieved */
+};
 struct split_writer {
     const char *dir;
     struct split_output *output;
     char path[STORE_PATH_LEN], temp[STORE_PATH_LEN];
     struct sys_file file;
-    uint64_t at; /* bytes written */
-    uint64_t undropped;
+    uint64_t at; /* bytes given to the thread */
     struct hash_stream *stream;
     struct store_tile *tiles; /* room for the largest output */
     uint32_t tile;            /* the next one */
-    uint8_t *buffer;          /* aligned, SPLIT_BUFFER bytes */
+    uint8_t *buffer, *spare;  /* aligned, SPLIT_BUFFER bytes each; spare: the thread's, or free */
     size_t fill, tile_begin;  /* bytes in buffer, and where the open tile begins */
+    struct split_drain drain;
 };
 enum { SPLIT_BUFFER = 8 << 20 };
+lamina_status split_writer_start(struct split_writer *w, struct lamina_error *err);
+void split_writer_stop(struct split_writer *w); /* abandons an unfinished file */
 lamina_status split_writer_begin(struct split_writer *w, struct split_output *output, struct lamina_error *err);
 /* Room for `len` bytes of the tile at hand; the caller fills them. */
 lamina_status split_writer_take(struct split_writer *w, size_t len, uint8_t **place, struct lamina_error *err);
 lamina_status split_writer_end_tile(struct split_writer *w, struct lamina_error *err);
 lamina_status split_writer_finish(struct split_writer *w, struct lamina_error *err);
-void split_writer_abandon(struct split_writer *w);
 
 /* split_pipe.c: the thread that packs, hashes and writes while the caller reads. */
 struct split_slot {
@@ -283,6 +314,7 @@ struct split_slot {
     struct split_output *output;
     const struct split_part *part;
     uint32_t tile, tiles; /* ROWS: which tiles the rows in `rows` make */
+    uint32_t dtype;       /* enum kern_dtype of what lies in `rows` */
     uint32_t block;       /* first column block in `rows` (0 unless a group was too large to read whole) */
     uint64_t stride;
     uint8_t *memory; /* SPLIT_ROWS bytes, fixed */
@@ -302,6 +334,15 @@ struct split_pipe {
     void *user;
 };
 enum { SPLIT_ROWS = 8 << 20 };
+/* Bits of the fp32 that a stored element stands for. */
+uint32_t split_widen(const uint8_t *at, uint32_t dtype);
+/* split_read.c: source rows that do not lie as the store wants them. */
+struct split_job;
+bool split_part_is_plain(const struct split_part *part);
+/* Rows row .. row + count of a matrix into s->memory, one after the other. */
+lamina_status split_read_rows(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
+/* A vector that is picked, shifted or computed, as fp32 into s->memory. */
+lamina_status split_read_vector(struct split_job *job, struct split_slot *s);
 lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,
                                struct lamina_error *err);
 /* A slot that is the caller's; INTERRUPTED when tick says so; the thread's failure. */
@@ -364,10 +405,14 @@ lamina_status split_directory_check(struct split_job *job); /* holds nothing of 
 lamina_status split_directory_clean(struct split_job *job, bool temporary_only);
 /* split_run.c: the outputs. */
 lamina_status split_outputs(struct split_job *job);
-/* split_done.c: what is finished already: outputs of an earlier run, or the whole store. */
+/* split_done.c: outputs that an earlier run finished, and source files that may go. */
 lamina_status split_resume(struct split_job *job);
-lamina_status split_already(struct split_job *job, lamina_status opened);
 lamina_status split_free_sources(struct split_job *job, uint32_t output); /* --delete-original, after that output */
+lamina_status split_still_the_same(struct split_job *job, const struct source_file *f);
+lamina_status split_remove_source(struct split_job *job, const struct source_file *f);
+lamina_status split_remove_remains(struct split_job *job, const struct source_file *f);
+/* split_already.c: a store that is complete. `opened`: what became of opening the source. */
+lamina_status split_already(struct split_job *job, lamina_status opened);
 /* Hashes the checkpoint again and compares with a manifest. DAMAGED names the first file and offset that differ. */
 lamina_status store_source_check(const struct checkpoint *c, const struct manifest *m, struct store_check *check,
                                  struct lamina_error *err);

@@ -56,6 +56,7 @@ static void write_matrix(const struct store_matrix *m, uint8_t *out) {
     store_le32(out + 56, s->groups_per_tile);
     store_le32(out + 60, s->parts_per_group);
     store_le32(out + 64, s->blocks_per_part);
+    store_le32(out + 68, m->expert);
 }
 
 static void write_vector(const struct store_vector *v, uint8_t *out) {
@@ -137,10 +138,22 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
         return false;
     }
     m->role = role;
+    m->expert = load_le32(at + 68);
     m->row_scaled = load_le32(at + 28) != 0;
     m->first_tile = load_le32(at + 48);
     return panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), dtype,
                             load_le32(at + 24) == 1 ? PANEL_GATHERED : PANEL_BLOCKS);
+}
+
+/* Roles ascend; then expert after expert, in each of which roles ascend again. */
+static bool in_order(const struct store_head *h, uint32_t i) {
+    const struct store_matrix *m = &h->matrices[i];
+    bool expert = model_role_of_expert((enum model_role)m->role);
+    if (m->expert >= MODEL_MAX_EXPERTS || (m->expert != 0 && !expert)) {
+        return false;
+    }
+    const struct store_matrix *before = m - 1;
+    return i == 0 || before->expert < m->expert || (before->expert == m->expert && before->role < m->role);
 }
 
 static lamina_status read_matrices(const uint8_t *records, const char *name, struct arena *arena, struct store_head *h,
@@ -152,8 +165,7 @@ static lamina_status read_matrices(const uint8_t *records, const char *name, str
     }
     for (uint32_t i = 0; i < h->matrix_count; i++) {
         struct store_matrix *m = &h->matrices[i];
-        if (!read_matrix(records + (size_t)i * MATRIX_RECORD, m) || m->first_tile != tiles ||
-            (i > 0 && h->matrices[i - 1].role >= m->role)) {
+        if (!read_matrix(records + (size_t)i * MATRIX_RECORD, m) || m->first_tile != tiles || !in_order(h, i)) {
             return base_fail(err, LAMINA_DAMAGED, "%s: entry %u of its matrix table makes no sense", name, i);
         }
         tiles += m->shape.tiles;
@@ -294,36 +306,4 @@ lamina_status store_tail_read(struct span bytes, const char *name, const struct 
     }
     *tiles = list;
     return LAMINA_OK;
-}
-
-static bool in_layers(enum model_role role) {
-    return role != MODEL_EMBED && role != MODEL_HEAD && role != MODEL_FINAL_NORM;
-}
-
-uint32_t store_layer_roles(const struct model_desc *desc, enum model_role *roles, uint32_t max) {
-    uint32_t n = 0;
-    for (unsigned r = 0; r < MODEL_MATRICES; r++) {
-        uint64_t rows = 0;
-        uint64_t cols = 0;
-        if (in_layers((enum model_role)r) && model_matrix_shape(desc, (enum model_role)r, &rows, &cols)) {
-            if (n < max) {
-                roles[n] = (enum model_role)r;
-            }
-            n++;
-        }
-    }
-    return n;
-}
-
-uint32_t store_layer_vectors(const struct model_desc *desc, enum model_role *roles, uint32_t max) {
-    uint32_t n = 0;
-    for (unsigned r = MODEL_MATRICES; r < MODEL_ROLES; r++) {
-        if (in_layers((enum model_role)r) && model_vector_len(desc, (enum model_role)r) > 0) {
-            if (n < max) {
-                roles[n] = (enum model_role)r;
-            }
-            n++;
-        }
-    }
-    return n;
 }

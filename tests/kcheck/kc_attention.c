@@ -19,7 +19,8 @@ struct cache {
 };
 
 struct shape {
-    uint32_t heads, head_dim, first, count;
+    uint32_t heads, head_dim, v_dim, first, count;
+    bool capped, sloped, sunk;
     enum kern_dtype t;
     enum kc_kind kind;
     bool masked;
@@ -46,8 +47,9 @@ static void fill_nan(struct kc_buffer *b, enum kern_dtype t) {
 /* Builds the pages by the reference's kv_store and compares the level's kv_store on the way. */
 static void build(struct kc *k, const struct shape *s, struct cache *c) {
     const size_t elem = kern_dtype_bytes(s->t), k_bytes = kern_kv_k_bytes(s->head_dim, elem);
-    const size_t v_bytes = kern_kv_v_bytes(s->head_dim, elem), row = s->head_dim * sizeof(float);
-    struct kc_buffer k2 = kc_alloc(k_bytes), v2 = kc_alloc(v_bytes), kr = kc_alloc(row), vr = kc_alloc(row);
+    const size_t v_bytes = kern_kv_v_bytes(s->v_dim, elem), row = s->head_dim * sizeof(float);
+    struct kc_buffer k2 = kc_alloc(k_bytes), v2 = kc_alloc(v_bytes), kr = kc_alloc(row);
+    struct kc_buffer vr = kc_alloc(s->v_dim * sizeof(float));
     for (uint32_t b = 0; b < c->blocks; b++) {
         bool any = false;
         c->k_page[b] = kc_alloc(k_bytes);
@@ -60,8 +62,8 @@ static void build(struct kc *k, const struct shape *s, struct cache *c) {
             if (visible(s, c, b * KERN_KV_BLOCK + j)) {
                 any = true;
                 kc_fill(k, kr.p, s->head_dim, s->kind);
-                kc_fill(k, vr.p, s->head_dim, s->kind);
-                struct kern_kv_store store = {kr.p, vr.p, c->k_page[b].p, c->v_page[b].p, s->head_dim, j, s->t};
+                kc_fill(k, vr.p, s->v_dim, s->kind);
+                struct kern_kv_store store = {kr.p, vr.p, c->k_page[b].p, c->v_page[b].p, s->head_dim, s->v_dim, j, s->t};
                 k->reference.kv_store(&store);
                 store.page_k = k2.p;
                 store.page_v = v2.p;
@@ -85,27 +87,37 @@ static void check_shape(struct kc *k, const struct shape *s) {
     struct cache c = {.blocks = (s->count + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK};
     const size_t stride = s->head_dim + kc_below(k, 2) * 5, floats = (s->heads - 1) * stride + s->head_dim;
     struct kc_buffer q = kc_alloc(floats * sizeof(float));
-    struct kc_buffer want = kc_alloc(q.bytes), got = kc_alloc(q.bytes);
+    const size_t out_stride = s->v_dim + kc_below(k, 2) * 3, out_floats = (s->heads - 1) * out_stride + s->v_dim;
+    struct kc_buffer want = kc_alloc(out_floats * sizeof(float)), got = kc_alloc(out_floats * sizeof(float));
+    float slopes[20], sinks[20];
+    kc_fill(k, sinks, ARRAY_LEN(sinks), KC_PLAIN);
+    for (uint32_t h = 0; h < ARRAY_LEN(slopes); h++) {
+        slopes[h] = 1.0f / (float)(2 + h);
+    }
     choose_mask(k, s, &c);
     build(k, s, &c);
     kc_fill(k, q.p, floats, s->kind);
     memset(want.p, 0, want.bytes);
     memset(got.p, 0, got.bytes);
     struct kern_attention a = {
-        .q = q.p, .out = want.p, .q_stride = stride, .heads = s->heads, .head_dim = s->head_dim, .k = c.k, .v = c.v,
+        .q = q.p, .out = want.p, .q_stride = stride, .out_stride = out_stride, .heads = s->heads, .head_dim = s->head_dim,
+        .v_dim = s->v_dim, .k = c.k, .v = c.v, .cap = s->capped ? 3.0f : 0.0f, .slopes = s->sloped ? slopes : NULL,
+        .sinks = s->sunk ? sinks : NULL,
         .kv_dtype = s->t, .first = s->first, .count = s->count, .allow = s->masked ? c.allow : NULL,
         .scale = 1.0f / sqrtf((float)s->head_dim),
     };
     k->reference.attention(&a);
     a.out = got.p;
     k->table.attention(&a);
-    kc_same_floats(k, want.p, got.p, floats, "attention %s heads %u head_dim %u first %u count %u mask %d kind %d",
-                   kern_dtype_name(s->t), s->heads, s->head_dim, s->first, s->count, s->masked, s->kind);
+    kc_same_floats(k, want.p, got.p, out_floats, "attention %s heads %u head_dim %u first %u count %u mask %d kind %d v_dim %u "
+                   "cap %d slopes %d sinks %d",
+                   kern_dtype_name(s->t), s->heads, s->head_dim, s->first, s->count, s->masked, s->kind, s->v_dim, s->capped,
+                   s->sloped, s->sunk);
     if (s->kind == KC_PLAIN) {
         bool finite = true;
         for (uint32_t h = 0; h < s->heads; h++) {
-            for (uint32_t d = 0; d < s->head_dim; d++) {
-                finite = finite && isfinite(((const float *)got.p)[h * stride + d]);
+            for (uint32_t d = 0; d < s->v_dim; d++) {
+                finite = finite && isfinite(((const float *)got.p)[h * out_stride + d]);
             }
         }
         kc_expect(k, finite, "attention result finite although unseen slots hold NaN");
@@ -130,6 +142,10 @@ void kc_check_attention(struct kc *k) {
             s.t = kc_below(k, 3) ? KERN_F16 : KERN_F32;
             s.kind = i % 3 == 2 ? (enum kc_kind)kc_below(k, 3) : KC_PLAIN;
             s.masked = kc_below(k, 2);
+            s.v_dim = kc_below(k, 2) ? s.head_dim : dims[kc_below(k, ARRAY_LEN(dims))];
+            s.capped = kc_below(k, 3) == 0;
+            s.sloped = kc_below(k, 3) == 0;
+            s.sunk = kc_below(k, 3) == 0;
             check_shape(k, &s);
         }
     }

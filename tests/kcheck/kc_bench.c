@@ -68,7 +68,7 @@ static void bench_attention(const struct kern_table *t, const struct limits *l, 
         k[i] = (const char *)b[0].p + 2 * i * page;
         v[i] = (const char *)k[i] + page;
     }
-    const struct kern_attention a = {.q = b[1].p, .out = b[2].p, .q_stride = DIM, .heads = heads, .head_dim = DIM, .k = k,
+    const struct kern_attention a = {.q = b[1].p, .out = b[2].p, .q_stride = DIM, .out_stride = DIM, .heads = heads, .head_dim = DIM, .v_dim = DIM, .k = k,
                                      .v = v, .kv_dtype = KERN_F16, .count = COUNT, .scale = 0.088f};
     double best = 1e9;
     for (int i = 0; i < RUNS; i++) {

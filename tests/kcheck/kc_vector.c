@@ -8,6 +8,56 @@
 
 #include "kcheck.h"
 
+/* The entries that no level writes again: same bits from both builds of the scalar sources, and near the textbook. */
+static void check_plain_loops(struct kc *k, const float *x, const float *y, size_t n, enum kc_kind kind) {
+    const size_t bytes = n * sizeof(float);
+    struct kc_buffer want = kc_alloc(bytes), got = kc_alloc(bytes);
+    const struct kern_affine with = {y, x}, without = {y, NULL};
+    const struct kern_table *a = &k->reference, *b = &k->table;
+    a->layernorm(want.p, x, &with, n, 1e-5f);
+    b->layernorm(got.p, x, &with, n, 1e-5f);
+    kc_same_floats(k, want.p, got.p, n, "layernorm n %zu kind %d", n, kind);
+    a->layernorm(want.p, x, &without, n, 1e-5f);
+    b->layernorm(got.p, x, &without, n, 1e-5f);
+    kc_same_floats(k, want.p, got.p, n, "layernorm without bias n %zu kind %d", n, kind);
+    a->unit_norm(want.p, x, n, 1e-6f);
+    b->unit_norm(got.p, x, n, 1e-6f);
+    kc_same_floats(k, want.p, got.p, n, "unit_norm n %zu kind %d", n, kind);
+    for (int act = 0; act < KERN_ACTS; act++) {
+        a->activate(want.p, x, n, (enum kern_act)act);
+        b->activate(got.p, x, n, (enum kern_act)act);
+        kc_same_floats(k, want.p, got.p, n, "activation %d n %zu kind %d", act, n, kind);
+    }
+    memcpy(want.p, x, bytes);
+    memcpy(got.p, x, bytes);
+    a->mul(want.p, y, n), b->mul(got.p, y, n);
+    a->sigmoid_mul(want.p, y, n), b->sigmoid_mul(got.p, y, n);
+    a->add_scaled(want.p, y, n, 0.3f), b->add_scaled(got.p, y, n, 0.3f);
+    a->scale(want.p, want.p, n, 1.7f), b->scale(got.p, got.p, n, 1.7f);
+    a->soft_cap(want.p, n, 5.0f), b->soft_cap(got.p, n, 5.0f);
+    kc_same_floats(k, want.p, got.p, n, "mul, sigmoid_mul, add_scaled, scale, soft_cap n %zu kind %d", n, kind);
+    kc_free(&want);
+    kc_free(&got);
+}
+
+/* tanh, erf and the activations against the C library in fp64. */
+static void check_curves(struct kc *k) {
+    double worst[3] = {0};
+    for (int i = -8000; i <= 8000; i++) {
+        const float x = (float)i / 1000.0f;
+        float capped = x, gelu = 0, exact = 0;
+        k->table.soft_cap(&capped, 1, 1.0f);
+        k->table.activate(&gelu, &x, 1, KERN_ACT_GELU_TANH);
+        k->table.activate(&exact, &x, 1, KERN_ACT_GELU_ERF);
+        const double d = (double)x, inner = sqrt(2.0 / acos(-1.0)) * (d + 0.044715 * d * d * d);
+        worst[0] = fmax(worst[0], fabs((double)capped - tanh(d)));
+        worst[1] = fmax(worst[1], fabs((double)gelu - 0.5 * d * (1 + tanh(inner))));
+        worst[2] = fmax(worst[2], fabs((double)exact - 0.5 * d * (1 + erf(d / sqrt(2.0)))));
+    }
+    kc_expect(k, worst[0] < 2e-7 && worst[1] < 1e-6 && worst[2] < 1e-6, "tanh off by %g, gelu by %g and %g", worst[0], worst[1],
+              worst[2]);
+}
+
 static void check_length(struct kc *k, size_t n, enum kc_kind kind) {
     const size_t bytes = n * sizeof(float);
     struct kc_buffer x = kc_alloc(bytes), w = kc_alloc(bytes), want = kc_alloc(bytes), got = kc_alloc(bytes);
@@ -34,6 +84,7 @@ static void check_length(struct kc *k, size_t n, enum kc_kind kind) {
     k->table.add(got.p, w.p, n);
     kc_same_floats(k, want.p, got.p, n, "add n %zu kind %d", n, kind);
 
+    check_plain_loops(k, x.p, w.p, n, kind);
     bool finite_want = false, finite_got = true;
     const uint32_t best = k->reference.argmax(x.p, n, &finite_want), found = k->table.argmax(x.p, n, &finite_got);
     kc_expect(k, best == found, "argmax n %zu kind %d: want %u, got %u", n, kind, best, found);
@@ -136,4 +187,5 @@ void kc_check_vector(struct kc *k) {
         check_rope(k, 1 + kc_below(k, 5), rope_dim + kc_below(k, 3) * 7, rope_dim, (enum kc_kind)(half % 3));
     }
     check_exp_sweep(k);
+    check_curves(k);
 }

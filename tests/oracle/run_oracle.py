@@ -13,7 +13,13 @@ import subprocess
 import sys
 import tempfile
 
-FOLDERS = ["llama-mha", "llama-gqa-llama3", "llama-dynamic", "llama-tied-bias"]
+FOLDERS = [
+    "baichuan-13b", "baichuan-7b", "baichuan2-13b", "baichuan2-7b", "chatglm2", "chatglm2-32k", "chatglm3", "cohere", "cohere2",
+    "ernie45", "falcon-40b", "falcon-7b", "gemma", "gemma2", "gemma3-text", "glm-native", "glm4-0414", "glm4-9b-remote", "gpt-neox",
+    "gpt2", "granite", "internlm", "internlm2", "internlm2-dynamic", "internlm3", "llama-dynamic", "llama-gqa-llama3",
+    "llama-linear-bin", "llama-mha", "llama-tied-bias", "ministral3", "mistral-full", "mistral-swa", "olmo2", "olmo3", "phi2", "phi3",
+    "phi3-longrope", "qwen1", "qwen1-early-bin", "qwen1-ntk-logn-bin", "qwen2", "qwen2-swa", "qwen2-tied", "qwen2-yarn", "qwen3",
+    "qwen3-tied", "stablelm", "starcoder2"]
 
 
 def run_logits(lamina, model, ids, count, home, extra=()):
@@ -64,10 +70,11 @@ def oracle_cases(testdata):
 
 def forward_cases(testdata):
     """Sets whose goldens come from a float64 forward: fewer fields, the same comparison."""
-    path = os.path.join(testdata, "tiny-hf", "tiny_llama3")
-    with open(os.path.join(path, "golden.json")) as f:
-        g = json.load(f)
-    yield "tiny-hf/tiny_llama3", path, g["input_ids"], g["greedy_16"], g["last_logits"], g["argmax_per_position"]
+    for name in ("tiny_llama3", "tiny_mistral", "tiny_qwen3", "tiny_gemma3"):
+        path = os.path.join(testdata, "tiny-hf", name)
+        with open(os.path.join(path, "golden.json")) as f:
+            g = json.load(f)
+        yield f"tiny-hf/{name}", path, g["input_ids"], g["greedy_16"], g["last_logits"], g["argmax_per_position"]
     with open(os.path.join(testdata, "stories260k", "golden.json")) as f:
         g = json.load(f)
     for name, entry in g.items():

@@ -138,8 +138,8 @@ static inline void check_store(const char *path, const struct made_model *made) 
                                          : t.role == MODEL_HEAD ? s->head
                                                                 : s->layers[t.layer];
             assert_non_null(f);
-            assert_non_null(store_matrix_find(f, t.role));
-            check_matrix(f, store_matrix_find(f, t.role), from);
+            assert_non_null(store_matrix_find(f, t.role, t.expert));
+            check_matrix(f, store_matrix_find(f, t.role, t.expert), from);
         } else {
             const struct store_vector *v = store_vector_find(s, t.layer, t.role);
             assert_non_null(v);

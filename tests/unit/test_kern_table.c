@@ -137,7 +137,7 @@ static void halves_round_trip(void **state) {
             assert_true(isnan(want) ? isnan(out[i]) : (double)out[i] == want && !signbit(out[i]) == !(bits & 0x8000));
         }
         static uint16_t k[64 * 2], v[64 * 16];
-        const struct kern_kv_store s = {out, out, k, v, 2, 17, KERN_F16};
+        const struct kern_kv_store s = {out, out, k, v, 2, 2, 17, KERN_F16};
         t.kv_store(&s);
         for (uint32_t i = 0; i < 2; i++) {
             const bool nan = (panel[i] & 0x7fff) > 0x7c00;
@@ -158,7 +158,7 @@ static void halves_round_to_even(void **state) {
         t.unpack_row[KERN_F16](ends, panel, 0, 2);
         const float middle = ends[0] + (ends[1] - ends[0]) / 2; /* exact in fp32 */
         const float x[3] = {nextafterf(middle, 0.0f), middle, nextafterf(middle, 1e9f)};
-        const struct kern_kv_store s = {x, x, k, v, 3, 0, KERN_F16};
+        const struct kern_kv_store s = {x, x, k, v, 3, 3, 0, KERN_F16};
         t.kv_store(&s);
         assert_int_equal(v[0], h);
         assert_int_equal(v[1], h + (h & 1));

@@ -10,26 +10,36 @@
 
 #include "state/kv.h"
 
-static const struct kv_shape SHAPE = {.layers = 3, .kv_heads = 2, .head_dim = 20, .dtype = KERN_F16};
+/* Layers differ, and one keeps nothing. */
+static const struct kv_layer LAYERS[] = {{2, 20, 20}, {0, 0, 0}, {1, 36, 12}, {3, 8, 24}};
+static const struct kv_shape SHAPE = {.layers = 4, .layer = LAYERS, .dtype = KERN_F16};
+
+static uint64_t page_bytes(void) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < SHAPE.layers; i++) {
+        sum += kv_layer_bytes(&LAYERS[i], SHAPE.dtype);
+    }
+    return sum;
+}
 
 static void addresses_do_not_overlap(void **state) {
     (void)state;
     enum { PAGES = 5 };
     struct kv_cache c;
     struct lamina_error err = {0};
-    uint64_t bytes = kv_page_bytes(&SHAPE) * PAGES;
+    uint64_t bytes = page_bytes() * PAGES;
     uint8_t *memory = (uint8_t *)calloc(1, bytes);
     assert_int_equal(kv_cache_init(&c, &SHAPE, memory, bytes + 17, &err), LAMINA_OK);
     assert_int_equal(c.page_count, PAGES);
     for (uint32_t p = 0; p < PAGES; p++) {
         for (uint32_t l = 0; l < SHAPE.layers; l++) {
-            for (uint32_t h = 0; h < SHAPE.kv_heads; h++) {
+            for (uint32_t h = 0; h < LAYERS[l].kv_heads; h++) {
                 uint8_t *k = (uint8_t *)kv_k(&c, p, l, h);
                 uint8_t *v = (uint8_t *)kv_v(&c, p, l, h);
-                for (uint64_t i = 0; i < c.k_bytes; i++) {
+                for (uint64_t i = 0; i < c.place[l].k_bytes; i++) {
                     assert_int_equal(k[i]++, 0);
                 }
-                for (uint64_t i = 0; i < c.v_bytes; i++) {
+                for (uint64_t i = 0; i < c.place[l].v_bytes; i++) {
                     assert_int_equal(v[i]++, 0);
                 }
             }
@@ -49,7 +59,7 @@ static void sequences_grow_cut_and_run_out(void **state) {
     struct kv_sequence a;
     struct kv_sequence b;
     struct lamina_error err = {0};
-    uint64_t bytes = kv_page_bytes(&SHAPE) * PAGES;
+    uint64_t bytes = page_bytes() * PAGES;
     void *memory = malloc(bytes);
     assert_int_equal(kv_cache_init(&c, &SHAPE, memory, bytes, &err), LAMINA_OK);
     assert_int_equal(kv_sequence_init(&a, 300, &err), LAMINA_OK);

@@ -43,10 +43,10 @@ static void defaults_are_those_of_the_reference_class(void **state) {
     struct model_desc d;
     struct lamina_error err;
     assert_int_equal(resolve("", &d, &err), LAMINA_OK);
-    assert_int_equal(d.kv_heads, 4);
-    assert_int_equal(d.head_dim, 16);
+    assert_int_equal(d.kinds[0].kv_heads, 4);
+    assert_int_equal(d.kinds[0].head_dim, 16);
     assert_false(d.tied || d.bias_qkv || d.bias_o || d.bias_mlp);
-    assert_true(d.norm_eps == 1e-6f && d.rope.theta == 10000.0 && d.rope.kind == MODEL_ROPE_NONE_SCALING);
+    assert_true(d.norm_eps == 1e-6f && d.rope[0].theta == 10000.0 && d.rope[0].kind == MODEL_ROPE_NONE_SCALING);
     assert_int_equal(d.bos_id, -1);
     assert_int_equal(d.max_positions, 2048);
 }
@@ -61,11 +61,11 @@ static void explicit_keys_win(void **state) {
                              &d, &err), LAMINA_OK);
     uint64_t rows = 0;
     uint64_t cols = 0;
-    assert_true(model_matrix_shape(&d, MODEL_Q, &rows, &cols) && rows == 80 && cols == 64);
-    assert_true(model_matrix_shape(&d, MODEL_O, &rows, &cols) && rows == 64 && cols == 80);
-    assert_true(model_matrix_shape(&d, MODEL_K, &rows, &cols) && rows == 40);
-    assert_false(model_matrix_shape(&d, MODEL_HEAD, &rows, &cols));
-    assert_true(model_vector_len(&d, MODEL_K_BIAS) == 40 && model_vector_len(&d, MODEL_DOWN_BIAS) == 64);
+    assert_true(model_matrix_shape(&d, 0, MODEL_Q, &rows, &cols) && rows == 80 && cols == 64);
+    assert_true(model_matrix_shape(&d, 0, MODEL_O, &rows, &cols) && rows == 64 && cols == 80);
+    assert_true(model_matrix_shape(&d, 0, MODEL_K, &rows, &cols) && rows == 40);
+    assert_false(model_matrix_shape(&d, -1, MODEL_HEAD, &rows, &cols));
+    assert_true(model_vector_len(&d, 0, MODEL_K_BIAS) == 40 && model_vector_len(&d, 1, MODEL_DOWN_BIAS) == 64);
     assert_int_equal(d.eos_count, 2);
     assert_int_equal(d.eos_ids[1], 7);
 }
@@ -96,15 +96,16 @@ static void a_description_survives_a_store(void **state) {
 
 static void refusals_say_what_and_why(void **state) {
     (void)state;
-    expect_refusal("{\"architectures\": [\"MixtralForCausalLM\"], \"num_local_experts\": 8}", LAMINA_UNSUPPORTED,
+    expect_refusal("{\"architectures\": [\"JambaForCausalLM\"], \"num_local_experts\": 8}", LAMINA_UNSUPPORTED,
                    "mixture of experts");
     expect_refusal("{\"architectures\": [\"LamaForCausalLM\"]}", LAMINA_UNSUPPORTED, "nearest supported one is Llama");
     expect_refusal("{}", LAMINA_UNSUPPORTED, "names no architecture");
     expect_refusal("{\"architectures\"", LAMINA_DAMAGED, "line 1");
-    expect_refused_key(", \"hidden_act\": \"gelu\"", LAMINA_UNSUPPORTED, "gelu");
+    expect_refused_key(", \"hidden_act\": \"mish\"", LAMINA_UNSUPPORTED, "mish");
     expect_refused_key(", \"sliding_window\": 4096", LAMINA_UNSUPPORTED, "sliding-window");
     expect_refused_key(", \"quantization_config\": {\"quant_method\": \"gptq\"}", LAMINA_UNSUPPORTED, "gptq");
-    expect_refused_key(", \"rope_scaling\": {\"type\": \"longrope\"}", LAMINA_UNSUPPORTED, "longrope");
+    expect_refused_key(", \"rope_scaling\": {\"type\": \"wavy\"}", LAMINA_UNSUPPORTED, "wavy");
+    expect_refused_key(", \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1.0]}", LAMINA_DAMAGED, "short_factor");
     expect_refused_key(", \"rope_scaling\": {\"type\": \"linear\"}", LAMINA_DAMAGED, "\"factor\" is missing");
     expect_refused_key(", \"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8}", LAMINA_DAMAGED, "low_freq_factor");
     expect_refused_key(", \"num_key_value_heads\": 3", LAMINA_DAMAGED, "multiple");
@@ -153,21 +154,21 @@ static void rope_factors_follow_the_formulas(void **state) {
     float f[8];
     float scale = 0;
     assert_int_equal(resolve("", &d, &err), LAMINA_OK);
-    model_rope_frequencies(&d, 10, f, &scale);
+    model_rope_frequencies(&d, 0, 10, f, &scale);
     for (unsigned i = 0; i < 8; i++) {
         assert_true(fabs((double)f[i] / pow(10000.0, -(double)i / 8) - 1) < 1e-7);
     }
     assert_true(scale == 1.0f);
     assert_int_equal(resolve(", \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}, \"max_position_embeddings\": 28",
                              &d, &err), LAMINA_OK);
-    model_rope_frequencies(&d, 28, f, &scale);
+    model_rope_frequencies(&d, 0, 28, f, &scale);
     assert_true(fabs((double)f[7] / pow(10000.0, -7.0 / 8) - 1) < 1e-7);
-    model_rope_frequencies(&d, 56, f, &scale);
+    model_rope_frequencies(&d, 0, 56, f, &scale);
     double theta = 10000.0 * pow(2.0 * 56 / 28 - 1, 16.0 / 14);
     assert_true(fabs((double)f[7] / pow(theta, -7.0 / 8) - 1) < 1e-7);
     assert_int_equal(resolve(", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4.0, "
                              "\"original_max_position_embeddings\": 64}", &d, &err), LAMINA_OK);
-    model_rope_frequencies(&d, 10, f, &scale);
+    model_rope_frequencies(&d, 0, 10, f, &scale);
     assert_true(fabs((double)scale - (0.1 * log(4.0) + 1)) < 1e-7);
     assert_true(fabs((double)f[7] / (pow(10000.0, -7.0 / 8) / 4) - 1) < 1e-7);
 }

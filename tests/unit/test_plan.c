@@ -13,9 +13,9 @@
 enum { MIB = 1 << 20 };
 
 static struct model_desc small_desc(void) {
-    return (struct model_desc){.hidden = 2048, .layers = 16, .heads = 16, .kv_heads = 4, .head_dim = 128, .ffn = 8192,
+    return (struct model_desc){.hidden = 2048, .layers = 16, .kind_count = 1, .kinds = {{16, 4, 128, 8192, 0, 0, 0, false}},
                                .vocab = 32768, .max_positions = 2048, .norm_eps = 1e-5f,
-                               .rope = {.dim = 128, .theta = 1e4, .factor = 1}};
+                               .gated = true, .rope = {{.dim = 128, .theta = 1e4, .factor = 1}}};
 }
 
 /* A store of `count` tiles with sizes that vary, in files of 40 tiles. */
@@ -38,9 +38,9 @@ static struct plan_store fake_store(const struct fake *f) {
     struct plan_store s = {.tile_count = f->count, .tile_pages = fake_pages, .tile_adjacent = fake_adjacent, .user = f,
                            .largest_tile_bytes = f->pages * 4096, .embed_panel_bytes = 65536, .small_bytes = 270336};
     for (uint32_t i = 0; i < f->count; i++) {
-        s.pass_bytes += (uint64_t)fake_pages(f, i) * 4096;
+        s.dense_bytes += (uint64_t)fake_pages(f, i) * 4096;
     }
-    s.model_bytes = s.pass_bytes;
+    s.model_bytes = s.dense_bytes;
     return s;
 }
 
@@ -93,7 +93,7 @@ static void memory_is_used_not_left(void **state) {
     (void)state;
     struct fake f = {2000, 256};
     struct plan_store s = fake_store(&f);
-    for (uint64_t mib = 96; mib * MIB < s.pass_bytes; mib += 13) {
+    for (uint64_t mib = 96; mib * MIB < s.dense_bytes; mib += 13) {
         struct plan p = make(&s, mib * MIB, 128);
         assert_true(p.fits);
         uint32_t *place = (uint32_t *)calloc(s.tile_count, sizeof(uint32_t));
@@ -112,7 +112,7 @@ static void everything_is_pinned_when_there_is_room(void **state) {
     struct plan p = make(&s, UINT64_MAX, 512);
     uint32_t place[300];
     assert_true(p.fits);
-    assert_true(plan_pins(&s, p.pinned_limit, p.request_bytes, place) == s.pass_bytes);
+    assert_true(plan_pins(&s, p.pinned_limit, p.request_bytes, place) == s.dense_bytes);
     assert_true(p.streamed_bytes == 0);
     uint64_t next = 0;
     for (uint32_t i = 0; i < 300; i++) {
@@ -127,7 +127,7 @@ static void pins_spread_evenly(void **state) {
     struct plan_store s = fake_store(&f);
     uint32_t *place = (uint32_t *)calloc(s.tile_count, sizeof(uint32_t));
     for (unsigned percent = 5; percent <= 95; percent += 15) {
-        uint64_t limit = s.pass_bytes / 100 * percent;
+        uint64_t limit = s.dense_bytes / 100 * percent;
         uint64_t pinned = plan_pins(&s, limit, 2 * MIB, place);
         assert_true(pinned <= limit && pinned + 8 * (uint64_t)MIB > limit);
         uint64_t passed = 0;

@@ -4,6 +4,7 @@
  * a result (their slots may hold anything, NaN included), and blocks count from position 0, whatever `first` is.
  */
 #include "kern/ref/ref_priv.h"
+#include "kern/shape_priv.h"
 
 static float cached_at(const void *page, size_t index, enum kern_dtype t) {
     return t == KERN_F32 ? ((const float *)page)[index] : ref_from_f16(((const uint16_t *)page)[index]);
@@ -18,13 +19,13 @@ static void put(void *page, size_t index, float f, enum kern_dtype t) {
 }
 
 void REF(kv_store)(const struct kern_kv_store *s) {
-    const size_t dim = s->head_dim, v_stride = (dim + 15) & ~(size_t)15;
+    const size_t dim = s->head_dim, v_dim = s->v_dim, v_stride = (v_dim + 15) & ~(size_t)15;
     const size_t strip = s->slot / KERN_KV_STRIP, lane = s->slot % KERN_KV_STRIP;
     for (size_t d = 0; d < dim; d++) {
         put(s->page_k, (strip * dim + d) * KERN_KV_STRIP + lane, s->k[d], s->kv_dtype);
     }
     for (size_t d = 0; d < v_stride; d++) {
-        put(s->page_v, s->slot * v_stride + d, d < dim ? s->v[d] : 0.0f, s->kv_dtype);
+        put(s->page_v, s->slot * v_stride + d, d < v_dim ? s->v[d] : 0.0f, s->kv_dtype);
     }
 }
 
@@ -34,18 +35,20 @@ static bool is_visible(const struct kern_attention *a, uint32_t position) {
            (!a->allow || (a->allow[block] >> position % KERN_KV_BLOCK & 1));
 }
 
-static float score_of(const struct kern_attention *a, const float *q, uint32_t block, uint32_t j) {
+static float score_of(const struct kern_attention *a, uint32_t head, uint32_t block, uint32_t j) {
     const size_t dim = a->head_dim, at = j / KERN_KV_STRIP * dim * KERN_KV_STRIP + j % KERN_KV_STRIP;
+    const float *q = a->q + head * a->q_stride;
     float sum = 0;
     for (size_t d = 0; d < dim; d++) {
         sum = fmaf(q[d], cached_at(a->k[block], at + d * KERN_KV_STRIP, a->kv_dtype), sum);
     }
-    return a->scale * sum;
+    return attend_shape(a, head, (int64_t)block * KERN_KV_BLOCK + j, a->scale * sum);
 }
 
-static void attend(const struct kern_attention *a, const float *q, float *out) {
-    const size_t dim = a->head_dim, v_stride = (dim + 15) & ~(size_t)15;
-    float m = -INFINITY, l = 0;
+static void attend(const struct kern_attention *a, uint32_t head) {
+    const size_t dim = a->v_dim, v_stride = (dim + 15) & ~(size_t)15;
+    float m = a->sinks ? a->sinks[head] : -INFINITY, l = a->sinks ? 1.0f : 0.0f;
+    float *out = a->out + head * a->out_stride;
     memset(out, 0, dim * sizeof *out);
     for (uint32_t block = a->first / KERN_KV_BLOCK; block * KERN_KV_BLOCK < a->count; block++) {
         bool visible[KERN_KV_BLOCK], any = false;
@@ -54,7 +57,7 @@ static void attend(const struct kern_attention *a, const float *q, float *out) {
             visible[j] = is_visible(a, block * KERN_KV_BLOCK + j);
             if (visible[j]) {
                 any = true;
-                p[j] = score_of(a, q, block, j);
+                p[j] = score_of(a, head, block, j);
                 largest = p[j] > largest ? p[j] : largest;
             }
         }
@@ -85,6 +88,6 @@ static void attend(const struct kern_attention *a, const float *q, float *out) {
 
 void REF(attention)(const struct kern_attention *a) {
     for (uint32_t h = 0; h < a->heads; h++) {
-        attend(a, a->q + h * a->q_stride, a->out + h * a->q_stride);
+        attend(a, h);
     }
 }

@@ -37,6 +37,14 @@ void REF(silu_mul)(float *out, const float *gate, const float *up, size_t n);
 void REF(add)(float *x, const float *y, size_t n);
 void REF(kv_store)(const struct kern_kv_store *s);
 void REF(attention)(const struct kern_attention *a);
+void REF(layernorm)(float *out, const float *x, const struct kern_affine *a, size_t n, float eps);
+void REF(unit_norm)(float *out, const float *x, size_t n, float eps);
+void REF(activate)(float *out, const float *x, size_t n, enum kern_act act);
+void REF(mul)(float *x, const float *y, size_t n);
+void REF(sigmoid_mul)(float *x, const float *gate, size_t n);
+void REF(scale)(float *out, const float *x, size_t n, float factor);
+void REF(add_scaled)(float *x, const float *y, size_t n, float factor);
+void REF(soft_cap)(float *x, size_t n, float cap);
 uint32_t REF(argmax)(const float *x, size_t n, bool *finite);
 float REF(logsumexp)(const float *x, size_t n);
 

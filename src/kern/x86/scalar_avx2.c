@@ -7,5 +7,6 @@
 
 #include "kern/ref/attention_ref.c"
 #include "kern/ref/matmul_ref.c"
+#include "kern/ref/shape_ref.c"
 #include "kern/ref/table_ref.c"
 #include "kern/ref/vector_ref.c"

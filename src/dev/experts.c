@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Mixtures of experts: the rows of a pass choose, then each chosen expert runs once over the rows that chose it, in order of
+ * expert numbers, whatever the rows' order; so a row's sum does not depend on the rows beside it.
+ */
+#include <string.h>
+
+#include "dev/cpu_priv.h"
+
+void cpu_route(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
+    uint8_t used[KERN_MAX_EXPERTS] = {0};
+    const float *bias = op->vector2 >= 0 ? pass->vectors[op->vector2] : NULL;
+    (void)d;
+    for (uint32_t t = 0; t < pass->rows; t++) {
+        struct kern_choice *c = &pass->choices[t];
+        kern_route(c, pass->reg[op->src] + t * pass->stride[op->src], bias, op->experts, &op->routing);
+        for (uint32_t k = 0; k < op->routing.top_k; k++) {
+            used[c->expert[k]] = 1;
+        }
+    }
+    pass->chosen(pass->user, used, op->experts);
+}
+
+/* The weight a row gives to an expert; false when it did not choose it. */
+static bool weight_of(const struct kern_choice *c, uint32_t top_k, uint32_t expert, float *weight) {
+    for (uint32_t k = 0; k < top_k; k++) {
+        if (c->expert[k] == expert) {
+            *weight = c->weight[k];
+            return true;
+        }
+    }
+    return false;
+}
+
+static float *row_of(const struct dev_pass *p, enum kern_reg reg, uint32_t t) {
+    return p->reg[reg] + t * p->stride[reg];
+}
+
+/* Copies the rows that chose the expert together into M; returns how many. */
+static uint32_t gather(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, uint32_t expert) {
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < pass->rows; t++) {
+        float weight = 0;
+        if (weight_of(&pass->choices[t], op->routing.top_k, expert, &weight)) {
+            const float *from = row_of(pass, (enum kern_reg)op->src, t);
+            if (op->routing.weigh_input) {
+                d->base.kern.scale(row_of(pass, KERN_M, n), from, op->width, weight);
+            } else {
+                memcpy(row_of(pass, KERN_M, n), from, op->width * sizeof(float));
+            }
+            n++;
+        }
+    }
+    return n;
+}
+
+static void scatter(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, uint32_t expert) {
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < pass->rows; t++) {
+        float weight = 0;
+        if (weight_of(&pass->choices[t], op->routing.top_k, expert, &weight)) {
+            float factor = op->routing.weigh_input ? 1.0f : weight;
+            d->base.kern.add_scaled(row_of(pass, (enum kern_reg)op->dst, t), row_of(pass, KERN_Y, n++), op->width, factor);
+        }
+    }
+}
+
+static struct kern_op part_of(const struct kern_op *op, unsigned part, enum kern_reg dst, enum kern_reg src, uint32_t width) {
+    struct kern_op m = {.kind = KERN_OP_MATMUL, .dst = (uint8_t)dst, .src = (uint8_t)src, .vector = -1, .vector2 = -1,
+                        .width = width, .act = op->act};
+    m.matrix = (int16_t)(op->matrix + (int)part); /* gate, up and down follow each other */
+    m.vector = (int16_t)(op->vector >= 0 ? op->vector + (int)part : -1);
+    return m;
+}
+
+/* down(act(gate M) * up M) of one expert into Y; `pass` holds its rows alone. */
+static lamina_status run_expert(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass,
+                                struct lamina_error *err) {
+    struct kern_op gate = part_of(op, 0, KERN_G, KERN_M, op->expert_ffn);
+    struct kern_op up = part_of(op, 1, KERN_U, KERN_M, op->expert_ffn);
+    struct kern_op down = part_of(op, 2, KERN_Y, KERN_G, op->width);
+    struct kern_op act = part_of(op, 0, KERN_G, op->gated ? KERN_G : KERN_U, op->expert_ffn);
+    struct kern_op mul = part_of(op, 0, KERN_G, KERN_U, op->expert_ffn);
+    act.kind = KERN_OP_ACT;
+    mul.kind = KERN_OP_MUL;
+    if (op->gated) {
+        LAMINA_TRY(cpu_matmul(d, &gate, pass, err));
+    }
+    LAMINA_TRY(cpu_matmul(d, &up, pass, err));
+    cpu_rows(d, &act, pass);
+    if (op->gated) {
+        cpu_rows(d, &mul, pass);
+    }
+    return cpu_matmul(d, &down, pass, err);
+}
+
+lamina_status cpu_experts(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err) {
+    for (uint32_t t = 0; !op->adds && t < pass->rows; t++) {
+        memset(row_of(pass, (enum kern_reg)op->dst, t), 0, op->width * sizeof(float));
+    }
+    for (uint32_t e = 0; e < op->experts; e++) {
+        struct dev_pass one = *pass;
+        one.rows = gather(d, op, pass, e);
+        one.expert = e;
+        if (one.rows != 0) {
+            LAMINA_TRY(run_expert(d, op, &one, err));
+            scatter(d, op, pass, e);
+        }
+    }
+    return LAMINA_OK;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which row of the table a config.json belongs to: by architecture, then by the keys that tell rows of one architecture
+ * apart. A refusal names the architecture, the nearest row and the missing feature.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "model/config_priv.h"
+
+static unsigned edit_distance(const char *a, const char *b) {
+    enum { MOST = 63 };
+    unsigned row[MOST + 1];
+    size_t n = strnlen(b, MOST);
+    for (size_t j = 0; j <= n; j++) {
+        row[j] = (unsigned)j;
+    }
+    for (size_t i = 0; a[i] != 0 && i < MOST; i++) {
+        unsigned corner = row[0];
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 0; j < n; j++) {
+            unsigned change = corner + (a[i] != b[j]);
+            unsigned gap = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
+            corner = row[j + 1];
+            row[j + 1] = change < gap ? change : gap;
+        }
+    }
+    return row[n];
+}
+
+static const char *nearest_architecture(const char *name) {
+    const char *best = "none";
+    unsigned best_distance = UINT32_MAX;
+    const struct model_family *f = NULL;
+    for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
+        for (unsigned a = 0; a < ARRAY_LEN(f->architectures) && f->architectures[a] != NULL; a++) {
+            unsigned d = edit_distance(name, f->architectures[a]);
+            if (d < best_distance) {
+                best_distance = d;
+                best = f->architectures[a];
+            }
+        }
+    }
+    return best;
+}
+
+static bool text_in(const char *text, const char *const *list, size_t count) {
+    for (size_t i = 0; i < count && list[i] != NULL; i++) {
+        if (strcmp(text, list[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool keys_fit(const struct config_values *v, const struct model_family *f, struct span json) {
+    bool fit = f->framework == NULL || strncmp(v->framework.value, f->framework, strlen(f->framework)) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(f->needs) && f->needs[i] != NULL; i++) {
+        fit = fit && config_has(json, f->needs[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(f->lacks) && f->lacks[i] != NULL; i++) {
+        fit = fit && !config_has(json, f->lacks[i]);
+    }
+    return fit;
+}
+
+static const struct model_family *find(const struct config_values *v, struct span json) {
+    const struct model_family *f = NULL;
+    for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
+        bool named = v->architecture.given ? text_in(v->architecture.value, f->architectures, ARRAY_LEN(f->architectures))
+                                           : text_in(v->model_type.value, f->model_types, ARRAY_LEN(f->model_types));
+        if (named && keys_fit(v, f, json)) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+/* The first of the features in words, with the key that asks for it; false when there is none. */
+static bool describe(const struct config_values *v, uint32_t features, char *out, size_t len) {
+    for (unsigned i = 0; i < FEATURE_COUNT; i++) {
+        if (features >> i & 1) {
+            (void)snprintf(out, len, "%s (%s)", model_feature_words(UINT32_C(1) << i), v->asked_by[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+static lamina_status refuse(const struct config_values *v, struct lamina_error *err) {
+    const char *name = v->architecture.given ? v->architecture.value : v->model_type.value;
+    if (name[0] == 0) {
+        return base_fail(err, LAMINA_UNSUPPORTED,
+                         "config.json names no architecture (keys \"architectures\" and \"model_type\" are missing)");
+    }
+    char missing[128] = "a row for it in the family table";
+    (void)describe(v, v->asked & ~(uint32_t)FEATURE_WINDOW, missing, sizeof(missing));
+    return base_fail(err, LAMINA_UNSUPPORTED, "architecture %s is not supported; the nearest supported one is %s; missing: %s",
+                     name, nearest_architecture(name), missing);
+}
+
+lamina_status family_detect(const struct config_values *v, struct span json, const struct model_family **family,
+                            struct lamina_error *err) {
+    char missing[128];
+    const struct model_family *f = find(v, json);
+    if (f == NULL) {
+        return refuse(v, err);
+    }
+    if (describe(v, v->asked & ~f->features, missing, sizeof(missing))) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: this checkpoint needs %s, which is not supported yet",
+                         v->architecture.given ? v->architecture.value : f->architectures[0], missing);
+    }
+    if (v->refused[0] != 0) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: this checkpoint needs %s, which is not supported yet",
+                         v->architecture.given ? v->architecture.value : f->architectures[0], v->refused);
+    }
+    *family = f;
+    return LAMINA_OK;
+}

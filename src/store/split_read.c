@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Source rows that do not lie as the store wants them: fused with others, in another order, or as columns of a transposed
+ * matrix; and vectors that are picked from a longer one, shifted, or computed from a matrix. The map is the model room's
+ * (struct model_rows); this file only follows it. */
+#include <math.h>
+#include <string.h>
+
+#include "store/store_priv.h"
+
+/* Source pieces are read into the second half of the slot and put together in the first. */
+enum { HALF = SPLIT_ROWS / 2 };
+
+bool split_part_is_plain(const struct split_part *part) {
+    const struct model_rows *m = &part->from;
+    return !part->transposed && m->rope_dim == 0 && m->stride == 1 && m->run >= (part->len != 0 ? part->len : part->shape.rows);
+}
+
+static lamina_status read_at(struct split_job *job, const struct split_part *part, uint64_t element, uint64_t count,
+                             uint8_t *to) {
+    const struct lamina_source *src = job->source;
+    uint64_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
+    return src->read(src->user, part->tensor, (part->from.plane + element) * size, to, (size_t)(count * size), &job->err);
+}
+
+/* How many rows from `row` on lie together in the source. */
+static uint64_t together(const struct model_rows *m, uint64_t row, uint64_t most) {
+    uint64_t first = model_source_row(m, row);
+    uint64_t n = 1;
+    while (n < most && model_source_row(m, row + n) == first + n) {
+        n++;
+    }
+    return n;
+}
+
+static lamina_status read_picked(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count) {
+    const struct split_part *part = s->part;
+    for (uint64_t done = 0; done < count;) {
+        uint64_t n = together(&part->from, row + done, count - done);
+        uint64_t from = model_source_row(&part->from, row + done);
+        LAMINA_TRY(read_at(job, part, from * part->source_cols, n * part->source_cols, s->rows + done * s->stride));
+        done += n;
+    }
+    return LAMINA_OK;
+}
+
+/* Element c of canonical row r stands in row c of the source: pieces of a source row, scattered over the rows. */
+static lamina_status read_transposed(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count) {
+    const struct split_part *part = s->part;
+    size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
+    uint8_t *piece = s->memory + HALF;
+    if (count * s->stride > HALF || count * size > HALF) {
+        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix this large cannot be split", s->output->name);
+    }
+    for (uint64_t c = 0; c < part->shape.cols; c++) {
+        for (uint64_t done = 0; done < count;) {
+            uint64_t n = together(&part->from, row + done, count - done);
+            uint64_t from = model_source_row(&part->from, row + done);
+            LAMINA_TRY(read_at(job, part, c * part->source_cols + from, n, piece));
+            for (uint64_t i = 0; i < n; i++) {
+                memcpy(s->rows + (done + i) * s->stride + c * size, piece + i * size, size);
+            }
+            done += n;
+        }
+    }
+    return LAMINA_OK;
+}
+
+lamina_status split_read_rows(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count) {
+    s->rows = s->memory;
+    s->rows_len = (size_t)(count * s->stride);
+    return s->part->transposed ? read_transposed(job, s, row, count) : read_picked(job, s, row, count);
+}
+
+/* ---- vectors ---- */
+
+static float element(const uint8_t *at, uint32_t dtype) {
+    uint32_t bits = split_widen(at, dtype);
+    float f = 0;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+
+static void put(uint8_t *at, float f) {
+    uint32_t bits = 0;
+    memcpy(&bits, &f, sizeof(bits));
+    store_le32(at, bits);
+}
+
+/* 1 / max(length of the row, 1e-12), the length summed in fp64. */
+static float inverse_length(const uint8_t *row, uint64_t cols, uint32_t dtype) {
+    size_t size = kern_dtype_bytes((enum kern_dtype)dtype);
+    double sum = 0;
+    for (uint64_t c = 0; c < cols; c++) {
+        double v = (double)element(row + c * size, dtype);
+        sum += v * v;
+    }
+    double length = sqrt(sum);
+    return (float)(1.0 / (length > 1e-12 ? length : 1e-12));
+}
+
+static lamina_status compute_lengths(struct split_job *job, const struct split_slot *s) {
+    const struct split_part *part = s->part;
+    uint64_t row_bytes = part->source_cols * kern_dtype_bytes((enum kern_dtype)part->dtype);
+    uint64_t most = HALF / row_bytes;
+    if (most == 0) {
+        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: rows of %llu bytes are too long", s->output->name,
+                         (unsigned long long)row_bytes);
+    }
+    for (uint64_t row = 0; row < part->len;) {
+        uint64_t n = min_u64(most, part->len - row);
+        LAMINA_TRY(read_at(job, part, row * part->source_cols, n * part->source_cols, s->memory + HALF));
+        for (uint64_t i = 0; i < n; i++) {
+            put(s->memory + (row + i) * sizeof(float), inverse_length(s->memory + HALF + i * row_bytes, part->source_cols, part->dtype));
+        }
+        row += n;
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status pick(struct split_job *job, const struct split_slot *s) {
+    const struct split_part *part = s->part;
+    size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
+    if (part->from.total * size > HALF) {
+        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a vector of %llu elements is too long", s->output->name,
+                         (unsigned long long)part->from.total);
+    }
+    LAMINA_TRY(read_at(job, part, 0, part->from.total, s->memory + HALF));
+    for (uint64_t i = 0; i < part->len; i++) {
+        float f = element(s->memory + HALF + model_source_row(&part->from, i) * size, part->dtype);
+        put(s->memory + i * sizeof(float), f + part->plus);
+    }
+    return LAMINA_OK;
+}
+
+lamina_status split_read_vector(struct split_job *job, struct split_slot *s) {
+    if (s->part->len * sizeof(float) > HALF) {
+        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a vector of %llu elements is too long", s->output->name,
+                         (unsigned long long)s->part->len);
+    }
+    s->rows = s->memory;
+    s->rows_len = (size_t)(s->part->len * sizeof(float));
+    s->dtype = KERN_F32;
+    return s->part->row_norms ? compute_lengths(job, s) : pick(job, s);
+}
