@@ -1,18 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compares lamina's tokenizer with the Python package `tokenizers` on random multilingual strings.
+"""Compares lamina's tokenizer with its references on random multilingual strings.
 
-    tools/tokenizer_diff.py --tokbatch PATH DIRECTORY [DIRECTORY ...] [-n 100000] [--seed 1]
+    tools/tokenizer_diff.py --tokbatch PATH DIRECTORY [DIRECTORY ...] [-n 100000] [--seed 1] [--slow]
 
-DIRECTORY holds tokenizer.json, or vocab.json with merges.txt. tokbatch is tests/tools/tokbatch.c. Compared per string: ids with
-special tokens added, ids with special tokens parsed, ids with special tokens as plain text, decoded text with and without
-special tokens; tokbatch itself compares streamed with whole decoding. Exits 1 at any difference.
+What DIRECTORY holds decides the reference: tokenizer.json, or vocab.json with merges.txt: the package `tokenizers`; a
+SentencePiece model (tokenizer.model, spiece.model, ice_text.model): the package `sentencepiece`; a rank file (the same names,
+tiktoken.model, *.tiktoken): the package `tiktoken`. With --slow a SentencePiece model is compared with the tokenizer class that
+the tokenizer_config.json beside it names, from `transformers` 4.x (5.x has no such classes); a class that is not part of it runs
+from the Python file in DIRECTORY, so use --slow on directories you trust.
+
+tokbatch is tests/tools/tokbatch.c. Compared per string: ids with special tokens added, ids with special tokens parsed, ids with
+special tokens as plain text, decoded text with and without special tokens; tokbatch itself compares streamed with whole decoding.
+Exits 1 at any difference.
 
 Strings hold only characters that Python's unicodedata knows as assigned (Python 3.11: Unicode 14), because the two sides
-carry different Unicode versions; --any drops that limit. The package's releases 0.23.x decode added tokens that are matched
+carry different Unicode versions; --any drops that limit. sentencepiece 0.2.3 adds the scores of a Unigram path in another order than
+all releases before, so equal paths can come out differently; compare with 0.2.1. The releases 0.23.x of tokenizers decode added tokens that are matched
 after normalisation by their normalised text (so "<s>" of Llama-2 is not skipped); compare with 0.22.2.
 """
 import argparse
+import base64
+import glob
 import json
 import os
 import random
@@ -25,6 +34,27 @@ import unicodedata
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
          r"|\s+(?!\S)|\s+")
 LLAMA3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
+UPPER, LOWER, TAIL = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = "|".join([rf"[^\r\n\p{{L}}\p{{N}}]?[{UPPER}]*[{LOWER}]+{TAIL}", rf"[^\r\n\p{{L}}\p{{N}}]?[{UPPER}]+[{LOWER}]*{TAIL}",
+                  r"\p{N}{1,3}", r" ?[^\s\p{L}\p{N}]+[\r\n/]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
+NOT_HAN = r"&&[^\p{Han}]"
+KIMI = "|".join([r"[\p{Han}]+", rf"[^\r\n\p{{L}}\p{{N}}]?[{UPPER}{NOT_HAN}]*[{LOWER}{NOT_HAN}]+{TAIL}",
+                 rf"[^\r\n\p{{L}}\p{{N}}]?[{UPPER}{NOT_HAN}]+[{LOWER}{NOT_HAN}]*{TAIL}", r"\p{N}{1,3}",
+                 r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+"])
+# Rank files by number of ranks: pattern, whether text is brought to NFC first, and the special tokens of a file alone.
+RANK_FILES = {
+    151643: (QWEN2, True, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"] + [f"<|extra_{i}|>" for i in range(205)]),
+    151329: (LLAMA3, False, ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>",
+                             "<|assistant|>", "<|observation|>", "<|begin_of_image|>", "<|end_of_image|>",
+                             "<|begin_of_video|>", "<|end_of_video|>"]),
+    163584: (KIMI, False, ["[BOS]", "[EOS]", "<|im_end|>", "<|im_user|>", "<|im_assistant|>"]),
+    128000: (LLAMA3, False, ["<|begin_of_text|>", "<|end_of_text|>"]),
+    200000: (O200K, False, ["<|begin_of_text|>", "<|end_of_text|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>",
+                            "<|header_start|>", "<|header_end|>", "<|eom|>", "<|eot|>", "<|step|>"]),
+    199998: (O200K, False, [None, "<|endoftext|>"] + [None] * 18 + ["<|endofprompt|>"]),
+    100256: (LLAMA3, False, [None, "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]),
+}
+VOCABULARIES = ["tokenizer.model", "spiece.model", "ice_text.model", "tiktoken.model", "*.tiktoken"]
 
 RANGES = [
     (0x20, 0x7F, 30), (0xA0, 0x250, 6), (0x250, 0x370, 2), (0x370, 0x400, 3), (0x400, 0x530, 5), (0x530, 0x590, 1),
@@ -96,17 +126,99 @@ def make_strings(count, seed, specials, any_unicode):
     return out
 
 
-def reference(directory):
+class Fast:
+    """The package `tokenizers`."""
+
+    def __init__(self, tok):
+        self.tok = tok
+        self.specials = [t.content for t in tok.get_added_tokens_decoder().values()]
+
+    def answer(self, part):
+        tok = self.tok
+        tok.encode_special_tokens = False
+        added = [e.ids for e in tok.encode_batch(part, add_special_tokens=True)]
+        parsed = [e.ids for e in tok.encode_batch(part, add_special_tokens=False)]
+        tok.encode_special_tokens = True
+        plain = [e.ids for e in tok.encode_batch(part, add_special_tokens=False)]
+        tok.encode_special_tokens = False
+        return added, parsed, plain, tok.decode_batch(added, skip_special_tokens=False), tok.decode_batch(added)
+
+
+class Pieces:
+    """A SentencePiece model alone: special tokens in the text are text, none are added."""
+
+    def __init__(self, path):
+        import sentencepiece
+        self.model = sentencepiece.SentencePieceProcessor(model_file=path)
+        self.specials = [self.model.id_to_piece(i) for i in range(self.model.get_piece_size())
+                         if self.model.is_control(i) or self.model.is_unknown(i)][:20]
+
+    def answer(self, part):
+        ids = self.model.encode(part)
+        texts = self.model.decode(ids)
+        return ids, ids, ids, texts, texts
+
+
+class Ranks:
+    """A rank file with the pattern and special tokens of its vocabulary. The prefix of a text is not compared."""
+
+    def __init__(self, ranks, config):
+        import tiktoken
+        pattern, self.nfc, names = RANK_FILES[len(ranks)]
+        listed = {t["content"]: int(i) for i, t in config.get("added_tokens_decoder", {}).items()}
+        self.table = listed or {name: len(ranks) + i for i, name in enumerate(names) if name}
+        self.hidden = {int(i) for i, t in config.get("added_tokens_decoder", {}).items() if t["special"]}
+        self.hidden = self.hidden or set(self.table.values())
+        self.specials = list(self.table)[:40]
+        self.encoding = tiktoken.Encoding("file", pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.table)
+
+    def answer(self, part):
+        if self.nfc:
+            part = [unicodedata.normalize("NFC", text) for text in part]
+        parsed = [self.encoding.encode(text, allowed_special="all") for text in part]
+        plain = [self.encoding.encode_ordinary(text) for text in part]
+        whole = [self.encoding.decode(ids) for ids in parsed]
+        bare = [self.encoding.decode([i for i in ids if i not in self.hidden]) for ids in parsed]
+        return None, parsed, plain, whole, bare
+
+
+class Slow:
+    """A tokenizer class in Python."""
+
+    def __init__(self, directory):
+        import transformers
+        self.tok = transformers.AutoTokenizer.from_pretrained(directory, use_fast=False, trust_remote_code=True)
+        self.tok.clean_up_tokenization = lambda text: text  # some classes insist on it; lamina shows what the model wrote
+        self.specials = list(self.tok.added_tokens_encoder)
+        self.frame = set(self.tok.build_inputs_with_special_tokens([]))  # not shown, though some classes do not call it special
+
+    def answer(self, part):
+        tok = self.tok
+        added = [tok.encode(text) for text in part]
+        parsed = [tok.encode(text, add_special_tokens=False) for text in part]
+        plain = [tok.encode(text, add_special_tokens=False, split_special_tokens=True) for text in part]
+        whole = [tok.decode(ids, clean_up_tokenization_spaces=False) for ids in added]
+        bare = [tok.decode([i for i in ids if i not in self.frame], skip_special_tokens=True,
+                           clean_up_tokenization_spaces=False) for ids in added]
+        return added, parsed, plain, whole, bare
+
+
+def read_ranks(path):
+    """Token to rank, or None when the file is something else."""
+    ranks = {}
+    with open(path, "rb") as f:
+        for line in f:
+            part = line.split()
+            if len(part) != 2 or not part[1].isdigit():
+                return None
+            ranks[base64.b64decode(part[0])] = int(part[1])
+    return ranks
+
+
+def build(directory, config):
+    """What vocab.json and merges.txt mean, put together from parts."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    path = os.path.join(directory, "tokenizer.json")
-    if os.path.exists(path):
-        return Tokenizer.from_file(path)
-    config = {}
-    path = os.path.join(directory, "tokenizer_config.json")
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as f:
-            config = json.load(f)
     added = {int(i): t for i, t in config.get("added_tokens_decoder", {}).items()}
     llama3 = added.get(128000, {}).get("content") == "<|begin_of_text|>"
     qwen2 = config.get("tokenizer_class", "").startswith("Qwen2")
@@ -134,6 +246,25 @@ def reference(directory):
     return tok
 
 
+def reference(directory, slow):
+    path = os.path.join(directory, "tokenizer.json")
+    if os.path.exists(path):
+        from tokenizers import Tokenizer
+        return Fast(Tokenizer.from_file(path))
+    config = {}
+    path = os.path.join(directory, "tokenizer_config.json")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            config = json.load(f)
+    found = [p for name in VOCABULARIES for p in glob.glob(os.path.join(directory, name))]
+    if not found:
+        return Fast(build(directory, config))
+    if slow:
+        return Slow(directory)
+    ranks = read_ranks(found[0])
+    return Ranks(ranks, config) if ranks else Pieces(found[0])
+
+
 def ask(tokbatch, directory, strings):
     proc = subprocess.Popen([tokbatch, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -156,35 +287,27 @@ def ask(tokbatch, directory, strings):
         sys.exit("tokbatch failed on " + directory)
 
 
-def compare(tokbatch, directory, count, seed, any_unicode):
-    tok = reference(directory)
-    specials = [t.content for t in tok.get_added_tokens_decoder().values()]
-    strings = make_strings(count, seed, specials, any_unicode)
+def compare(args, directory):
+    ref = reference(directory, args.slow)
+    strings = make_strings(args.n, args.seed, ref.specials, args.any)
     differences = 0
-    answers = ask(tokbatch, directory, strings)
+    answers = ask(args.tokbatch, directory, strings)
     for begin in range(0, len(strings), 2000):
         part = strings[begin:begin + 2000]
-        tok.encode_special_tokens = False
-        with_specials = [e.ids for e in tok.encode_batch(part, add_special_tokens=True)]
-        parsed = [e.ids for e in tok.encode_batch(part, add_special_tokens=False)]
-        tok.encode_special_tokens = True
-        plain = [e.ids for e in tok.encode_batch(part, add_special_tokens=False)]
-        tok.encode_special_tokens = False
-        whole = tok.decode_batch(with_specials, skip_special_tokens=False)
-        bare = tok.decode_batch(with_specials, skip_special_tokens=True)
+        columns = ref.answer(part)
         for i, text in enumerate(part):
             got = next(answers, None)
             if got is None:
                 sys.exit(f"{directory}: tokbatch stopped at string {begin + i}: {text!r}")
-            want = [with_specials[i], parsed[i], plain[i], whole[i].encode(), bare[i].encode()]
+            want = [c and (c[i].encode() if isinstance(c[i], str) else c[i]) for c in columns]
             for name, w, g in zip(("ids", "ids parsed", "ids plain", "decoded", "decoded bare"), want, got):
-                if w != g:
+                if w is not None and w != g:
                     differences += 1
                     if differences <= 10:
                         print(f"{directory}: {name} of {text!r}\n  expected {w}\n  got      {g}")
     for _ in answers:
         pass
-    print(f"{directory}: {len(strings)} strings, seed {seed}: {differences} differences", flush=True)
+    print(f"{directory}: {len(strings)} strings, seed {args.seed}: {differences} differences", flush=True)
     return differences
 
 
@@ -194,9 +317,10 @@ def main():
     parser.add_argument("--tokbatch", required=True)
     parser.add_argument("-n", type=int, default=100000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--slow", action="store_true", help="SentencePiece models: the class in tokenizer_config.json")
     parser.add_argument("--any", action="store_true", help="unassigned characters too")
     args = parser.parse_args()
-    total = sum(compare(args.tokbatch, d, args.n, args.seed, args.any) for d in args.directories)
+    total = sum(compare(args, d) for d in args.directories)
     sys.exit(1 if total else 0)
 
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "api/api_priv.h"
+#include "model/rank_files.h"
 #include "sys/file.h"
 #include "sys/host.h"
 #include "sys/mem.h"
@@ -34,9 +35,10 @@ struct files {
 };
 
 static void unload_all(struct files *f) {
-    struct span *const all[] = {&f->text.tokenizer_json,     &f->text.vocab_json, &f->text.merges_txt,
-                                &f->text.added_tokens_json,  &f->text.tokenizer_config,
-                                &f->text.special_tokens_map, &f->text.config,     &f->template_jinja, &f->generation};
+    struct span *const all[] = {&f->text.tokenizer_json,     &f->text.vocab_json,       &f->text.merges_txt,
+                                &f->text.tokenizer_model,    &f->text.tiktoken,         &f->text.added_tokens_json,
+                                &f->text.tokenizer_config,   &f->text.special_tokens_map, &f->text.config,
+                                &f->template_jinja,          &f->generation};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         sys_unload(all[i]);
     }
@@ -51,6 +53,9 @@ static lamina_status load_all(const char *dir, struct files *f, struct lamina_er
         {"tokenizer.json", TOKENIZER_LIMIT, &f->text.tokenizer_json},
         {"vocab.json", TOKENIZER_LIMIT, &f->text.vocab_json},
         {"merges.txt", TOKENIZER_LIMIT, &f->text.merges_txt},
+        {"tokenizer.model", TOKENIZER_LIMIT, &f->text.tokenizer_model},
+        {"spiece.model", TOKENIZER_LIMIT, &f->text.tokenizer_model},
+        {"ice_text.model", TOKENIZER_LIMIT, &f->text.tokenizer_model},
         {"added_tokens.json", CONFIG_LIMIT, &f->text.added_tokens_json},
         {"tokenizer_config.json", CONFIG_LIMIT, &f->text.tokenizer_config},
         {"special_tokens_map.json", CONFIG_LIMIT, &f->text.special_tokens_map},
@@ -58,8 +63,14 @@ static lamina_status load_all(const char *dir, struct files *f, struct lamina_er
         {"chat_template.jinja", CONFIG_LIMIT, &f->template_jinja},
         {"generation_config.json", CONFIG_LIMIT, &f->generation},
     };
+    static const char *const ranks[] = {MODEL_RANK_FILES};
+    for (size_t i = 0; i < ARRAY_LEN(ranks) && f->text.tiktoken.len == 0; i++) {
+        LAMINA_TRY(load(dir, ranks[i], TOKENIZER_LIMIT, &f->text.tiktoken, err));
+    }
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
-        LAMINA_TRY(load(dir, list[i].name, list[i].limit, list[i].out, err));
+        if (list[i].out->len == 0) { /* of several names for one thing the first that is there counts */
+            LAMINA_TRY(load(dir, list[i].name, list[i].limit, list[i].out, err));
+        }
     }
     return LAMINA_OK;
 }

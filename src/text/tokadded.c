@@ -92,10 +92,12 @@ struct tok_added_token *tok_added_put(struct tok_added *a, struct span text, con
     t->lstrip = flags->lstrip;
     t->rstrip = flags->rstrip;
     t->normalized = flags->normalized;
+    t->where = flags->where;
     t->special = t->special || flags->special;
     return t;
 }
 
+/* Sorting puts every pattern behind its own prefixes, which is what lets the search take the last one that fits. */
 static int compare_patterns(const void *left, const void *right) {
     const struct tok_pattern *a = left;
     const struct tok_pattern *b = right;
@@ -103,22 +105,8 @@ static int compare_patterns(const void *left, const void *right) {
     return order != 0 ? order : (a->token > b->token) - (a->token < b->token);
 }
 
-/* Sorting puts every pattern behind its own prefixes, which is what lets longest_at take the last one that fits. */
-static bool build_set(const struct tok_added *a, struct tok_pattern_set *set, bool normalized) {
-    set->list = calloc(a->count + 1, sizeof(*set->list));
-    if (set->list == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < a->count; i++) {
-        const struct tok_added_token *t = &a->list[i];
-        const char *text = t->match != NULL ? t->match : t->text;
-        uint32_t len = t->match != NULL ? t->match_len : t->len;
-        if (t->normalized == normalized && len > 0) {
-            set->list[set->count++] = (struct tok_pattern){.text = text, .len = len, .token = i};
-        }
-    }
+void tok_patterns_sort(struct tok_pattern_set *set) {
     qsort(set->list, set->count, sizeof(*set->list), compare_patterns);
-    /* Two tokens may look alike once normalised: the first one added is found. */
     uint32_t kept = 0;
     for (uint32_t i = 0; i < set->count; i++) {
         const struct tok_pattern *p = &set->list[i];
@@ -135,6 +123,23 @@ static bool build_set(const struct tok_added *a, struct tok_pattern_set *set, bo
         }
     }
     set->first[256] = at;
+}
+
+/* Two tokens may look alike once normalised: the first one added is found. */
+static bool build_set(const struct tok_added *a, struct tok_pattern_set *set, bool normalized) {
+    set->list = calloc(a->count + 1, sizeof(*set->list));
+    if (set->list == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct tok_added_token *t = &a->list[i];
+        const char *text = t->match != NULL ? t->match : t->text;
+        uint32_t len = t->match != NULL ? t->match_len : t->len;
+        if (t->normalized == normalized && t->where != TOK_ADDED_NOWHERE && len > 0) {
+            set->list[set->count++] = (struct tok_pattern){.text = text, .len = len, .token = i};
+        }
+    }
+    tok_patterns_sort(set);
     return true;
 }
 
@@ -211,8 +216,7 @@ static uint32_t lower_bound(const struct tok_pattern_set *set, uint32_t low, uin
     return low;
 }
 
-/* The longest pattern that stands at the front of `text`, or NULL. */
-static const struct tok_pattern *longest_at(const struct tok_pattern_set *set, struct span text) {
+const struct tok_pattern *tok_pattern_longest(const struct tok_pattern_set *set, struct span text) {
     const struct tok_pattern *best = NULL;
     uint32_t low = set->first[text.ptr[0]];
     uint32_t high = set->first[text.ptr[0] + 1u];
@@ -263,10 +267,10 @@ static bool is_single_word(struct span text, size_t begin, size_t end) {
     return true;
 }
 
-/* The two strips are not bounded by other tokens; the caller clips the left one to what is not yet taken. */
-static size_t spaces_before(struct span text, size_t begin) {
+/* Goes back over spaces as far as `least`, which is where the text not yet taken begins. */
+static size_t spaces_before(struct span text, size_t begin, size_t least) {
     uint32_t c = 0;
-    while (begin > 0) {
+    while (begin > least) {
         size_t at = tok_char_before(text, begin, &c);
         if (!tok_is_space(c)) {
             break;
@@ -276,8 +280,18 @@ static size_t spaces_before(struct span text, size_t begin) {
     return begin;
 }
 
-static size_t spaces_after(struct span text, size_t end) {
+/* Tokens made of spaces may each be followed by the same long run of them, so the latest run is remembered. */
+struct blank_run {
+    size_t begin;
+    size_t end;
+};
+
+static size_t spaces_after(struct span text, size_t end, struct blank_run *run) {
     uint32_t c = 0;
+    if (end >= run->begin && end <= run->end) {
+        return run->end;
+    }
+    run->begin = end;
     while (end < text.len) {
         size_t n = tok_char_at(text, end, &c);
         if (!tok_is_space(c)) {
@@ -285,12 +299,14 @@ static size_t spaces_after(struct span text, size_t end) {
         }
         end += n;
     }
+    run->end = end;
     return end;
 }
 
 bool tok_added_split(const struct tok_added *a, const struct tok_pattern_set *set, struct span text, bool skip_special,
                      struct tok_segments *out) {
-    size_t done = 0; /* text before this is in segments */
+    struct blank_run blanks = {.begin = 1}; /* none */
+    size_t done = 0;                        /* text before this is in segments */
     size_t at = 0;
     while (at < text.len && set->count > 0) {
         uint8_t byte = text.ptr[at];
@@ -298,7 +314,7 @@ bool tok_added_split(const struct tok_added *a, const struct tok_pattern_set *se
             at++;
             continue;
         }
-        const struct tok_pattern *p = longest_at(set, span_of(text.ptr + at, text.len - at));
+        const struct tok_pattern *p = tok_pattern_longest(set, span_of(text.ptr + at, text.len - at));
         if (p == NULL) {
             at++;
             continue;
@@ -307,15 +323,15 @@ bool tok_added_split(const struct tok_added *a, const struct tok_pattern_set *se
         size_t begin = at;
         size_t end = at + p->len;
         at = end;
-        if ((skip_special && t->special) || (t->single_word && !is_single_word(text, begin, end))) {
+        bool alone = t->where == TOK_ADDED_BEHIND && (begin == 0 || begin != done);
+        if ((skip_special && t->special) || alone || (t->single_word && !is_single_word(text, begin, end))) {
             continue;
         }
         if (t->lstrip) {
-            begin = spaces_before(text, begin);
-            begin = begin < done ? done : begin;
+            begin = begin < done ? done : spaces_before(text, begin, done);
         }
         if (t->rstrip) {
-            end = spaces_after(text, end);
+            end = spaces_after(text, end, &blanks);
         }
         if ((done < begin && !push(out, done, begin, TOK_NONE)) || !push(out, begin, end, t->id)) {
             return false;

@@ -16,6 +16,9 @@
 
 enum { TOK_ADDED_LIMIT = 65536 };
 
+/* BEHIND: counts only directly behind another added token, because its text is an ordinary word as well. */
+enum tok_added_where { TOK_ADDED_ANYWHERE, TOK_ADDED_BEHIND, TOK_ADDED_NOWHERE };
+
 struct tok_added_token {
     char *text;  /* owned; as the file gives it */
     char *match; /* owned; what is searched for when it differs from text (normalised) */
@@ -27,6 +30,7 @@ struct tok_added_token {
     bool rstrip;
     bool normalized;
     bool special;
+    enum tok_added_where where;
 };
 
 struct tok_pattern {
@@ -41,6 +45,11 @@ struct tok_pattern_set {
     uint32_t count;
     uint32_t first[257];
 };
+
+/* Sorts the list and indexes it; of patterns with equal bytes the one of the lowest token stays. */
+void tok_patterns_sort(struct tok_pattern_set *set);
+/* The longest pattern that stands at the front of the text (which is not empty), or NULL. */
+const struct tok_pattern *tok_pattern_longest(const struct tok_pattern_set *set, struct span text);
 
 struct tok_added {
     struct tok_added_token *list;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "text/tokheap_priv.h"
 #include "text/tokmodel_priv.h"
 #include "text/tokunicode_priv.h"
 
@@ -41,6 +42,7 @@ void tok_scratch_drop(struct tok_scratch *s) {
     free(s->symbols);
     free(s->links);
     free(s->queue);
+    free(s->extra);
     str_drop(&s->word);
     *s = (struct tok_scratch){0};
 }
@@ -274,96 +276,38 @@ struct link {
 };
 #define DEAD (-2)
 
-struct candidate {
-    uint64_t order; /* rank << 32 | position: the heap's key */
-    uint32_t id;    /* what the merge makes */
-};
-
-struct heap {
-    struct candidate *items;
-    size_t count;
-};
-
-static void heap_push(struct heap *h, struct candidate c) {
-    size_t at = h->count++;
-    while (at > 0) {
-        size_t up = (at - 1) / 4;
-        if (h->items[up].order <= c.order) {
-            break;
-        }
-        h->items[at] = h->items[up];
-        at = up;
-    }
-    h->items[at] = c;
-}
-
-static void heap_sink(struct heap *h, size_t at, struct candidate c) {
-    for (;;) {
-        size_t child = at * 4 + 1;
-        if (child >= h->count) {
-            break;
-        }
-        size_t last = child + 4 < h->count ? child + 4 : h->count;
-        size_t least = child;
-        for (size_t i = child + 1; i < last; i++) {
-            if (h->items[i].order < h->items[least].order) {
-                least = i;
-            }
-        }
-        if (h->items[least].order >= c.order) {
-            break;
-        }
-        h->items[at] = h->items[least];
-        at = least;
-    }
-    h->items[at] = c;
-}
-
-static struct candidate heap_pop(struct heap *h) {
-    struct candidate top = h->items[0];
-    struct candidate last = h->items[--h->count];
-    if (h->count > 0) {
-        heap_sink(h, 0, last);
-    }
-    return top;
-}
-
-static void offer(const struct bpe *b, struct heap *h, const uint32_t *ids, int32_t left, int32_t right) {
+static void offer(const struct bpe *b, struct tok_heap *h, const uint32_t *ids, int32_t left, int32_t right) {
     const struct merge *m = merge_of(b, ids[left], ids[right]);
     if (m != NULL) {
-        heap_push(h, (struct candidate){.order = (uint64_t)m->rank << 32 | (uint32_t)left, .id = m->id});
+        tok_heap_push(h, (struct tok_candidate){.order = (uint64_t)m->rank << 32 | (uint32_t)left, .tag = m->id});
     }
 }
 
 /* Entries of the heap are never removed early: one that no longer describes its pair is dropped when it surfaces. Each
  * merge offers at most two new pairs, so the heap holds fewer than 3 n entries. */
-static void merge_long(const struct bpe *b, struct heap *h, struct link *links, uint32_t *ids, size_t n) {
+static void merge_long(const struct bpe *b, struct tok_heap *h, struct link *links, uint32_t *ids, size_t n) {
     for (size_t i = 0; i < n; i++) {
         links[i] = (struct link){.prev = (int32_t)i - 1, .next = i + 1 < n ? (int32_t)i + 1 : -1};
         if (i + 1 < n) {
             const struct merge *m = merge_of(b, ids[i], ids[i + 1]);
             if (m != NULL) {
-                h->items[h->count++] = (struct candidate){.order = (uint64_t)m->rank << 32 | i, .id = m->id};
+                h->items[h->count++] = (struct tok_candidate){.order = (uint64_t)m->rank << 32 | i, .tag = m->id};
             }
         }
     }
-    for (size_t i = h->count / 4 + 1; i-- > 0;) {
-        if (i < h->count) {
-            heap_sink(h, i, h->items[i]);
-        }
-    }
+    tok_heap_make(h);
     while (h->count > 0) {
-        struct candidate top = heap_pop(h);
+        struct tok_candidate top = tok_heap_pop(h);
         int32_t at = (int32_t)(uint32_t)top.order;
         int32_t right = links[at].next;
         if (right < 0) { /* DEAD or last */
             continue;
         }
         const struct merge *m = merge_of(b, ids[at], ids[right]);
-        if (m == NULL || m->id != top.id) {
+        if (m == NULL || m->id != top.tag) {
             continue;
         }
-        ids[at] = top.id;
+        ids[at] = top.tag;
         int32_t next = links[right].next;
         links[at].next = next;
         links[right].next = DEAD;
@@ -383,10 +327,10 @@ static lamina_status encode_long(const struct bpe *b, struct tok_scratch *s, siz
         return base_fail(err, LAMINA_UNSUPPORTED, "a piece of %zu characters without a split is too long", n);
     }
     if (!tok_scratch_need(&s->links, &s->links_cap, n * sizeof(struct link)) ||
-        !tok_scratch_need(&s->queue, &s->queue_cap, 3 * n * sizeof(struct candidate))) {
+        !tok_scratch_need(&s->queue, &s->queue_cap, 3 * n * sizeof(struct tok_candidate))) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory for a piece of %zu characters", n);
     }
-    struct heap h = {.items = s->queue};
+    struct tok_heap h = {.items = s->queue};
     struct link *links = s->links;
     merge_long(b, &h, links, s->symbols, n);
     size_t kept = 0;
@@ -444,19 +388,7 @@ static const struct tok_model_ops bpe_ops = {.encode = bpe_encode, .close = bpe_
 
 /* Direct ids for what nearly every character of a byte-level or Latin text is. */
 static void fill_tables(struct bpe *b, const struct tok_vocab *v) {
-    b->all_bytes = true;
-    for (uint32_t i = 0; i < 256; i++) {
-        char name[8];
-        static const char digits[] = "0123456789ABCDEF";
-        memcpy(name, "<0x", 3);
-        name[3] = digits[i >> 4];
-        name[4] = digits[i & 15];
-        name[5] = '>';
-        if (!tok_vocab_id(v, span_of(name, 6), &b->byte_id[i])) {
-            b->byte_id[i] = TOK_NONE;
-            b->all_bytes = false;
-        }
-    }
+    b->all_bytes = tok_byte_ids(v, b->byte_id);
     for (uint32_t c = 0; c < CHAR_TABLE; c++) {
         uint8_t bytes[4];
         if (!tok_vocab_id(v, span_of(bytes, utf8_encode(c, bytes)), &b->char_id[c])) {
@@ -466,6 +398,10 @@ static void fill_tables(struct bpe *b, const struct tok_vocab *v) {
 }
 
 lamina_status tok_bpe_open(struct tok_model *m, const struct tok_bpe_options *o, struct lamina_error *err) {
+    if (o->prefix.len > TOK_TOKEN_LIMIT || o->suffix.len > TOK_TOKEN_LIMIT) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "a word prefix or suffix of %zu bytes, the limit is %d",
+                         o->prefix.len > o->suffix.len ? o->prefix.len : o->suffix.len, TOK_TOKEN_LIMIT);
+    }
     struct bpe *b = calloc(1, sizeof(*b));
     if (b == NULL) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory for a tokenizer");

@@ -12,8 +12,18 @@ void tok_config_drop(struct tok_config *c) {
     str_drop(&c->bos);
     str_drop(&c->eos);
     str_drop(&c->unk);
+    str_drop(&c->pad);
+    str_drop(&c->name);
     str_drop(&c->pretokenize_regex);
     str_drop(&c->model_type);
+}
+
+bool tok_config_lists(const char *list, const struct str *word) {
+    struct str padded = {0};
+    str_printf(&padded, " %s ", str_text(word));
+    bool found = word->len > 0 && strstr(list, str_text(&padded)) != NULL;
+    str_drop(&padded);
+    return found;
 }
 
 /* A special token: null, a string, or an object with "content". */
@@ -46,8 +56,22 @@ static void read_text(struct json_reader *r, struct str *out) {
     }
 }
 
+static void read_flag(struct json_reader *r, bool *flag) {
+    int said = 0;
+    read_tri(r, &said);
+    *flag = said == 1;
+}
+
+static void read_number(struct json_reader *r, int64_t *value) {
+    uint64_t n = 0;
+    if (json_peek(r) != JSON_NUMBER) {
+        json_skip(r);
+    } else if (json_u64(r, &n)) {
+        *value = (int64_t)n;
+    }
+}
+
 static void read_member(struct tok_config *c, struct span key, struct json_reader *r) {
-    int flag = 0;
     if (span_is(key, "tokenizer_class")) {
         read_text(r, &c->tokenizer_class);
     } else if (span_is(key, "model_type")) {
@@ -66,8 +90,19 @@ static void read_member(struct tok_config *c, struct span key, struct json_reade
     } else if (span_is(key, "add_eos_token")) {
         read_tri(r, &c->add_eos);
     } else if (span_is(key, "add_prefix_space")) {
-        read_tri(r, &flag);
-        c->add_prefix_space = flag == 1;
+        read_tri(r, &c->prefix_space);
+    } else if (span_is(key, "legacy")) {
+        read_tri(r, &c->legacy);
+    } else if (span_is(key, "pad_token")) {
+        read_special(r, &c->pad);
+    } else if (span_is(key, "name_or_path") || span_is(key, "_name_or_path")) {
+        read_text(r, &c->name);
+    } else if (span_is(key, "num_image_tokens")) {
+        read_number(r, &c->image_tokens);
+    } else if (span_is(key, "do_lower_case")) {
+        read_flag(r, &c->lower_case);
+    } else if (span_is(key, "remove_space")) {
+        read_flag(r, &c->remove_space);
     } else {
         json_skip(r);
     }
@@ -83,7 +118,8 @@ static lamina_status read_file(struct tok_config *c, struct span text, const cha
     json_init(&r, text, name, &scratch, err);
     json_enter_object(&r);
     while (json_next_key(&r, &key)) {
-        if (strcmp(name, "config.json") == 0 && !span_is(key, "model_type")) {
+        bool of_model = strcmp(name, "config.json") == 0;
+        if (of_model && !span_is(key, "model_type") && (!span_is(key, "_name_or_path") || c->name.len > 0)) {
             json_skip(&r); /* its bos and eos are ids for the model, not texts */
         } else if (strcmp(name, "special_tokens_map.json") == 0 &&
                    ((span_is(key, "bos_token") && c->bos.len > 0) || (span_is(key, "eos_token") && c->eos.len > 0))) {
@@ -100,6 +136,12 @@ static lamina_status read_file(struct tok_config *c, struct span text, const cha
 lamina_status tok_config_read(struct tok_config *c, const struct text_files *files, struct lamina_error *err) {
     c->add_bos = -1;
     c->add_eos = -1;
+    c->legacy = -1;
+    c->prefix_space = -1;
+    c->image_tokens = -1;
+    static const char role[] = "<|assistant|>";
+    c->names_roles = files->tokenizer_config.len > 0 &&
+                     memmem(files->tokenizer_config.ptr, files->tokenizer_config.len, role, sizeof(role) - 1) != NULL;
     LAMINA_TRY(read_file(c, files->tokenizer_config, "tokenizer_config.json", err));
     LAMINA_TRY(read_file(c, files->special_tokens_map, "special_tokens_map.json", err));
     return read_file(c, files->config, "config.json", err);

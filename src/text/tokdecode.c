@@ -6,17 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/tokstep_priv.h"
+#include "text/toksp_priv.h"
 #include "text/tokunicode_priv.h"
 
-enum dec_kind { DEC_BYTES, DEC_FALLBACK, DEC_FUSE, DEC_STRIP, DEC_REPLACE, DEC_METASPACE, DEC_BPE };
+enum dec_kind {
+    DEC_BYTES,
+    DEC_FALLBACK,
+    DEC_FUSE,
+    DEC_STRIP,
+    DEC_REPLACE,
+    DEC_METASPACE,
+    DEC_BPE,
+    DEC_WORD_PIECE, /* text: the prefix of a continuation; flag_a: clean up */
+    DEC_CTC,        /* text: the padding token, other: the word delimiter; flag_a: clean up */
+};
 
 static const struct {
     const char *name;
     enum dec_kind kind;
 } dec_names[] = {
     {"ByteLevel", DEC_BYTES}, {"ByteFallback", DEC_FALLBACK}, {"Fuse", DEC_FUSE},      {"Strip", DEC_STRIP},
-    {"Replace", DEC_REPLACE}, {"Metaspace", DEC_METASPACE},   {"BPEDecoder", DEC_BPE},
+    {"Replace", DEC_REPLACE}, {"Metaspace", DEC_METASPACE},   {"BPEDecoder", DEC_BPE}, {"WordPiece", DEC_WORD_PIECE},
+    {"CTC", DEC_CTC},
 };
 
 /* --- reading --- */
@@ -55,6 +66,12 @@ static void read_member(struct tok_step *step, struct span key, unsigned *seen, 
         step->flag_a = step->flag_a || !add;
     } else if (kind == DEC_BPE && span_is(key, "suffix")) {
         *seen |= tok_json_text(r, &step->text) ? 1u : 0;
+    } else if ((kind == DEC_WORD_PIECE && span_is(key, "prefix")) || (kind == DEC_CTC && span_is(key, "pad_token"))) {
+        *seen |= tok_json_text(r, &step->text) ? 1u : 0;
+    } else if (kind == DEC_CTC && span_is(key, "word_delimiter_token")) {
+        *seen |= tok_json_text(r, &step->other) ? 2u : 0;
+    } else if ((kind == DEC_WORD_PIECE || kind == DEC_CTC) && span_is(key, "cleanup")) {
+        *seen |= json_bool(r, &step->flag_a) ? 4u : 0;
     } else {
         json_skip(r);
     }
@@ -82,6 +99,7 @@ static bool read_step(struct tok_steps *s, struct json_reader *r) {
     }
     static const unsigned needed[] = {
         [DEC_STRIP] = 1, [DEC_REPLACE] = 3, [DEC_METASPACE] = 1, [DEC_BPE] = 1, [DEC_BYTES] = 0,
+        [DEC_WORD_PIECE] = 5, [DEC_CTC] = 7,
     };
     unsigned need = needed[step->kind];
     unsigned seen = 0;
@@ -136,7 +154,13 @@ static enum tok_stream_kind stream_kind(const struct tok_steps *s) {
                 return TOK_STREAM_WHOLE;
             }
             break;
+        case DEC_WORD_PIECE: /* the first token decides by itself, the others by theirs */
+            if (joined || fallback) {
+                return TOK_STREAM_WHOLE;
+            }
+            break;
         case DEC_BPE:
+        case DEC_CTC:
             return TOK_STREAM_WHOLE;
         }
     }
@@ -158,6 +182,11 @@ bool tok_decoder_read(struct tok_decoder *d, struct json_reader *r) {
 
 void tok_decoder_drop(struct tok_decoder *d) {
     tok_steps_drop(&d->steps);
+    tok_sp_decoder_close(&d->sp);
+}
+
+bool tok_decoder_waits(const struct tok_decoder *d) {
+    return d->sp != NULL && d->sp->style != TOK_SP_BARE && d->sp->style != TOK_SP_PLAIN && d->sp->style != TOK_SP_ONE_RUN;
 }
 
 bool tok_decoder_is_bytes(const struct tok_decoder *d) {
@@ -188,11 +217,12 @@ bool tok_texts_add(struct tok_texts *t, struct span token) {
 
 void tok_texts_drop(struct tok_texts *t) {
     str_drop(&t->text);
+    str_drop(&t->kinds);
     free(t->end);
     *t = (struct tok_texts){0};
 }
 
-static struct span token_at(const struct tok_texts *t, size_t i) {
+struct span tok_texts_at(const struct tok_texts *t, size_t i) {
     size_t begin = i == 0 ? 0 : t->end[i - 1];
     return span_of(str_text(&t->text) + begin, t->end[i] - begin);
 }
@@ -229,7 +259,7 @@ static void run_bytes(struct decoding *d) {
     struct str raw = {0};
     str_reserve(&raw, d->in->text.len);
     for (size_t i = 0; i < d->in->count; i++) {
-        add_token_bytes(token_at(d->in, i), &raw);
+        add_token_bytes(tok_texts_at(d->in, i), &raw);
     }
     size_t keep = raw.len;
     if (d->mode->partial) {
@@ -237,12 +267,12 @@ static void run_bytes(struct decoding *d) {
         size_t begin = raw.len; /* count the tokens that reach into the tail, from the back */
         while (begin > keep && d->mode->held_tokens < d->in->count) {
             struct str one = {0};
-            add_token_bytes(token_at(d->in, d->in->count - ++d->mode->held_tokens), &one);
+            add_token_bytes(tok_texts_at(d->in, d->in->count - ++d->mode->held_tokens), &one);
             begin -= one.len;
             str_drop(&one);
         }
     }
-    tok_utf8_repair(span_of(str_text(&raw), keep), &d->out->text);
+    tok_utf8_repair(span_of(str_text(&raw), keep), false, &d->out->text);
     d->out->text.failed = d->out->text.failed || raw.failed;
     close_token(d->out);
     str_drop(&raw);
@@ -286,7 +316,7 @@ static void flush_run(struct decoding *d, struct str *run) {
 static void run_fallback(struct decoding *d) {
     struct str run = {0};
     for (size_t i = 0; i < d->in->count; i++) {
-        struct span token = token_at(d->in, i);
+        struct span token = tok_texts_at(d->in, i);
         uint8_t byte = 0;
         if (is_byte_token(token, &byte)) {
             str_add_byte(&run, byte);
@@ -340,7 +370,7 @@ static struct span strip_token(const struct tok_step *step, struct span token, b
 static void run_strip(struct decoding *d, const struct tok_step *step) {
     for (size_t i = 0; i < d->in->count; i++) {
         bool done = true;
-        struct span token = strip_token(step, token_at(d->in, i), !(d->joined && d->mode->started), &done);
+        struct span token = strip_token(step, tok_texts_at(d->in, i), !(d->joined && d->mode->started), &done);
         if (d->joined) {
             d->mode->front_done = d->mode->front_done && done;
         }
@@ -350,7 +380,7 @@ static void run_strip(struct decoding *d, const struct tok_step *step) {
 
 static lamina_status run_replace(struct decoding *d, const struct tok_step *step, struct lamina_error *err) {
     for (size_t i = 0; i < d->in->count; i++) {
-        struct span token = token_at(d->in, i);
+        struct span token = tok_texts_at(d->in, i);
         d->matches.count = 0;
         LAMINA_TRY(tok_regex_find(step->re, token, &d->matches, err));
         for (size_t k = 0; k < d->matches.count; k++) {
@@ -366,7 +396,7 @@ static lamina_status run_replace(struct decoding *d, const struct tok_step *step
 /* The mark is a space, but in the first token of all it only marks the start of a word and vanishes. */
 static void run_metaspace(struct decoding *d, const struct tok_step *step) {
     for (size_t i = 0; i < d->in->count; i++) {
-        struct span token = token_at(d->in, i);
+        struct span token = tok_texts_at(d->in, i);
         bool drop = i == 0 && !d->mode->started && !step->flag_a;
         for (size_t at = 0; at < token.len;) {
             uint32_t c = 0;
@@ -386,7 +416,7 @@ static void run_metaspace(struct decoding *d, const struct tok_step *step) {
 /* The end-of-word mark is a space, except at the very end. */
 static void run_bpe(struct decoding *d, const struct tok_step *step) {
     for (size_t i = 0; i < d->in->count; i++) {
-        struct span rest = token_at(d->in, i);
+        struct span rest = tok_texts_at(d->in, i);
         while (step->text.len > 0) {
             const uint8_t *at = memmem(rest.ptr, rest.len, step->text.ptr, step->text.len);
             if (at == NULL) {
@@ -400,6 +430,78 @@ static void run_bpe(struct decoding *d, const struct tok_step *step) {
         }
         tok_texts_add(d->out, rest);
     }
+}
+
+/* Every `from` by `to`, left to right; an empty `from` is nowhere. */
+static void replace_text(struct str *text, struct span from, struct span to) {
+    struct str out = {0};
+    struct span rest = str_span(text);
+    const uint8_t *at = NULL;
+    while (from.len > 0 && (at = memmem(rest.ptr, rest.len, from.ptr, from.len)) != NULL) {
+        str_add(&out, rest.ptr, (size_t)(at - rest.ptr));
+        str_add_span(&out, to);
+        rest = span_sub(rest, (size_t)(at - rest.ptr) + from.len, rest.len);
+    }
+    if (rest.len < text->len) {
+        str_add_span(&out, rest);
+        bool failed = out.failed;
+        str_drop(text);
+        *text = out;
+        text->failed = failed;
+    }
+}
+
+/* The reference's order matters: a replacement may make the text of a later one. */
+static void clean_up(struct str *text) {
+    static const char *const pairs[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},           {" ,", ","},
+                                           {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"},         {" do not", " don't"},
+                                           {" 's", "'s"},   {" 've", "'ve"}, {" 're", "'re"}};
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        replace_text(text, span_of_text(pairs[i][0]), span_of_text(pairs[i][1]));
+    }
+}
+
+static void run_word_piece(struct decoding *d, const struct tok_step *step) {
+    struct str one = {0};
+    for (size_t i = 0; i < d->in->count; i++) {
+        struct span token = tok_texts_at(d->in, i);
+        bool first = i == 0 && !d->mode->started;
+        bool continues = !first && token.len >= step->text.len &&
+                         (step->text.len == 0 || memcmp(token.ptr, step->text.ptr, step->text.len) == 0);
+        str_clear(&one);
+        str_add_text(&one, first || continues ? "" : " ");
+        str_add_span(&one, continues ? span_sub(token, step->text.len, token.len) : token);
+        if (step->flag_a) {
+            clean_up(&one);
+        }
+        tok_texts_add(d->out, str_span(&one));
+        d->out->text.failed = d->out->text.failed || one.failed;
+    }
+    d->mode->front_done = d->mode->front_done && (d->in->count > 0 || d->mode->started);
+    str_drop(&one);
+}
+
+/* Repeated tokens are one, padding is nothing. */
+static void run_ctc(struct decoding *d, const struct tok_step *step) {
+    struct str one = {0};
+    for (size_t i = 0; i < d->in->count; i++) {
+        struct span token = tok_texts_at(d->in, i);
+        if (i > 0 && span_equal(token, tok_texts_at(d->in, i - 1))) {
+            continue;
+        }
+        str_clear(&one);
+        str_add_span(&one, token);
+        replace_text(&one, str_span(&step->text), span_of_text(""));
+        if (step->flag_a) {
+            clean_up(&one);
+            replace_text(&one, str_span(&step->other), span_of_text(" "));
+        }
+        if (one.len > 0) {
+            tok_texts_add(d->out, str_span(&one));
+        }
+        d->out->text.failed = d->out->text.failed || one.failed;
+    }
+    str_drop(&one);
 }
 
 static lamina_status run_step(struct decoding *d, const struct tok_step *step, struct lamina_error *err) {
@@ -424,6 +526,12 @@ static lamina_status run_step(struct decoding *d, const struct tok_step *step, s
     case DEC_BPE:
         run_bpe(d, step);
         break;
+    case DEC_WORD_PIECE:
+        run_word_piece(d, step);
+        break;
+    case DEC_CTC:
+        run_ctc(d, step);
+        break;
     }
     return LAMINA_OK;
 }
@@ -434,7 +542,7 @@ static void join_with_spaces(const struct tok_texts *tokens, struct tok_decode_m
         if (i > 0 || mode->started) {
             str_add_byte(out, ' ');
         }
-        str_add_span(out, token_at(tokens, i));
+        str_add_span(out, tok_texts_at(tokens, i));
     }
     mode->front_done = tokens->count > 0 || mode->started;
 }
@@ -445,8 +553,13 @@ lamina_status tok_decoder_run(const struct tok_decoder *dec, struct tok_texts *t
     struct tok_decode_mode whole = {0};
     struct tok_texts other = {0};
     struct decoding d = {.in = tokens, .out = &other, .mode = mode != NULL ? mode : &whole};
+    if (dec->sp != NULL) {
+        return tok_sp_decode(dec->sp, tokens, d.mode, out, err);
+    }
     d.mode->front_done = true;
     d.mode->held_tokens = 0;
+    tokens->text.limit = tok_text_limit(tokens->text.len);
+    other.text.limit = tokens->text.limit;
     if (!dec->present) {
         join_with_spaces(tokens, d.mode, out);
     }

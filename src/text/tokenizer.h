@@ -20,6 +20,8 @@ struct text_files {
     struct span tokenizer_json;
     struct span vocab_json;        /* with merges_txt: GPT-2 style byte-level BPE */
     struct span merges_txt;
+    struct span tokenizer_model;   /* tokenizer.model, spiece.model, ice_text.model: SentencePiece, or a rank file */
+    struct span tiktoken;          /* *.tiktoken, tiktoken.model: likewise; what it is shows in its bytes */
     struct span added_tokens_json;
     struct span tokenizer_config;  /* tokenizer_config.json */
     struct span special_tokens_map;
@@ -28,7 +30,8 @@ struct text_files {
 
 struct text_tokenizer;
 
-/* Errors: NOT_FOUND no usable file; DAMAGED not what it should be; UNSUPPORTED names the component; NO_FIT memory.
+/* Of several vocabularies the first in this order counts: tokenizer.json, vocab.json with merges.txt, tokenizer_model,
+ * tiktoken. Errors: NOT_FOUND no usable file; DAMAGED not what it should be; UNSUPPORTED names the component; NO_FIT memory.
  * Limits (reference: reliability.md 5.3): tokenizer.json 256 MiB, vocabulary 2^22, merges 2^23, added tokens 65,536,
  * token 4 KiB. */
 lamina_status text_tokenizer_open(struct text_tokenizer **t, const struct text_files *files, struct lamina_error *err);
@@ -59,6 +62,7 @@ lamina_status text_decode(const struct text_tokenizer *t, const uint32_t *ids, s
 struct text_stream {
     struct text_ids pending; /* the latest ids, as far as later ones can still change their text */
     struct str shown;        /* what of their text is out already */
+    uint32_t state;          /* what the decoder remembers of the tokens before them */
     bool started;            /* text came before them, so they are not the front of the answer */
 };
 void text_stream_drop(struct text_stream *s);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/tokstep_priv.h"
+#include "text/toksp_priv.h"
 
 bool tok_json_no_memory(struct json_reader *r) {
     return json_refuse(r, LAMINA_NO_FIT, "out of memory");
@@ -29,7 +29,13 @@ struct tok_step *tok_steps_add(struct tok_steps *s, struct json_reader *r, int k
 void tok_steps_drop(struct tok_steps *s) {
     for (size_t i = 0; i < s->count; i++) {
         tok_regex_close(&s->list[i].re);
+        tok_sp_norm_close(&s->list[i].sp);
+        if (s->list[i].map != NULL) {
+            tok_charsmap_drop(s->list[i].map);
+            free(s->list[i].map);
+        }
         str_drop(&s->list[i].text);
+        str_drop(&s->list[i].other);
     }
     free(s->list);
     *s = (struct tok_steps){0};
@@ -38,7 +44,8 @@ void tok_steps_drop(struct tok_steps *s) {
 size_t tok_steps_bytes(const struct tok_steps *s) {
     size_t bytes = s->count * sizeof(*s->list);
     for (size_t i = 0; i < s->count; i++) {
-        bytes += s->list[i].text.cap + tok_regex_bytes(s->list[i].re);
+        bytes += s->list[i].text.cap + s->list[i].other.cap + tok_regex_bytes(s->list[i].re) + tok_sp_norm_bytes(s->list[i].sp) +
+                 (s->list[i].map == NULL ? 0 : tok_charsmap_bytes(s->list[i].map));
     }
     return bytes;
 }

@@ -3,18 +3,11 @@
  * vocab.json with merges.txt: a vocabulary that does not say how text is cut before it. The kind comes from the
  * class in tokenizer_config.json, else from special tokens, else from config.json; the pipeline of a kind is
  * written here as the components tokenizer.json would have, so one reader serves both. Patterns:
- * reference/models.md section 9. */
+ * tokpattern_priv.h. */
 #include <string.h>
 
 #include "text/tokenizer_priv.h"
-
-#define PATTERN_QWEN2                                                                                                  \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"   \
-    "|\\s+(?!\\S)|\\s+"
-#define PATTERN_LLAMA3                                                                                                 \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "                                         \
-    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+"                                                                      \
-    "|\\s+(?!\\S)|\\s+"
+#include "text/tokpattern_priv.h"
 
 struct kind {
     const char *name;
@@ -37,24 +30,16 @@ static const struct kind kinds[KIND_COUNT] = {
     [KIND_QWEN2] = {.name = "Qwen2",
                     .classes = " Qwen2Tokenizer Qwen2TokenizerFast ",
                     .models = " qwen2 qwen2_moe qwen3 qwen3_moe qwen3_next ",
-                    .pattern = PATTERN_QWEN2,
+                    .pattern = TOK_PATTERN_QWEN2,
                     .special = "<|endoftext|>",
                     .nfc = true},
     [KIND_LLAMA3] = {.name = "Llama-3",
                      .classes = " ",
                      .models = " ",
-                     .pattern = PATTERN_LLAMA3,
+                     .pattern = TOK_PATTERN_LLAMA3,
                      .ignore_merges = true,
                      .bos = true},
 };
-
-static bool lists(const char *list, const struct str *word) {
-    struct str padded = {0};
-    str_printf(&padded, " %s ", str_text(word));
-    bool found = word->len > 0 && strstr(list, str_text(&padded)) != NULL;
-    str_drop(&padded);
-    return found;
-}
 
 /* Added tokens are in place already. */
 static const struct kind *find_kind(const struct text_tokenizer *t, const struct tok_config *c,
@@ -64,14 +49,14 @@ static const struct kind *find_kind(const struct text_tokenizer *t, const struct
         return &kinds[KIND_LLAMA3];
     }
     for (size_t i = 0; i < KIND_COUNT; i++) {
-        if (lists(kinds[i].classes, &c->tokenizer_class)) {
+        if (tok_config_lists(kinds[i].classes, &c->tokenizer_class)) {
             return &kinds[i];
         }
     }
     bool generic =
-        c->tokenizer_class.len == 0 || lists(" PreTrainedTokenizerFast TokenizersBackend ", &c->tokenizer_class);
+        c->tokenizer_class.len == 0 || tok_config_lists(" PreTrainedTokenizerFast TokenizersBackend ", &c->tokenizer_class);
     for (size_t i = 0; i < KIND_COUNT && generic; i++) {
-        if (lists(kinds[i].models, &c->model_type)) {
+        if (tok_config_lists(kinds[i].models, &c->model_type)) {
             return &kinds[i];
         }
     }
@@ -177,26 +162,23 @@ static lamina_status read_component(struct text_tokenizer *t, const char *text, 
 }
 
 /* Written as JSON on purpose: the components have one reader, which tests hold against the reference. */
-static lamina_status build_pipeline(struct text_tokenizer *t, const struct kind *kind, const struct tok_config *c,
-                                    struct lamina_error *err) {
+lamina_status tok_bytes_pipeline(struct text_tokenizer *t, struct span pattern, bool nfc, bool prefix_space,
+                                 struct lamina_error *err) {
     struct str json = {0};
-    bool custom = c->has_pretokenize_regex && kind->pattern != NULL; /* Qwen3.5 says its pattern in the config */
-    bool space = c->add_prefix_space;
-    if (kind->pattern != NULL) {
+    bool split = pattern.len > 0;
+    if (split) {
         str_add_text(&json, "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":");
-        json_write_string(&json, custom ? str_span(&c->pretokenize_regex) : span_of_text(kind->pattern));
+        json_write_string(&json, pattern);
         str_add_text(&json, "},\"behavior\":\"Isolated\",\"invert\":false},");
     }
     str_printf(&json, "{\"type\":\"ByteLevel\",\"add_prefix_space\":%s,\"trim_offsets\":true,\"use_regex\":%s}",
-               space ? "true" : "false", kind->pattern != NULL ? "false" : "true");
-    if (kind->pattern != NULL) {
-        str_add_text(&json, "]}");
-    }
+               prefix_space ? "true" : "false", split ? "false" : "true");
+    str_add_text(&json, split ? "]}" : "");
     lamina_status status = json.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for a tokenizer") : LAMINA_OK;
     if (status == LAMINA_OK) {
         status = read_component(t, str_text(&json), read_pretok, err);
     }
-    if (status == LAMINA_OK && kind->nfc) {
+    if (status == LAMINA_OK && nfc) {
         status = read_component(t, "{\"type\":\"NFC\"}", read_norm, err);
     }
     if (status == LAMINA_OK) {
@@ -204,6 +186,14 @@ static lamina_status build_pipeline(struct text_tokenizer *t, const struct kind 
     }
     str_drop(&json);
     return status;
+}
+
+static lamina_status build_pipeline(struct text_tokenizer *t, const struct kind *kind, const struct tok_config *c,
+                                    struct lamina_error *err) {
+    bool custom = c->has_pretokenize_regex && kind->pattern != NULL; /* Qwen3.5 says its pattern in the config */
+    struct span usual = span_of_text(kind->pattern == NULL ? "" : kind->pattern);
+    return tok_bytes_pipeline(t, custom ? str_span(&c->pretokenize_regex) : usual, kind->nfc, c->prefix_space == 1,
+                              err);
 }
 
 /* BOS: the kind's own, or asked for in so many words. */

@@ -6,11 +6,27 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "text/tokchars_priv.h"
 #include "text/tokmodel_priv.h"
-#include "text/tokstep_priv.h"
+#include "text/toksp_priv.h"
 #include "text/tokunicode_priv.h"
 
-enum norm_kind { NORM_FORM, NORM_LOWERCASE, NORM_PREPEND, NORM_REPLACE, NORM_STRIP, NORM_STRIP_ACCENTS, NORM_BYTES };
+enum norm_kind {
+    NORM_FORM,
+    NORM_LOWERCASE,
+    NORM_PREPEND,
+    NORM_REPLACE,
+    NORM_STRIP,
+    NORM_STRIP_ACCENTS,
+    NORM_BYTES,
+    NORM_NMT,
+    NORM_PRECOMPILED,
+    NORM_BERT_CLEAN, /* a BertNormalizer is up to five steps */
+    NORM_BERT_HAN,
+    NORM_BERT_ACCENTS,
+    NORM_BLANKS,
+    NORM_SP,
+};
 
 static const struct {
     const char *name;
@@ -27,11 +43,36 @@ static const struct {
     {"Strip", NORM_STRIP, 0},
     {"StripAccents", NORM_STRIP_ACCENTS, 0},
     {"ByteLevel", NORM_BYTES, 0},
+    {"Nmt", NORM_NMT, 0},
+    {"Precompiled", NORM_PRECOMPILED, 0},
 };
+
+/* A character map in base64. */
+static bool read_map(struct tok_step *step, struct json_reader *r) {
+    struct str text = {0};
+    struct str blob = {0};
+    struct lamina_error why = {0};
+    step->map = calloc(1, sizeof(*step->map));
+    if (step->map == NULL) {
+        return tok_json_no_memory(r);
+    }
+    if (tok_json_text(r, &text) && text.len > 0 && !tok_base64_read(str_span(&text), &blob)) {
+        json_refuse(r, LAMINA_DAMAGED, "\"precompiled_charsmap\" is not base64");
+    }
+    if (r->failed == LAMINA_OK && blob.failed) {
+        tok_json_no_memory(r);
+    }
+    if (r->failed == LAMINA_OK && tok_charsmap_open(step->map, str_span(&blob), &why) < 0) {
+        json_refuse(r, why.code, "%s", why.message);
+    }
+    str_drop(&text);
+    str_drop(&blob);
+    return r->failed == LAMINA_OK;
+}
 
 static bool read_members(struct tok_step *step, struct json_reader *r) {
     struct span key;
-    bool has_text = step->kind != NORM_PREPEND && step->kind != NORM_REPLACE;
+    bool has_text = step->kind != NORM_PREPEND && step->kind != NORM_REPLACE && step->kind != NORM_PRECOMPILED;
     json_enter_object(r);
     while (json_next_key(r, &key)) {
         if (step->kind == NORM_PREPEND && span_is(key, "prepend")) {
@@ -40,6 +81,8 @@ static bool read_members(struct tok_step *step, struct json_reader *r) {
             has_text = tok_json_text(r, &step->text);
         } else if (step->kind == NORM_REPLACE && span_is(key, "pattern")) {
             tok_json_pattern(r, &step->re);
+        } else if (step->kind == NORM_PRECOMPILED && span_is(key, "precompiled_charsmap") && step->map == NULL) {
+            has_text = read_map(step, r);
         } else if (step->kind == NORM_STRIP && span_is(key, "strip_left")) {
             json_bool(r, &step->flag_a);
         } else if (step->kind == NORM_STRIP && span_is(key, "strip_right")) {
@@ -49,9 +92,64 @@ static bool read_members(struct tok_step *step, struct json_reader *r) {
         }
     }
     if (r->failed == LAMINA_OK && (!has_text || (step->kind == NORM_REPLACE && step->re == NULL))) {
-        json_refuse(r, LAMINA_DAMAGED, "normalizer without its \"pattern\", \"content\" or \"prepend\"");
+        json_refuse(r, LAMINA_DAMAGED, "normalizer without its \"pattern\", \"content\", \"prepend\" or \"precompiled_charsmap\"");
     }
     return r->failed == LAMINA_OK;
+}
+
+/* Clean, space out Han characters, take accents off (a decomposition without its marks), lower the case: in this order.
+ * Accents follow the case where the file does not say. */
+static bool read_bert(struct tok_steps *s, struct json_reader *r) {
+    struct span key;
+    bool clean = true;
+    bool han = true;
+    bool lower = true;
+    bool accents = false;
+    bool said = false;
+    json_enter_object(r);
+    while (json_next_key(r, &key)) {
+        bool *flag = span_is(key, "clean_text")             ? &clean
+                     : span_is(key, "handle_chinese_chars") ? &han
+                     : span_is(key, "lowercase")            ? &lower
+                     : span_is(key, "strip_accents")        ? &accents
+                                                            : NULL;
+        if (flag == NULL) {
+            json_skip(r);
+        } else if (flag != &accents) {
+            json_bool(r, flag);
+        } else if (!json_null(r)) {
+            said = json_bool(r, flag);
+        }
+    }
+    bool strip = said ? accents : lower;
+    const struct {
+        bool wanted;
+        enum norm_kind kind;
+    } steps[] = {{clean, NORM_BERT_CLEAN}, {han, NORM_BERT_HAN},  {strip, NORM_FORM},
+                 {strip, NORM_BERT_ACCENTS}, {lower, NORM_LOWERCASE}};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && r->failed == LAMINA_OK; i++) {
+        struct tok_step *step = steps[i].wanted ? tok_steps_add(s, r, (int)steps[i].kind) : NULL;
+        if (step != NULL) {
+            step->behavior = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE; /* of NORM_FORM */
+        }
+    }
+    return r->failed == LAMINA_OK;
+}
+
+bool tok_norm_add_sp(struct tok_steps *s, struct tok_sp_norm *sp, bool blanks) {
+    struct lamina_error ignored = {0};
+    struct json_reader r = {.name = "tokenizer", .err = &ignored};
+    if (blanks && tok_steps_add(s, &r, NORM_BLANKS) == NULL) {
+        tok_sp_norm_close(&sp);
+        return false;
+    }
+    struct tok_step *step = tok_steps_add(s, &r, NORM_SP);
+    if (step == NULL) {
+        tok_sp_norm_close(&sp);
+        return false;
+    }
+    step->sp = sp;
+    return true;
 }
 
 bool tok_norm_read(struct tok_steps *s, struct json_reader *r) {
@@ -64,6 +162,9 @@ bool tok_norm_read(struct tok_steps *s, struct json_reader *r) {
     }
     if (strcmp(type, "Sequence") == 0) {
         return tok_json_sequence(r, "normalizers", tok_norm_read, s);
+    }
+    if (strcmp(type, "BertNormalizer") == 0) {
+        return read_bert(s, r);
     }
     for (size_t i = 0; i < sizeof(norm_names) / sizeof(norm_names[0]); i++) {
         if (strcmp(type, norm_names[i].name) == 0) {
@@ -330,6 +431,27 @@ static lamina_status run_step(const struct tok_step *step, struct span text, str
     case NORM_BYTES:
         tok_bytes_as_chars(text, out);
         break;
+    case NORM_NMT:
+        w->cut = tok_chars_nmt(text, out) || w->cut;
+        break;
+    case NORM_PRECOMPILED:
+        tok_chars_precompiled(step->map, text, out);
+        break;
+    case NORM_BERT_CLEAN:
+        w->cut = tok_chars_bert_clean(text, out) || w->cut;
+        break;
+    case NORM_BERT_HAN:
+        tok_chars_bert_han(text, out);
+        break;
+    case NORM_BERT_ACCENTS:
+        w->cut = tok_chars_drop_nonspacing(text, out) || w->cut;
+        break;
+    case NORM_BLANKS:
+        tok_chars_blanks(text, out);
+        break;
+    case NORM_SP:
+        tok_sp_norm_run(step->sp, text, out);
+        break;
     }
     return LAMINA_OK;
 }
@@ -338,11 +460,14 @@ lamina_status tok_norm_run(const struct tok_steps *s, struct span text, struct t
                            struct lamina_error *err) {
     struct str *out = &w->a;
     w->cut = false;
+    w->a.limit = tok_text_limit(text.len);
+    w->b.limit = w->a.limit;
     for (size_t i = 0; i < s->count; i++) {
         str_clear(out);
         LAMINA_TRY(run_step(&s->list[i], text, w, out, err));
         if (out->failed) {
-            return base_fail(err, LAMINA_NO_FIT, "out of memory while normalising a text of %zu bytes", text.len);
+            return base_fail(err, LAMINA_NO_FIT, "normalising a text made it too large for memory or above %zu bytes",
+                             w->a.limit);
         }
         text = str_span(out);
         out = out == &w->a ? &w->b : &w->a;

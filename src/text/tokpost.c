@@ -97,9 +97,14 @@ static bool read_single(struct tok_post *p, struct json_reader *single, const st
     bool seen = false;
     size_t front = 0;
     size_t back = p->after_count;
+    size_t pieces = 0;
     json_enter_array(single);
     while (json_next_item(single)) {
         bool is_sequence = false;
+        if (++pieces > TOK_STEP_LIMIT) {
+            json_refuse(single, LAMINA_UNSUPPORTED, "a template of more than %d pieces", TOK_STEP_LIMIT);
+            break;
+        }
         if (!read_piece(single, &name, &is_sequence)) {
             break;
         }

@@ -555,6 +555,8 @@ lamina_status tok_pretok_run(const struct tok_steps *s, struct span text, bool f
     struct state state = {.base = text, .in = &w->a, .out = &w->b};
     w->a.count = 0;
     w->b.count = 0;
+    w->a.text.limit = tok_text_limit(text.len);
+    w->b.text.limit = w->a.text.limit;
     if (!put(state.in, 0, text.len, first)) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory while splitting text");
     }

@@ -17,13 +17,20 @@
 #include "text/tokenizer.h"
 #include "text/tokregex_priv.h"
 
+struct tok_charsmap;
+struct tok_sp_norm;
+struct tok_sp_decoder;
+
 enum { TOK_STEP_LIMIT = 256 };
 
 /* One step of any pipeline; which members mean something depends on its kind. */
 struct tok_step {
     int kind;
     struct tok_regex *re;
+    struct tok_charsmap *map;
+    struct tok_sp_norm *sp;
     struct str text; /* what to put, prepend, strip, replace ... */
+    struct str other;
     uint32_t character;
     size_t start;
     size_t stop;
@@ -57,6 +64,9 @@ bool tok_json_no_memory(struct json_reader *r);
 
 /* --- normalizer --- */
 bool tok_norm_read(struct tok_steps *s, struct json_reader *r);
+/* Appends the normaliser of a SentencePiece model; with `blanks` behind the step that gives line feeds, tabs and runs of
+ * blanks pieces of their own. Takes *sp. False: out of memory. */
+bool tok_norm_add_sp(struct tok_steps *s, struct tok_sp_norm *sp, bool blanks);
 /* Two buffers and a match list, reused from call to call; `result` points into one of them or is the input itself. */
 struct tok_norm_work {
     struct str a;
@@ -95,6 +105,7 @@ lamina_status tok_pretok_run(const struct tok_steps *s, struct span text, bool f
 /* --- decoder --- */
 struct tok_decoder {
     struct tok_steps steps;
+    struct tok_sp_decoder *sp; /* in place of steps: the tokens are pieces of a SentencePiece model */
     bool present; /* without a decoder tokens are joined with spaces */
     /* How text_stream may work with it; see tokstream.c. */
     enum tok_stream_kind { TOK_STREAM_WHOLE, TOK_STREAM_TOKENS } stream;
@@ -102,18 +113,28 @@ struct tok_decoder {
 bool tok_decoder_read(struct tok_decoder *d, struct json_reader *r);
 void tok_decoder_drop(struct tok_decoder *d);
 bool tok_decoder_is_bytes(const struct tok_decoder *d);
+/* Whether text that is out could still change when a special token comes. */
+bool tok_decoder_waits(const struct tok_decoder *d);
 /* A list of token texts. */
 struct tok_texts {
     struct str text;
     size_t *end; /* of each */
+    struct str kinds; /* one byte each, where somebody gave any: what sort of token it is */
     size_t count;
     size_t cap;
 };
 bool tok_texts_add(struct tok_texts *t, struct span token);
+/* With its kind, where the decoder wants one. */
+struct text_tokenizer;
+bool tok_texts_add_id(struct tok_texts *t, const struct text_tokenizer *tokenizer, uint32_t id, struct span token);
+struct span tok_texts_at(const struct tok_texts *t, size_t i);
+/* Kinds of a SentencePiece vocabulary: a tok_piece_type, or one of these. */
+enum { TOK_KIND_SPECIAL = 16, TOK_KIND_ADDED = 17 };
 void tok_texts_drop(struct tok_texts *t);
 struct tok_decode_mode {
     bool started;       /* in: these are not the first tokens, so nothing is stripped at their front */
     bool partial;       /* in: more tokens follow; leave out what they might still change */
+    uint32_t state;     /* in and out: what a decoder remembers of the tokens before; 0: these are the first */
     bool front_done;    /* out: the treatment of the front is over */
     size_t held_tokens; /* out: trailing tokens of which something was left out */
 };

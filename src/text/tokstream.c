@@ -22,7 +22,8 @@ static lamina_status decode_pending(const struct text_tokenizer *t, const struct
     lamina_status status = LAMINA_OK;
     for (size_t i = 0; i < s->pending.count; i++) {
         struct span token = {0};
-        if (text_token_text(t, s->pending.ids[i], &token) && !tok_texts_add(&tokens, token)) {
+        if (text_token_text(t, s->pending.ids[i], &token) &&
+            !tok_texts_add_id(&tokens, t, s->pending.ids[i], token)) {
             status = base_fail(err, LAMINA_NO_FIT, "out of memory while decoding tokens");
             break;
         }
@@ -45,7 +46,7 @@ static lamina_status show(struct text_stream *s, const struct str *text, struct 
 /* Keeps only the ids that still hold something back, and what they alone have shown. */
 static lamina_status settle(const struct text_tokenizer *t, struct text_stream *s, size_t held,
                             struct lamina_error *err) {
-    struct tok_decode_mode mode = {.started = true, .partial = true};
+    struct tok_decode_mode mode = {.started = true, .partial = true, .state = s->state};
     memmove(s->pending.ids, s->pending.ids + (s->pending.count - held), held * sizeof(*s->pending.ids));
     s->pending.count = held;
     s->started = true;
@@ -65,16 +66,17 @@ lamina_status text_stream_add(const struct text_tokenizer *t, struct text_stream
     if (!tok_ids_push(&s->pending, id)) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory for ids");
     }
-    if (t->decoder.stream == TOK_STREAM_WHOLE) {
+    if (t->decoder.stream == TOK_STREAM_WHOLE || (!skip_special && tok_decoder_waits(&t->decoder))) {
         return LAMINA_OK;
     }
     struct str text = {0};
-    struct tok_decode_mode mode = {.started = s->started, .partial = true};
+    struct tok_decode_mode mode = {.started = s->started, .partial = true, .state = s->state};
     lamina_status status = decode_pending(t, s, &mode, &text, err);
     if (status == LAMINA_OK) {
         status = show(s, &text, out, err);
     }
     if (status == LAMINA_OK && mode.front_done) {
+        s->state = mode.state;
         status = settle(t, s, mode.held_tokens, err);
     } else if (status == LAMINA_OK) {
         str_clear(&s->shown);
@@ -89,7 +91,7 @@ lamina_status text_stream_finish(const struct text_tokenizer *t, struct text_str
                                  struct str *out, struct lamina_error *err) {
     (void)skip_special; /* skipped ids were never kept */
     struct str text = {0};
-    struct tok_decode_mode mode = {.started = s->started};
+    struct tok_decode_mode mode = {.started = s->started, .state = s->state};
     lamina_status status = decode_pending(t, s, &mode, &text, err);
     if (status == LAMINA_OK) {
         status = show(s, &text, out, err);

@@ -169,7 +169,7 @@ static size_t invalid_part(struct span b) {
     return n;
 }
 
-void tok_utf8_repair(struct span bytes, struct str *out) {
+void tok_utf8_repair(struct span bytes, bool each_byte, struct str *out) {
     size_t good = 0;
     size_t at = 0;
     while (at < bytes.len) {
@@ -181,8 +181,47 @@ void tok_utf8_repair(struct span bytes, struct str *out) {
         }
         str_add(out, bytes.ptr + good, at - good);
         str_add(out, "\xef\xbf\xbd", 3);
-        at += invalid_part(span_of(bytes.ptr + at, bytes.len - at));
+        at += each_byte ? 1 : invalid_part(span_of(bytes.ptr + at, bytes.len - at));
         good = at;
     }
     str_add(out, bytes.ptr + good, at - good);
+}
+
+/* --- base64 --- */
+
+static int base64_value(uint8_t c) {
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+/* Bits that stand for nothing must be zero. */
+bool tok_base64_read(struct span text, struct str *out) {
+    if (text.len < 4 || text.len % 4 != 0) {
+        return false;
+    }
+    size_t pad = text.ptr[text.len - 1] != '=' ? 0 : text.ptr[text.len - 2] == '=' ? 2 : 1;
+    uint32_t bits = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        int value = i < text.len - pad ? base64_value(text.ptr[i]) : 0;
+        if (value < 0) {
+            return false;
+        }
+        bits = bits << 6 | (uint32_t)value;
+        if (i % 4 != 3) {
+            continue;
+        }
+        size_t n = i + 1 == text.len ? 3 - pad : 3;
+        if ((bits & (0xffffffu >> (8 * n))) != 0) {
+            return false;
+        }
+        for (size_t k = 0; k < n; k++) {
+            str_add_byte(out, (uint8_t)(bits >> (16 - 8 * k)));
+        }
+        bits = 0;
+    }
+    return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Characters as the reference tokenizer sees them: which are white space, numeric, word or punctuation, the GPT-2 byte
- * alphabet, and the repair of bytes that are not UTF-8. Knows nothing of tokens. */
+ * alphabet, base64, and the repair of bytes that are not UTF-8. Knows nothing of tokens. */
 #ifndef TEXT_TOKUNICODE_PRIV_H
 #define TEXT_TOKUNICODE_PRIV_H
 
@@ -15,6 +15,13 @@
 /* Bytes of the character whose first byte this is. Only for text known to be valid UTF-8. */
 static inline size_t tok_char_len(uint8_t lead) {
     return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+/* What one component may make of a text. Files can ask for any growth, even for one that doubles at each of many steps;
+ * those in use stay below a tenth of this. */
+static inline size_t tok_text_limit(size_t text_bytes) {
+    size_t most = SIZE_MAX / 512;
+    return ((size_t)1 << 20) + 256 * (text_bytes < most ? text_bytes : most);
 }
 
 /* Reads the character at `at` of valid UTF-8 and returns its length; at must be inside the text. */
@@ -33,7 +40,11 @@ uint32_t tok_byte_to_char(uint8_t byte);
 bool tok_char_to_byte(uint32_t code_point, uint8_t *byte);
 void tok_bytes_as_chars(struct span bytes, struct str *out);
 
-/* Appends the bytes as UTF-8; each maximal invalid part becomes one U+FFFD (Unicode 15, 3.9, as Python and Rust do). */
-void tok_utf8_repair(struct span bytes, struct str *out);
+/* Appends the bytes as UTF-8; each maximal invalid part becomes one U+FFFD (Unicode 15, 3.9, as Python and Rust do), or
+ * with each_byte every byte of it (as SentencePiece does). */
+void tok_utf8_repair(struct span bytes, bool each_byte, struct str *out);
+
+/* Appends the bytes that base64 text stands for (RFC 4648, section 4, with its padding); false where it is not that. */
+bool tok_base64_read(struct span text, struct str *out);
 
 #endif

@@ -158,6 +158,21 @@ bool tok_vocab_text(const struct tok_vocab *v, uint32_t id, struct span *text) {
     return true;
 }
 
+bool tok_byte_ids(const struct tok_vocab *v, uint32_t ids[256]) {
+    static const char digits[] = "0123456789ABCDEF";
+    bool all = true;
+    for (uint32_t i = 0; i < 256; i++) {
+        char name[8] = "<0x00>";
+        name[3] = digits[i >> 4];
+        name[4] = digits[i & 15];
+        if (!tok_vocab_id(v, span_of(name, 6), &ids[i])) {
+            ids[i] = TOK_NONE;
+            all = false;
+        }
+    }
+    return all;
+}
+
 size_t tok_vocab_bytes(const struct tok_vocab *v) {
     return v->blob_cap + (size_t)v->id_cap * 6 + (v->table == NULL ? 0 : ((size_t)v->table_mask + 1) * 4);
 }

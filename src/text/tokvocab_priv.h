@@ -37,6 +37,8 @@ void tok_vocab_drop(struct tok_vocab *v);
 
 bool tok_vocab_id(const struct tok_vocab *v, struct span text, uint32_t *id);
 bool tok_vocab_text(const struct tok_vocab *v, uint32_t id, struct span *text);
+/* The ids of <0x00> to <0xFF>, TOK_NONE where there is none; returns whether all are there. */
+bool tok_byte_ids(const struct tok_vocab *v, uint32_t ids[256]);
 size_t tok_vocab_bytes(const struct tok_vocab *v);
 
 #endif

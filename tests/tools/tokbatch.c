@@ -30,6 +30,14 @@ static struct span read_file(const char *dir, const char *name) {
     return span_of(bytes, len);
 }
 
+static struct span read_first(const char *dir, const char *const *names) {
+    struct span bytes = {0};
+    for (; *names != NULL && bytes.len == 0; names++) {
+        bytes = read_file(dir, *names);
+    }
+    return bytes;
+}
+
 static double now_s(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
@@ -130,10 +138,14 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: tokbatch DIRECTORY [--speed /ABSOLUTE/FILE]\n");
         return 2;
     }
+    static const char *const model_names[] = {"tokenizer.model", "spiece.model", "ice_text.model", NULL};
+    static const char *const tiktoken_names[] = {"tiktoken.model", "qwen.tiktoken", "o200k_base.tiktoken", NULL};
     struct text_files files = {
         .tokenizer_json = read_file(argv[1], "tokenizer.json"),
         .vocab_json = read_file(argv[1], "vocab.json"),
         .merges_txt = read_file(argv[1], "merges.txt"),
+        .tokenizer_model = read_first(argv[1], model_names),
+        .tiktoken = read_first(argv[1], tiktoken_names),
         .added_tokens_json = read_file(argv[1], "added_tokens.json"),
         .tokenizer_config = read_file(argv[1], "tokenizer_config.json"),
         .special_tokens_map = read_file(argv[1], "special_tokens_map.json"),
