@@ -63,6 +63,7 @@ lamina_status sys_rename_durable(const char *from, const char *to, struct lamina
 lamina_status sys_link_durable(const char *from, const char *to, struct lamina_error *err); /* hard link; replaces `to` */
 lamina_status sys_dir_sync(const char *dir, struct lamina_error *err);
 lamina_status sys_remove(const char *path, struct lamina_error *err); /* absent is fine */
+/* Durable when it returns, also where a stopped run had made some of them. */
 lamina_status sys_make_dirs(const char *path, struct lamina_error *err);
 lamina_status sys_remove_dir(const char *path, struct lamina_error *err); /* empty directories only; absent is fine */
 lamina_status sys_stat(const char *path, struct sys_stat *out, struct lamina_error *err);

@@ -119,6 +119,16 @@ lamina_status sys_remove_dir(const char *path, struct lamina_error *err) {
     return LAMINA_OK;
 }
 
+/* A directory that is there already may be the work of a run that was stopped before it could sync the name. Only where a
+ * name can be made, though: elsewhere it was none of ours, and syncing may be forbidden. */
+static lamina_status sync_existing(const char *path, struct lamina_error *err) {
+    char dir[SYS_PATH_LEN];
+    if (!sys_dir_of(path, dir, sizeof(dir)) || access(dir, R_OK | W_OK) != 0) {
+        return LAMINA_OK;
+    }
+    return sys_dir_sync(dir, err);
+}
+
 static lamina_status make_one_dir(const char *path, struct lamina_error *err) {
     if (mkdir(path, 0755) == 0) {
         return sync_parent(path, err);
@@ -127,7 +137,7 @@ static lamina_status make_one_dir(const char *path, struct lamina_error *err) {
     struct stat st;
     if (stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode)) {
-            return LAMINA_OK;
+            return sync_existing(path, err);
         }
         error = ENOTDIR;
     }

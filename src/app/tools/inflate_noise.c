@@ -10,7 +10,7 @@
 #include "base/compiler.h"
 #include "base/hash.h"
 
-enum { TINY_POWER = 40, BLOCK = 1024 };
+enum { TINY_POWER = 40 };
 
 static const struct inflate_format formats[] = {
     {"BF16", 2, 7, 255},
@@ -104,44 +104,51 @@ uint64_t inflate_pick(uint64_t row_key, uint64_t n) {
     return mix(row_key ^ GOLDEN) % n;
 }
 
-/* Table indices of `words` groups of four elements. */
-static void draw_indices(uint16_t *RESTRICT index, uint32_t n, uint64_t row_key, uint64_t word, size_t words) {
-    for (size_t i = 0; i < words; i++) {
-        uint64_t w = mix(row_key + GOLDEN * (word + i));
-        index[4 * i] = (uint16_t)w;
-        index[4 * i + 1] = (uint16_t)(w >> 16);
-        index[4 * i + 2] = (uint16_t)(w >> 32);
-        index[4 * i + 3] = (uint16_t)(w >> 48);
+/* Groups of four elements: the hash of a group is four numbers of 16 bits, each scaled to a place in the table. */
+static ALWAYS_INLINE uint64_t place(uint64_t hash, unsigned lane, uint32_t n) {
+    return (uint32_t)(uint16_t)(hash >> 16 * lane) * n >> 16;
+}
+
+static void draw2(uint8_t *RESTRICT out, const uint8_t *RESTRICT table, uint32_t n, uint64_t row_key, uint64_t group,
+                  uint64_t groups) {
+    for (uint64_t i = 0; i < groups; i++) {
+        uint64_t h = mix(row_key + GOLDEN * (group + i));
+        uint64_t four = (uint64_t)load_le16(table + 2 * place(h, 0, n)) |
+                        (uint64_t)load_le16(table + 2 * place(h, 1, n)) << 16 |
+                        (uint64_t)load_le16(table + 2 * place(h, 2, n)) << 32 |
+                        (uint64_t)load_le16(table + 2 * place(h, 3, n)) << 48;
+        store_le64(out + 8 * i, four);
     }
-    for (size_t i = 0; i < 4 * words; i++) {
-        index[i] = (uint16_t)(index[i] * n >> 16);
+}
+
+static void draw4(uint8_t *RESTRICT out, const uint8_t *RESTRICT table, uint32_t n, uint64_t row_key, uint64_t group,
+                  uint64_t groups) {
+    for (uint64_t i = 0; i < groups; i++) {
+        uint64_t h = mix(row_key + GOLDEN * (group + i));
+        for (unsigned k = 0; k < 4; k++) {
+            memcpy(out + 16 * i + (size_t)4 * k, table + 4 * place(h, k, n), 4);
+        }
     }
 }
 
 void inflate_draw(const struct inflate_format *f, void *dst, const void *table, size_t n, uint64_t row_key,
                   uint64_t first, size_t count) {
-    uint16_t index[BLOCK + 8];
+    void (*draw)(uint8_t *RESTRICT, const uint8_t *RESTRICT, uint32_t, uint64_t, uint64_t, uint64_t) =
+        f->bytes == 2 ? draw2 : draw4;
     uint32_t choices = (uint32_t)min_u64(n, UINT16_MAX);
+    uint8_t *out = (uint8_t *)dst;
     while (count > 0) {
-        size_t skip = (size_t)(first % 4);
-        size_t now = (size_t)min_u64(count, BLOCK);
-        draw_indices(index, choices, row_key, first / 4, (skip + now + 3) / 4);
-        const uint16_t *at = index + skip;
-        if (f->bytes == 2) {
-            uint8_t *RESTRICT out = (uint8_t *)dst;
-            const uint8_t *RESTRICT in = (const uint8_t *)table;
-            for (size_t i = 0; i < now; i++) {
-                memcpy(out + 2 * i, in + 2 * (size_t)at[i], 2);
-            }
+        uint8_t four[16]; /* a group of which only a part is wanted */
+        uint64_t skip = first % 4;
+        uint64_t now = skip == 0 && count >= 4 ? count - count % 4 : min_u64(count, 4 - skip);
+        if (now % 4 == 0) {
+            draw(out, (const uint8_t *)table, choices, row_key, first / 4, now / 4);
         } else {
-            uint8_t *RESTRICT out = (uint8_t *)dst;
-            const uint8_t *RESTRICT in = (const uint8_t *)table;
-            for (size_t i = 0; i < now; i++) {
-                memcpy(out + 4 * i, in + 4 * (size_t)at[i], 4);
-            }
+            draw(four, (const uint8_t *)table, choices, row_key, first / 4, 1);
+            memcpy(out, four + skip * f->bytes, (size_t)(now * f->bytes));
         }
-        dst = (uint8_t *)dst + now * f->bytes;
+        out += now * f->bytes;
         first += now;
-        count -= now;
+        count -= (size_t)now;
     }
 }
