@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * KV store and attention of the rows of a pass. The unit of work is one row and one KV head, so results do not depend on
+ * KV store and attention of the rows of a pass. The unit of work is one row and one KV head, or some of the query heads on it, so results do not depend on
  * how many workers share the units or how rows were grouped into passes.
  */
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
+enum { SHARE_HEADS = 8 };
+
 struct job {
     struct dev_cpu *dev;
     const struct kern_op *op;
     const struct dev_pass *pass;
+    uint32_t shares;             /* of the query heads of a KV head, so that one row can keep several workers busy */
     _Atomic uint32_t next;
 };
 
@@ -26,12 +29,13 @@ static uint32_t first_visible(const struct kern_op *op, uint32_t position) {
     return first;
 }
 
-static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t kv_head) {
+static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t kv_head, uint32_t share) {
     const struct dev_pass *pass = j->pass;
     const struct dev_kv *kv = &pass->kv;
     const struct dev_kv_row *row = &kv->rows[row_index];
     const struct kern_op *op = j->op;
     uint32_t heads = op->heads / kv->kv_heads;
+    uint32_t skipped = heads * share / j->shares;
     uint32_t first = first_visible(op, row->position);
     uint32_t blocks = row->position / KERN_KV_BLOCK + 1;
     const void **k = j->dev->kv_pointers + (size_t)worker * 2 * j->dev->kv_blocks;
@@ -40,13 +44,13 @@ static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t 
         k[b] = head_page(kv, row, b, kv_head);
         v[b] = (const uint8_t *)k[b] + kv->k_bytes;
     }
-    uint32_t head = kv_head * heads;
+    uint32_t head = kv_head * heads + skipped;
     struct kern_attention a = {
         .q = pass->reg[op->src] + row_index * pass->stride[op->src] + (size_t)head * kv->k_dim,
         .out = pass->reg[op->dst] + row_index * pass->stride[op->dst] + (size_t)head * kv->v_dim,
         .q_stride = kv->k_dim,
         .out_stride = kv->v_dim,
-        .heads = heads,
+        .heads = heads * (share + 1) / j->shares - skipped,
         .head_dim = kv->k_dim,
         .v_dim = kv->v_dim,
         .k = k,
@@ -66,16 +70,18 @@ static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t 
 static void attention_worker(void *arg, uint32_t worker) {
     struct job *j = (struct job *)arg;
     uint32_t kv_heads = j->pass->kv.kv_heads;
-    uint32_t units = j->pass->rows * kv_heads;
+    uint32_t each = kv_heads * j->shares;
+    uint32_t units = j->pass->rows * each;
     uint64_t begin = sys_now_ns();
     for (uint32_t u = atomic_fetch_add(&j->next, 1); u < units; u = atomic_fetch_add(&j->next, 1)) {
-        attend(j, worker, u / kv_heads, u % kv_heads);
+        attend(j, worker, u / each, u % each / j->shares, u % j->shares);
     }
     atomic_fetch_add(&j->dev->compute_ns, sys_now_ns() - begin);
 }
 
 void cpu_attention(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
-    struct job j = {.dev = d, .op = op, .pass = pass};
+    uint32_t heads = op->heads / pass->kv.kv_heads;
+    struct job j = {.dev = d, .op = op, .pass = pass, .shares = heads > SHARE_HEADS ? heads / SHARE_HEADS : 1};
     team_run(d->team, attention_worker, &j);
 }
 

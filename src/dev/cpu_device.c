@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kern/math.h"
 #include "sys/cpu.h"
@@ -55,7 +56,13 @@ static void one_row(const struct rows_job *j, uint32_t t) {
         norm_row(k, op, p, dst, src);
         break;
     case KERN_OP_ROPE:
-        k->rope(dst, rope->cos + t * half, rope->sin + t * half, op->heads, op->head_dim, rope->dim);
+        k->rope(dst + op->dst_first, rope->cos + t * half, rope->sin + t * half, op->heads, op->head_dim, rope->dim);
+        break;
+    case KERN_OP_COPY_HEADS:
+        for (uint32_t h = 0; h < op->heads; h++) {
+            memcpy(dst + op->dst_first + (size_t)h * op->dst_step, src + op->src_first + (size_t)h * op->src_step,
+                   op->head_dim * sizeof(float));
+        }
         break;
     case KERN_OP_QUERY_SCALE:
         k->scale(dst, dst, op->width, p->query_factor[t]);
@@ -121,6 +128,7 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
     for (uint32_t i = 0; status == LAMINA_OK && i < count; i++) {
         switch (ops[i].kind) {
         case KERN_OP_MATMUL:
+        case KERN_OP_MATMUL_HEADS:
             status = cpu_matmul(d, &ops[i], pass, err);
             break;
         case KERN_OP_ROUTE:

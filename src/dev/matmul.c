@@ -5,6 +5,8 @@
  * group of 64 rows is cut into parts along k; then part i+1 waits for part i, because an output element is one fma
  * chain over ascending k (numerics class `exact`), carried in the output between parts.
  */
+#include <string.h>
+
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
@@ -17,6 +19,36 @@ struct job {
     _Atomic uint32_t next;
     _Atomic uint32_t failed;
 };
+
+/* Head after head has its own weights and its own part of the input. Rows of a head are padded to whole groups of panels,
+ * results are not: they go by way of a small buffer. */
+static void multiply_heads(const struct job *j, const struct panel_tile *t, const uint8_t *bytes, uint32_t group) {
+    enum { GROUP = KERN_PANEL_ROWS * KERN_BLOCK_PANELS, AT_ONCE = 32 };
+    const struct panel_shape *s = j->matrix.shape;
+    const struct kern_op *op = j->op;
+    const struct dev_pass *pass = j->pass;
+    float out[AT_ONCE][GROUP];
+    uint32_t head = group * GROUP / op->group;
+    uint32_t first = group * GROUP % op->group;
+    uint32_t real = first < op->head_dim ? op->head_dim - first : 0;
+    real = real < GROUP ? real : GROUP;
+    for (uint32_t row = 0; row < pass->rows && real != 0; row += AT_ONCE) {
+        struct kern_matmul m = {.ldx = pass->stride[op->src], .y = out[0], .ldy = GROUP, .panels = panel_group_panels(s, group)};
+        m.rows = pass->rows - row < AT_ONCE ? pass->rows - row : AT_ONCE;
+        for (uint32_t b = 0; b < s->col_blocks; b++) {
+            m.cols = panel_block_cols(s, b);
+            m.w = bytes + panel_block_offset(s, t, group, b);
+            m.panel_stride = (size_t)m.cols * KERN_PANEL_ROWS * kern_dtype_bytes((enum kern_dtype)s->dtype);
+            m.x = pass->reg[op->src] + row * m.ldx + (size_t)head * op->src_step + (size_t)b * KERN_BLOCK_COLS;
+            m.accumulate = b > 0;
+            j->dev->base.kern.matmul[s->dtype](&m);
+        }
+        for (uint32_t i = 0; i < m.rows; i++) {
+            float *dst = pass->reg[op->dst] + (row + i) * pass->stride[op->dst] + (size_t)head * op->dst_step + first;
+            memcpy(dst, out[i], real * sizeof(float));
+        }
+    }
+}
 
 static void multiply_group(const struct job *j, const struct panel_tile *t, const uint8_t *bytes, uint32_t group) {
     const struct panel_shape *s = j->matrix.shape;
@@ -80,7 +112,11 @@ static void multiply_tile(struct job *j, uint32_t index, const uint8_t *bytes) {
         wait_for_part(j, index - 1);
     }
     for (uint32_t g = t.group; g < t.group + t.groups; g++) {
-        multiply_group(j, &t, bytes, g);
+        if (j->op->kind == KERN_OP_MATMUL_HEADS) {
+            multiply_heads(j, &t, bytes, g);
+        } else {
+            multiply_group(j, &t, bytes, g);
+        }
     }
     if (t.block + t.blocks == s->col_blocks && (j->bias != NULL || j->matrix.row_scale != NULL)) {
         finish_rows(j, t.row, t.rows);
@@ -123,6 +159,9 @@ lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const stru
         return base_fail(err, LAMINA_UNEXPECTED, "no matrix of role %d in this layer", op->matrix);
     }
     j.bias = op->vector >= 0 ? pass->vectors[op->vector] + (size_t)pass->expert * op->width : NULL;
+    if (op->kind == KERN_OP_MATMUL_HEADS && (j.matrix.shape->parts_per_group > 1 || j.matrix.shape->layout != PANEL_BLOCKS)) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "heads of %u weights a row are too wide", (unsigned)j.matrix.shape->cols);
+    }
     if (j.matrix.shape->parts_per_group > 1) {
         for (uint32_t i = 0; i < CPU_PART_FLAGS; i++) {
             atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);

@@ -123,8 +123,8 @@ static lamina_status init_kv(struct exec *e, void *memory, uint64_t bytes, struc
         return base_fail(err, LAMINA_NO_FIT, "out of memory for the KV layout");
     }
     for (uint32_t i = 0; i < d->layers; i++) {
-        const struct model_kind *k = model_kind_of(d, i);
-        layers[i] = (struct kv_layer){k->kv_heads, k->head_dim, k->head_dim};
+        struct model_kept k = model_kept_of(model_kind_of(d, i));
+        layers[i] = (struct kv_layer){k.heads, k.k_dim, k.v_dim};
     }
     struct kv_shape shape = {d->layers, layers, e->o.kv_dtype};
     lamina_status status = kv_cache_init(&e->kv, &shape, memory, bytes, err);

@@ -24,7 +24,7 @@ static uint32_t first_expert_role(const struct kern_op *op) {
 static uint32_t count_matmuls(const struct kern_op *ops, uint32_t count) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < count; i++) {
-        n += ops[i].kind == KERN_OP_MATMUL;
+        n += ops[i].kind == KERN_OP_MATMUL || ops[i].kind == KERN_OP_MATMUL_HEADS;
         n += ops[i].kind == KERN_OP_EXPERTS ? ops[i].experts * (3 - first_expert_role(&ops[i])) : 0;
     }
     return n;
@@ -49,7 +49,7 @@ static lamina_status add_layers(struct program *p, struct lamina_error *err) {
         p->expert_base[layer + 1] = p->expert_base[layer] + d->kinds[kind].experts;
         for (uint32_t i = 0; i < p->layer_op_count[kind]; i++) {
             const struct kern_op *op = &p->layer_ops[kind][i];
-            if (op->kind == KERN_OP_MATMUL) {
+            if (op->kind == KERN_OP_MATMUL || op->kind == KERN_OP_MATMUL_HEADS) {
                 LAMINA_TRY(add_span(p, p->store->layers[layer], (enum model_role)op->matrix, 0, err));
             } else if (op->kind == KERN_OP_EXPERTS) {
                 LAMINA_TRY(add_experts(p, layer, op, err));

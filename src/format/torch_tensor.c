@@ -138,9 +138,10 @@ static bool place(const struct walk *w, torch_ref storage, uint64_t first, struc
     view_begin = begin + s.view_first * torch_types[s.type].bytes;
     view_bytes = s.view_elements * torch_types[s.type].bytes;
     if (extent(t, first, &end) || checked_mul(end, t->item_bytes, &end) || end > view_bytes) {
+        char shown[TORCH_SHOWN_MAX];
         return torch_refuse(w->m, LAMINA_DAMAGED,
-                            "tensor \"%s\" reaches beyond its storage \"%.*s\", which has %" PRIu64 " bytes", t->name,
-                            (int)s.key.len, (const char *)s.key.ptr, view_bytes);
+                            "tensor \"%s\" reaches beyond its storage \"%s\", which has %" PRIu64 " bytes", t->name,
+                            torch_shown(s.key, shown), view_bytes);
     }
     t->offset = view_begin + first * t->item_bytes;
     return true;

@@ -11,9 +11,11 @@
 #include <stdint.h>
 
 /* X residual stream; H normed input; Q K V projections; A attention output; G U gate and up; T projection back; L logits. */
+/* C latent of queries; P queries against latent keys. */
 /* R scores of experts; M rows gathered for an expert; Y what it gives; S score of the shared expert. */
 enum kern_reg {
-    KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_R, KERN_M, KERN_Y, KERN_S, KERN_REGS
+    KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_R, KERN_M, KERN_Y, KERN_S,
+    KERN_C, KERN_P, KERN_REGS
 };
 
 enum { KERN_ROPES = 2 }; /* sets of rotary factors a pass may carry (layers with a window often have their own) */
@@ -23,7 +25,10 @@ enum kern_op_kind {
     KERN_OP_LAYERNORM,  /* dst = (src - mean) * rsqrt(variance + eps) * vector + vector2, over `group` floats at a time */
     KERN_OP_UNITNORM,   /* RMSNORM without a weight */
     KERN_OP_MATMUL,     /* dst = matrix src (+ vector as bias) */
-    KERN_OP_ROPE,       /* dst rotated in place: heads of head_dim, HALF pairing, factors of the row's position, set `rope` */
+    KERN_OP_MATMUL_HEADS, /* for each head h: dst[h * dst_step ..] = (rows of h) src[h * src_step ..], head_dim results each */
+    KERN_OP_COPY_HEADS, /* for each head: head_dim floats from src[src_first + h * src_step] to dst[dst_first + h * dst_step] */
+    KERN_OP_ROPE,       /* dst rotated in place: heads of head_dim, from dst_first on in each, HALF pairing, factors of the
+                         * row's position, set `rope` */
     KERN_OP_QUERY_SCALE,/* dst *= the query factor of the row's position */
     KERN_OP_KV_STORE,   /* K and V of the rows into the layer's KV pages */
     KERN_OP_ATTENTION,  /* dst(A) = attention of src(Q) over the layer's KV pages */
@@ -67,7 +72,8 @@ struct kern_op {
     uint32_t width;           /* of dst: columns of the result, or heads * head_dim */
     uint32_t heads;           /* ROPE, ATTENTION: heads in dst */
     uint32_t head_dim;        /* ROPE, ATTENTION */
-    uint32_t group;           /* norms: floats normed together; 0: width */
+    uint32_t group;           /* norms: floats normed together; 0: width. MATMUL_HEADS: matrix rows of a head, in whole blocks */
+    uint32_t src_first, src_step, dst_first, dst_step; /* ops on heads: floats */
     uint32_t window, chunk;   /* ATTENTION: positions a query sees, itself included; positions of a closed chunk; 0: all */
     float eps;                /* norms */
     float scale;              /* ATTENTION: of the scores; ADD_SCALED, SCALE, SOFT_CAP */

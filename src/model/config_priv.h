@@ -49,7 +49,8 @@ struct config_values {
         query_pre_scalar, score_cap, logit_cap, embed_multiplier, residual_multiplier, score_multiplier, logits_divisor,
         logit_multiplier, local_theta, rope_ratio, original_max, experts, top_k, expert_ffn, shared_ffn,
         shared_count, first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale,
-        query_floor, swiglu_limit;
+        query_floor, swiglu_limit,
+        q_latent, kv_latent, plain_dim, rotary_part, value_dim;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, use_window, multi_query, grouped_query,
         parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */
@@ -88,6 +89,9 @@ lamina_status config_take_double(const struct config_number *n, struct config_ra
 /* Fills rope[] and gives each kind of layer its set. */
 lamina_status resolve_rope(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                            struct lamina_error *err);
+
+/* What YaRN multiplies scores by where a family keeps it out of cos and sin. */
+double resolve_stretch(const struct model_rope *r);
 
 /* Has this layer experts? And the numbers of such layers, into *k and d->routing. */
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer);

@@ -27,7 +27,8 @@ struct field {
 static const struct field DESC_FIELDS[] = {
     OF_DESC(hidden, U32),         OF_DESC(layers, U32),        OF_DESC(vocab, U32),          OF_DESC(max_positions, U32),
     OF_DESC(norm, U32),           OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),        OF_DESC(act, U32),
-    OF_DESC(norm_eps, FLOAT),     OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
+    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),
+        OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
     OF_DESC(bias_qkv, BOOL),      OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),      OF_DESC(bias_head, BOOL),
     OF_DESC(head_scaled, BOOL),   OF_DESC(positions, BOOL),    OF_DESC(alibi, BOOL),         OF_DESC(sinks, BOOL),
     OF_DESC(alibi_scale, FLOAT),  OF_DESC(score_scale, FLOAT), OF_DESC(score_cap, FLOAT),    OF_DESC(embed_scale, FLOAT),
@@ -47,6 +48,7 @@ static const struct field ROPE_FIELDS[] = {
 };
 
 static const struct field KIND_FIELDS[] = {
+    OF_KIND(mixer, U32),  OF_KIND(q_latent, U32), OF_KIND(kv_latent, U32), OF_KIND(plain_dim, U32), OF_KIND(value_dim, U32),
     OF_KIND(heads, U32),  OF_KIND(kv_heads, U32), OF_KIND(head_dim, U32), OF_KIND(ffn, U32),
     OF_KIND(experts, U32), OF_KIND(expert_ffn, U32), OF_KIND(shared_ffn, U32),
     OF_KIND(window, U32), OF_KIND(chunk, U32),    OF_KIND(rope, U32),     OF_KIND(query_scaled, BOOL),
@@ -269,6 +271,15 @@ static bool plausible_rope(const struct model_rope *r, const struct model_kind *
            r->factor > 0.0 && r->dim / 2 <= MODEL_LONG_PAIRS;
 }
 
+static bool plausible_mixer(const struct model_kind *k) {
+    if (k->mixer == MODEL_ATTENTION) {
+        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim == 0;
+    }
+    return k->mixer == MODEL_LATENT && k->kv_latent >= 1 && k->kv_latent <= 1 << 14 && k->q_latent <= 1 << 20 &&
+           k->plain_dim >= 1 && k->plain_dim < k->head_dim && k->value_dim >= 1 && k->value_dim <= 4096 &&
+           (uint64_t)k->heads * (k->kv_latent + k->head_dim) <= 1 << 24;
+}
+
 static bool plausible_kind(const struct model_desc *d, const struct model_kind *k) {
     const struct kern_routing *t = &d->routing;
     bool grouped = t->groups == 0 || (k->experts % t->groups == 0 && t->kept_groups >= 1 && t->kept_groups <= t->groups &&
@@ -276,7 +287,7 @@ static bool plausible_kind(const struct model_desc *d, const struct model_kind *
     bool routed = k->experts == 0 || (k->experts <= MODEL_MAX_EXPERTS && k->expert_ffn >= 1 && k->expert_ffn <= 1 << 22 &&
                                       k->shared_ffn <= 1 << 22 && t->top_k >= 1 && t->top_k <= k->experts &&
                                       t->top_k <= KERN_MAX_TOP_K && t->score < KERN_SCORES && grouped);
-    bool shaped = routed && k->kv_heads >= 1 && k->heads >= k->kv_heads && k->heads <= 1 << 16 && k->heads % k->kv_heads == 0 &&
+    bool shaped = routed && plausible_mixer(k) && k->kv_heads >= 1 && k->heads >= k->kv_heads && k->heads <= 1 << 16 && k->heads % k->kv_heads == 0 &&
                   k->head_dim >= 2 && k->head_dim <= 4096 && k->head_dim % 2 == 0 &&
                   (uint64_t)k->heads * k->head_dim <= 1 << 22 && k->ffn >= 1 && k->ffn <= 1 << 22;
     return shaped && (k->rope == MODEL_NO_ROPE || (k->rope < MODEL_ROPES && plausible_rope(&d->rope[k->rope], k)));

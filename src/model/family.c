@@ -65,6 +65,24 @@
         [MODEL_DOWN_BIAS] = "~h.%d.mlp.dense_4h_to_h.bias", [MODEL_FINAL_NORM] = "~ln_f.weight",                           \
         [MODEL_FINAL_NORM_BIAS] = "~ln_f.bias", [MODEL_EMBED] = "~word_embeddings.weight", [MODEL_HEAD] = "lm_head.weight"
 
+#define NAMES_LATENT                                                                                                       \
+    [MODEL_QA] = "~layers.%d.self_attn.q_a_proj.weight", [MODEL_KV_A] = "~layers.%d.self_attn.kv_a_proj_with_mqa.weight",  \
+    [MODEL_UK] = "~layers.%d.self_attn.kv_b_proj.weight", [MODEL_UV] = "~layers.%d.self_attn.kv_b_proj.weight",            \
+    [MODEL_QA_NORM] = "~layers.%d.self_attn.q_a_layernorm.weight",                                                         \
+    [MODEL_KV_A_NORM] = "~layers.%d.self_attn.kv_a_layernorm.weight", [MODEL_O] = "~layers.%d.self_attn.o_proj.weight"
+#define NAMES_SHARED_EXPERTS(path)                                                                                         \
+    [MODEL_SHARED_GATE] = path ".gate_proj.weight", [MODEL_SHARED_UP] = path ".up_proj.weight",                            \
+    [MODEL_SHARED_DOWN] = path ".down_proj.weight"
+#define NAMES_EXPERTS(path)                                                                                                \
+    [MODEL_EXPERT_GATE] = path ".gate_proj.weight", [MODEL_EXPERT_UP] = path ".up_proj.weight",                            \
+    [MODEL_EXPERT_DOWN] = path ".down_proj.weight"
+/* Every row with latents so far has these names; some have no latent of queries. */
+#define NAMES_DEEPSEEK                                                                                                     \
+    NAMES_LATENT, NAMES_LLAMA_MLP, NAMES_LLAMA_ENDS, NAMES_LLAMA_NORMS, [MODEL_Q] = "~layers.%d.self_attn.q_b_proj.weight", \
+        [MODEL_ROUTER] = "~layers.%d.mlp.gate.weight", NAMES_EXPERTS("~layers.%d.mlp.experts.%e"),                         \
+        NAMES_SHARED_EXPERTS("~layers.%d.mlp.shared_experts"),                                                             \
+        [MODEL_CHOICE_BIAS] = "~layers.%d.mlp.gate.e_score_correction_bias"
+
 #define SPELLINGS_LLAMA {{"model.", ""}, {"language_model.model.", "language_model."}, {"model.language_model.", ""}}
 /* Old exports saved the rotary table as a buffer of each layer; it is recomputed. */
 #define IGNORED_ROTARY {"rotary_emb.inv_freq", "rotary_pos_emb.inv_freq"}
@@ -850,6 +868,66 @@ static const struct model_family FAMILIES[] = {
         .renorm_fixed = true,
         .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 8},
         .norm_eps = 1e-6,
+    },
+    {
+        .name = "deepseek-v2",
+        .architectures = {"DeepseekV2ForCausalLM"},
+        .model_types = {"deepseek_v2"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_DEEPSEEK},
+        .q_plain_name = "~layers.%d.self_attn.q_proj.weight",
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_MOE | FEATURE_LATENT,
+        .latent = true,
+        .rope_pairs = true,
+        .experts_in = EXPERTS_AFTER_DENSE,
+        .shared_by_count = true,
+        .renorm_fixed = true,
+        .routing = {.score = KERN_SCORE_SOFTMAX, .top_k = 6},
+        .rope_theta = 10000.0,
+        .norm_eps = 1e-6,
+    },
+    {
+        .name = "deepseek-v3",
+        .architectures = {"DeepseekV3ForCausalLM"},
+        .model_types = {"deepseek_v3", "kimi_k2"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_DEEPSEEK},
+        .q_plain_name = "~layers.%d.self_attn.q_proj.weight",
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_MOE | FEATURE_LATENT,
+        .latent = true,
+        .rope_pairs = true,
+        .experts_in = EXPERTS_AFTER_DENSE,
+        .shared_by_count = true,
+        .shared_default = 1,
+        .choice_bias = true,
+        .renorm_default = true,
+        .extra_layers = true,
+        .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 8, .group_by_two = true},
+        .rope_theta = 10000.0,
+        .norm_eps = 1e-6,
+    },
+    {
+        .name = "glm4-moe-lite",
+        .architectures = {"Glm4MoeLiteForCausalLM"},
+        .model_types = {"glm4_moe_lite"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_DEEPSEEK},
+        .q_plain_name = "~layers.%d.self_attn.q_proj.weight",
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_MOE | FEATURE_LATENT,
+        .latent = true,
+        .rope_pairs = true,
+        .experts_in = EXPERTS_AFTER_DENSE,
+        .shared_by_count = true,
+        .shared_default = 1,
+        .choice_bias = true,
+        .renorm_default = true,
+        .extra_layers = true,
+        .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 4, .group_by_two = true},
+        .rope_theta = 1000000.0,
+        .norm_eps = 1e-5,
     },
 };
 

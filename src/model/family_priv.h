@@ -95,6 +95,8 @@ struct model_family {
     bool transposed;              /* matrices of the layers are stored [in, out] */
     bool alibi, alibi_before_scale;
     bool positions, bias_head;
+    const char *q_plain_name;     /* of MODEL_Q in layers without a latent of queries, where it differs */
+    bool latent;                  /* attention through latents (MODEL_LATENT) */
     /* Experts. */
     struct kern_routing routing;  /* what the keys do not say; top_k is the default */
     uint8_t experts_in, expert_fused;

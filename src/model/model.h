@@ -17,6 +17,8 @@
 /* Matrices first (streamed), then vectors (resident, fp32): those of a layer, then those outside. EMBED and HEAD are
  * matrices outside the layers. Bias roles follow the order of the matrices they belong to. */
 enum model_role {
+    MODEL_QA, MODEL_KV_A,                      /* to the latents of queries, and of keys and values */
+    MODEL_UK, MODEL_UV,                        /* heads of [latent][key], [value][latent]: the latent taken apart */
     MODEL_Q, MODEL_K, MODEL_V, MODEL_O, MODEL_GATE, MODEL_UP, MODEL_DOWN,
     MODEL_ROUTER, MODEL_SHARED_ROUTER,         /* scores of experts; of the shared one */
     MODEL_SHARED_GATE, MODEL_SHARED_UP, MODEL_SHARED_DOWN,
@@ -28,6 +30,7 @@ enum model_role {
     MODEL_ATTN_NORM_BIAS, MODEL_MLP_NORM_BIAS,
     MODEL_ATTN_POST_NORM, MODEL_MLP_POST_NORM, /* on what attention and MLP add to the residual stream */
     MODEL_Q_NORM, MODEL_K_NORM,
+    MODEL_QA_NORM, MODEL_KV_A_NORM,            /* of the latents */
     MODEL_SINKS,                               /* [heads] scores without a value */
     MODEL_ROUTER_BIAS,                         /* [experts] added to the scores */
     MODEL_CHOICE_BIAS,                         /* [experts] added to the scores for choosing only */
@@ -80,8 +83,16 @@ enum model_qk_norm { MODEL_QK_NONE, MODEL_QK_HEAD, MODEL_QK_FULL, MODEL_QK_HEAD_
  * length)). */
 enum model_query_rule { MODEL_QUERY_PLAIN, MODEL_QUERY_LOGN, MODEL_QUERY_STEPS, MODEL_QUERY_RULES };
 
+/* How a layer mixes positions. ATTENTION: keys and values of each head are kept. LATENT: one latent vector per position, from
+ * which a head's keys and values would be products (MODEL_UK, MODEL_UV); queries are multiplied into the latent's space
+ * instead, so that the latent, with the part of the key that rotates, is all that is kept. */
+enum model_mixer { MODEL_ATTENTION, MODEL_LATENT, MODEL_MIXERS };
+
 /* One kind of layer; a model has a few. */
 struct model_kind {
+    uint32_t mixer;           /* enum model_mixer */
+    uint32_t q_latent, kv_latent; /* LATENT: widths; no latent of queries: 0 */
+    uint32_t plain_dim, value_dim; /* LATENT: of a head: the part that does not rotate; its values */
     uint32_t heads, kv_heads, head_dim, ffn;
     uint32_t experts;         /* 0: one MLP of width ffn */
     uint32_t expert_ffn, shared_ffn; /* widths of an expert and of the shared one (0: none) */
@@ -100,7 +111,7 @@ struct model_desc {
     uint32_t wiring;          /* enum model_wiring */
     uint32_t qk_norm;         /* enum model_qk_norm */
     uint32_t act;             /* enum kern_act */
-    float norm_eps;
+    float norm_eps, latent_eps;
     bool norm_bias;
     bool gated;               /* MLP: down(act(gate x) * up x), else down(act(up x)) */
     bool tied;
@@ -130,6 +141,14 @@ struct model_desc {
     uint32_t eos_ids[16];     /* of config.json; generation_config.json may add */
 };
 
+/* What a layer keeps per position; heads 0: nothing. */
+struct model_kept {
+    uint32_t heads, k_dim, v_dim;
+};
+/* Rows that a head takes in a matrix of heads (MODEL_UK, MODEL_UV): whole groups of panels. */
+uint32_t model_head_rows(uint32_t rows);
+struct model_kept model_kept_of(const struct model_kind *k);
+
 static inline const struct model_kind *model_kind_of(const struct model_desc *d, uint32_t layer) {
     return &d->kinds[d->layer_kind[layer]];
 }
@@ -150,9 +169,11 @@ struct model_rows {
     uint64_t planes;          /* matrices stacked in the source tensor, 0: not stacked */
     uint64_t total;           /* rows of the source tensor, or of each matrix stacked in it */
     uint64_t first, run, step, stride;
+    uint32_t group, real;     /* of each `group` rows the first `real` come from the source, the others are zero; 0: all do */
     uint32_t head, rope_first, rope_dim;
 };
 uint64_t model_source_row(const struct model_rows *m, uint64_t row);
+#define MODEL_ZERO_ROW UINT64_MAX
 
 /* One canonical tensor: where it comes from and what shape it has. */
 struct model_tensor {
@@ -164,7 +185,7 @@ struct model_tensor {
     struct model_rows from;   /* matrices: rows; vectors: elements */
     bool transposed;          /* the source is stored [in, out] */
     bool row_norms;           /* a vector: 1 / length of each row of the matrix `source`, which has source_cols columns */
-    uint64_t source_cols;
+    uint64_t source_rows, source_cols; /* of the source tensor, where from.total and cols do not say */
     float plus;               /* added to each element of a vector, in fp32 */
 };
 /* Canonical tensors in store order: EMBED, HEAD (unless tied), then each layer's matrices and vectors in role order, then

@@ -59,7 +59,7 @@ static void add_norm(struct op_list *l, enum kern_reg dst, enum kern_reg src, en
 /* A matrix of the layer, with its bias where it has one. */
 static void add_matmul(struct op_list *l, enum model_role matrix, enum kern_reg dst, enum kern_reg src, uint32_t rows) {
     const struct model_desc *d = l->d;
-    bool biased = matrix <= MODEL_V ? d->bias_qkv : matrix == MODEL_O ? d->bias_o : d->bias_mlp;
+    bool biased = matrix < MODEL_Q ? false : matrix <= MODEL_V ? d->bias_qkv : matrix == MODEL_O ? d->bias_o : d->bias_mlp;
     struct kern_op op = blank(KERN_OP_MATMUL, dst, src, rows);
     op.matrix = (int16_t)matrix;
     op.vector = (int16_t)(biased ? MODEL_Q_BIAS + (int)matrix - MODEL_Q : -1);
@@ -134,6 +134,80 @@ static void add_attention(struct op_list *l, enum kern_reg in) {
     op.alibi = d->alibi;
     add(l, op);
     add_matmul(l, MODEL_O, KERN_T, KERN_A, d->hidden);
+}
+
+/* For each head a matrix of its own. */
+static void add_heads_matmul(struct op_list *l, enum model_role matrix, enum kern_reg dst, enum kern_reg src, uint32_t rows) {
+    struct kern_op op = blank(KERN_OP_MATMUL_HEADS, dst, src, l->k->heads * rows);
+    op.matrix = (int16_t)matrix;
+    op.heads = l->k->heads;
+    op.head_dim = rows;
+    op.group = model_head_rows(rows);
+    op.src_step = matrix == MODEL_UK ? l->k->head_dim : l->k->kv_latent;
+    op.dst_step = matrix == MODEL_UK ? l->k->kv_latent + l->k->head_dim - l->k->plain_dim : rows;
+    add(l, op);
+}
+
+static void add_latent_norm(struct op_list *l, enum kern_reg reg, enum model_role weight, uint32_t width) {
+    struct kern_op op = blank(KERN_OP_RMSNORM, reg, reg, width);
+    op.vector = (int16_t)weight;
+    op.eps = l->d->latent_eps;
+    add(l, op);
+}
+
+static void add_rope_behind(struct op_list *l, enum kern_reg reg, uint32_t heads, uint32_t head_dim, uint32_t first) {
+    struct kern_op op = blank(KERN_OP_ROPE, reg, reg, heads * head_dim);
+    op.heads = heads;
+    op.head_dim = head_dim;
+    op.dst_first = first;
+    op.rope = (uint8_t)l->k->rope;
+    add(l, op);
+}
+
+/* Queries against the latent: q = [U_k^T q_plain | q_rotary], k = [latent | k_rotary], v = latent, out = U_v (sum p v).
+ * From `in` to KERN_T. */
+static void add_latent(struct op_list *l, enum kern_reg in) {
+    const struct model_kind *k = l->k;
+    uint32_t rotary = k->head_dim - k->plain_dim;
+    uint32_t key = k->kv_latent + rotary;
+    if (k->q_latent != 0) {
+        add_matmul(l, MODEL_QA, KERN_C, in, k->q_latent);
+        add_latent_norm(l, KERN_C, MODEL_QA_NORM, k->q_latent);
+    }
+    add_matmul(l, MODEL_Q, KERN_Q, k->q_latent != 0 ? KERN_C : in, k->heads * k->head_dim);
+    add_matmul(l, MODEL_KV_A, KERN_K, in, key);
+    add_latent_norm(l, KERN_K, MODEL_KV_A_NORM, k->kv_latent);
+    if (k->rope != MODEL_NO_ROPE) {
+        add_rope_behind(l, KERN_Q, k->heads, k->head_dim, k->plain_dim);
+        add_rope_behind(l, KERN_K, 1, key, k->kv_latent);
+    }
+    add_heads_matmul(l, MODEL_UK, KERN_P, KERN_Q, k->kv_latent);
+    struct kern_op copy = blank(KERN_OP_COPY_HEADS, KERN_P, KERN_Q, k->heads * key);
+    copy.heads = k->heads;
+    copy.head_dim = rotary;
+    copy.src_first = k->plain_dim;
+    copy.src_step = k->head_dim;
+    copy.dst_first = k->kv_latent;
+    copy.dst_step = key;
+    add(l, copy);
+    struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, key);
+    store.src2 = KERN_K; /* the latent comes first in it */
+    add(l, store);
+    struct kern_op op = blank(KERN_OP_ATTENTION, KERN_A, KERN_P, k->heads * k->kv_latent);
+    op.heads = k->heads;
+    op.head_dim = key;
+    op.scale = l->d->score_scale;
+    add(l, op);
+    add_heads_matmul(l, MODEL_UV, KERN_Q, KERN_A, k->value_dim);
+    add_matmul(l, MODEL_O, KERN_T, KERN_Q, l->d->hidden);
+}
+
+static void add_mixer(struct op_list *l, enum kern_reg in) {
+    if (l->k->mixer == MODEL_LATENT) {
+        add_latent(l, in);
+    } else {
+        add_attention(l, in);
+    }
 }
 
 /* ---- MLP ---- */
@@ -242,7 +316,7 @@ static void add_serial(struct op_list *l) {
             add_norm(l, KERN_H, KERN_X, half == 0 ? MODEL_ATTN_NORM : MODEL_MLP_NORM);
         }
         if (half == 0) {
-            add_attention(l, in);
+            add_mixer(l, in);
         } else if (l->k->experts != 0) {
             add_experts(l, in);
         } else {
@@ -258,7 +332,7 @@ static void add_serial(struct op_list *l) {
 /* The MLP reads the layer's input too; with two norms, the second one before the input changes. */
 static void add_parallel(struct op_list *l) {
     add_norm(l, KERN_H, KERN_X, MODEL_ATTN_NORM);
-    add_attention(l, KERN_H);
+    add_mixer(l, KERN_H);
     if (l->d->wiring == MODEL_PARALLEL2) {
         add_norm(l, KERN_H, KERN_X, MODEL_MLP_NORM);
     }
@@ -321,11 +395,29 @@ static uint32_t widest(const struct model_desc *d, uint32_t (*width)(const struc
 }
 
 static uint32_t q_width(const struct model_kind *k) {
-    return k->heads * k->head_dim;
+    return k->heads * (k->value_dim > k->head_dim ? k->value_dim : k->head_dim);
 }
 
-static uint32_t kv_width(const struct model_kind *k) {
-    return k->kv_heads * k->head_dim;
+static uint32_t k_width(const struct model_kind *k) {
+    struct model_kept kept = model_kept_of(k);
+    return kept.heads * kept.k_dim;
+}
+
+static uint32_t v_width(const struct model_kind *k) {
+    return k->mixer == MODEL_ATTENTION ? k->kv_heads * k->head_dim : 0;
+}
+
+/* What attention gives: a latent per head, or a value. */
+static uint32_t a_width(const struct model_kind *k) {
+    return k->heads * (k->mixer == MODEL_LATENT ? k->kv_latent : k->head_dim);
+}
+
+static uint32_t c_width(const struct model_kind *k) {
+    return k->q_latent;
+}
+
+static uint32_t p_width(const struct model_kind *k) {
+    return k->mixer == MODEL_LATENT ? k->heads * (k->kv_latent + k->head_dim - k->plain_dim) : 0;
 }
 
 static uint32_t ffn_width(const struct model_kind *k) {
@@ -344,11 +436,17 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
     case KERN_T:
         return d->hidden;
     case KERN_Q:
-    case KERN_A:
         return widest(d, q_width);
+    case KERN_A:
+        return widest(d, a_width);
     case KERN_K:
+        return widest(d, k_width);
     case KERN_V:
-        return widest(d, kv_width);
+        return widest(d, v_width);
+    case KERN_C:
+        return widest(d, c_width);
+    case KERN_P:
+        return widest(d, p_width);
     case KERN_G:
     case KERN_U:
         return widest(d, ffn_width);

@@ -44,13 +44,33 @@ static lamina_status take_heads(const struct config_values *v, const struct mode
     return LAMINA_OK;
 }
 
+static lamina_status take_latents(const struct config_values *v, struct model_desc *d, struct model_kind *k,
+                                  struct lamina_error *err) {
+    uint32_t rotary = 0;
+    k->mixer = MODEL_LATENT;
+    LAMINA_TRY(config_take_u32(&v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, -1}, &k->heads, err));
+    LAMINA_TRY(config_take_u32(&v->q_latent, (struct config_range){"q_lora_rank", 0, 1 << 20, 0}, &k->q_latent, err));
+    LAMINA_TRY(config_take_u32(&v->kv_latent, (struct config_range){"kv_lora_rank", 1, 1 << 14, -1}, &k->kv_latent, err));
+    LAMINA_TRY(config_take_u32(&v->plain_dim, (struct config_range){"qk_nope_head_dim", 1, 2048, -1}, &k->plain_dim, err));
+    LAMINA_TRY(config_take_u32(&v->rotary_part, (struct config_range){"qk_rope_head_dim", 2, 2048, -1}, &rotary, err));
+    LAMINA_TRY(config_take_u32(&v->value_dim, (struct config_range){"v_head_dim", 1, 4096, -1}, &k->value_dim, err));
+    k->head_dim = k->plain_dim + rotary;
+    k->kv_heads = k->heads;
+    if (rotary % 2 != 0 || (uint64_t)k->heads * (k->kv_latent + k->head_dim) > 1 << 24) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads of %u + %u over a latent of %u make no sense", k->heads,
+                         k->plain_dim, rotary, k->kv_latent);
+    }
+    d->latent_eps = 1e-6f;
+    return LAMINA_OK;
+}
+
 static lamina_status take_shape(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
     d->kind_count = 1;
     LAMINA_TRY(config_take_u32(&v->hidden, (struct config_range){"hidden_size", 1, 1 << 20, -1}, &d->hidden, err));
     LAMINA_TRY(config_take_u32(&v->layers, (struct config_range){"num_hidden_layers", 1, MODEL_MAX_LAYERS, -1}, &d->layers, err));
-    LAMINA_TRY(take_heads(v, f, d, err));
+    LAMINA_TRY(f->latent ? take_latents(v, d, k, err) : take_heads(v, f, d, err));
     double ffn_default = f->plain_mlp ? 4.0 * d->hidden : -1;
     LAMINA_TRY(config_take_u32(&v->ffn, (struct config_range){"intermediate_size", 1, 1 << 22, ffn_default}, &k->ffn, err));
     if (f->ffn_halved) {
@@ -186,9 +206,10 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : d->kinds[0].head_dim;
     double divisor = 1.0;
     double cap = 0.0;
+    double stretch = f->latent ? resolve_stretch(&d->rope[0]) : 1.0;
     LAMINA_TRY(config_take_double(&v->query_pre_scalar, (struct config_range){"query_pre_attn_scalar", 1e-3, 1e6, scalar},
                                   &scalar, err));
-    LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier", 1.0 / sqrt(scalar), &d->score_scale, err));
+    LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier", stretch / sqrt(scalar), &d->score_scale, err));
     LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
                            f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
     LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", 1.0, &d->residual_scale, err));

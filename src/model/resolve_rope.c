@@ -3,6 +3,7 @@
  * Rotary parameters: from rope_scaling or rope_parameters (whole, or by kind of layer) and the row's rule to the sets of
  * the description. Set 0 belongs to layers that see everything, set 1 to layers with a window where those differ.
  */
+#include <math.h>
 #include <string.h>
 
 #include "model/config_priv.h"
@@ -47,6 +48,12 @@ static lamina_status take_yarn(const struct config_rope *c, const struct model_d
                                   &r->mscale_all_dim, err));
     r->truncate = !c->truncate.given || c->truncate.value;
     return LAMINA_OK;
+}
+
+double resolve_stretch(const struct model_rope *r) {
+    bool stretched = r->kind == MODEL_ROPE_YARN && r->mscale_all_dim != 0.0 && r->factor > 1.0;
+    double m = stretched ? 0.1 * r->mscale_all_dim * log(r->factor) + 1.0 : 1.0;
+    return m * m;
 }
 
 static lamina_status take_llama3(const struct config_rope *c, struct model_rope *r, struct lamina_error *err) {
@@ -126,7 +133,11 @@ static lamina_status take_set(const struct config_values *v, const struct config
                               struct model_desc *d, struct model_rope *r, struct lamina_error *err) {
     r->factor = 1.0;
     LAMINA_TRY(rope_kind(&c->type, &r->kind, err));
-    LAMINA_TRY(rotated_dimensions(v, c, f, d->kinds[0].head_dim, r, err));
+    if (f->latent) {
+        r->dim = d->kinds[0].head_dim - d->kinds[0].plain_dim;
+    } else {
+        LAMINA_TRY(rotated_dimensions(v, c, f, d->kinds[0].head_dim, r, err));
+    }
     LAMINA_TRY(take_theta(v, c, f, r, err));
     switch (c->type.given ? r->kind : MODEL_ROPE_NONE_SCALING) {
     case MODEL_ROPE_LINEAR:

@@ -7,9 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kern/kern.h"
 #include "model/family_priv.h"
 
 static const char *const ROLE_NAMES[MODEL_ROLES] = {
+    [MODEL_QA] = "q_a",
+    [MODEL_KV_A] = "kv_a",
+    [MODEL_UK] = "u_k",
+    [MODEL_UV] = "u_v",
     [MODEL_Q] = "q",
     [MODEL_K] = "k",
     [MODEL_V] = "v",
@@ -42,6 +47,8 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_MLP_POST_NORM] = "mlp_post_norm",
     [MODEL_Q_NORM] = "q_norm",
     [MODEL_K_NORM] = "k_norm",
+    [MODEL_QA_NORM] = "q_a_norm",
+    [MODEL_KV_A_NORM] = "kv_a_norm",
     [MODEL_SINKS] = "sinks",
     [MODEL_ROUTER_BIAS] = "router_bias",
     [MODEL_CHOICE_BIAS] = "choice_bias",
@@ -107,10 +114,54 @@ static bool matrix_of_experts(const struct model_desc *desc, const struct model_
     }
 }
 
+uint32_t model_head_rows(uint32_t rows) {
+    enum { GROUP = KERN_PANEL_ROWS * KERN_BLOCK_PANELS };
+    return (rows + GROUP - 1) / GROUP * GROUP;
+}
+
+static bool matrix_of_latent(const struct model_desc *desc, const struct model_kind *k, enum model_role role, uint64_t *rows,
+                             uint64_t *cols) {
+    *cols = desc->hidden;
+    switch (role) {
+    case MODEL_QA:
+        *rows = k->q_latent;
+        return k->q_latent != 0;
+    case MODEL_Q:
+        *rows = (uint64_t)k->heads * k->head_dim;
+        *cols = k->q_latent != 0 ? k->q_latent : desc->hidden;
+        return true;
+    case MODEL_KV_A:
+        *rows = k->kv_latent + k->head_dim - k->plain_dim;
+        return true;
+    case MODEL_UK:
+        *rows = (uint64_t)k->heads * model_head_rows(k->kv_latent);
+        *cols = k->plain_dim;
+        return true;
+    case MODEL_UV:
+        *rows = (uint64_t)k->heads * model_head_rows(k->value_dim);
+        *cols = k->kv_latent;
+        return true;
+    case MODEL_O:
+        *rows = desc->hidden;
+        *cols = (uint64_t)k->heads * k->value_dim;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool matrix_of_layer(const struct model_desc *desc, const struct model_kind *k, enum model_role role, uint64_t *rows,
                             uint64_t *cols) {
     uint64_t q_width = (uint64_t)k->heads * k->head_dim;
+    if (role <= MODEL_O && k->mixer == MODEL_LATENT) {
+        return matrix_of_latent(desc, k, role, rows, cols);
+    }
     switch (role) {
+    case MODEL_QA:
+    case MODEL_KV_A:
+    case MODEL_UK:
+    case MODEL_UV:
+        return false;
     case MODEL_Q:
         *rows = q_width;
         *cols = desc->hidden;
@@ -191,6 +242,10 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
         return desc->qk_norm == MODEL_QK_NONE || desc->qk_norm == MODEL_QK_UNIT ? 0
                : desc->qk_norm == MODEL_QK_HEAD                                 ? k->head_dim
                                                                                 : heads * k->head_dim;
+    case MODEL_QA_NORM:
+        return k->q_latent;
+    case MODEL_KV_A_NORM:
+        return k->kv_latent;
     case MODEL_SINKS:
         return desc->sinks ? k->heads : 0;
     case MODEL_ROUTER_BIAS:
@@ -205,6 +260,13 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     default:
         return bias_matrix(desc, role, &matrix) && matrix_of_layer(desc, k, matrix, &rows, &cols) ? rows : 0;
     }
+}
+
+struct model_kept model_kept_of(const struct model_kind *k) {
+    if (k->mixer == MODEL_LATENT) {
+        return (struct model_kept){1, k->kv_latent + k->head_dim - k->plain_dim, k->kv_latent};
+    }
+    return (struct model_kept){k->kv_heads, k->head_dim, k->head_dim};
 }
 
 uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum model_role role) {
@@ -274,6 +336,14 @@ struct model_slot model_slot_at(const struct model_desc *desc, int32_t layer, ui
 /* ---- where they come from ---- */
 
 uint64_t model_source_row(const struct model_rows *m, uint64_t row) {
+    if (m->group != 0) {
+        uint64_t head = row / m->group;
+        uint64_t i = row % m->group;
+        if (i >= m->real) {
+            return MODEL_ZERO_ROW;
+        }
+        row = head * m->real + i;
+    }
     if (m->rope_dim != 0) {
         uint64_t head = row / m->head * m->head;
         uint64_t i = row % m->head;
@@ -367,6 +437,39 @@ static bool find_expert(const struct model_family *f, const struct model_kind *k
     return true;
 }
 
+/* Of layers with latents: rotary rows behind the plain ones; and the matrix of keys and values, head after head [keys | values]
+ * of the latent's columns, whose keys are turned so that they multiply queries. */
+static bool find_latent(const struct model_family *f, const struct model_kind *k, struct model_tensor *t) {
+    uint64_t each = k->plain_dim + k->value_dim;
+    if (k->mixer != MODEL_LATENT) {
+        return false;
+    }
+    switch (t->role) {
+    case MODEL_Q:
+    case MODEL_KV_A:
+        if (k->rope != MODEL_NO_ROPE && f->rope_pairs) {
+            t->from.head = t->role == MODEL_Q ? k->head_dim : k->kv_latent + k->head_dim - k->plain_dim;
+            t->from.rope_first = t->role == MODEL_Q ? k->plain_dim : k->kv_latent;
+            t->from.rope_dim = k->head_dim - k->plain_dim;
+        }
+        return true;
+    case MODEL_UK:
+        t->from = (struct model_rows){.run = k->kv_latent, .step = each * k->kv_latent, .stride = 1};
+        t->transposed = true;
+        break;
+    case MODEL_UV:
+        t->from = (struct model_rows){.first = k->plain_dim, .run = k->value_dim, .step = each, .stride = 1};
+        break;
+    default:
+        return false;
+    }
+    t->from.real = t->role == MODEL_UK ? k->kv_latent : k->value_dim;
+    t->from.group = model_head_rows(t->from.real);
+    t->source_rows = k->heads * each;
+    t->source_cols = k->kv_latent;
+    return true;
+}
+
 static void find_source(const struct model_desc *desc, const struct model_family *f, struct model_tensor *t) {
     enum model_role matrix = t->role;
     bool matrix_role = t->role < MODEL_MATRICES;
@@ -380,7 +483,7 @@ static void find_source(const struct model_desc *desc, const struct model_family
         return;
     }
     const struct model_kind *k = model_kind_of(desc, (uint32_t)t->layer);
-    if (find_expert(f, k, t)) {
+    if (find_expert(f, k, t) || find_latent(f, k, t)) {
         return;
     }
     if (matrix_role || bias_matrix(desc, t->role, &matrix)) {
@@ -479,8 +582,12 @@ void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model
     }
     const struct model_family *f = model_family_of_name(span_of_text(desc->family));
     enum model_role named = out->role == MODEL_HEAD_SCALE ? MODEL_HEAD : out->role;
-    if (f != NULL && f->tensor[named] != NULL) {
-        source_name(f, desc->names, f->tensor[named], out->layer, out->expert, out->source, sizeof(out->source));
+    const char *name = f != NULL ? f->tensor[named] : NULL;
+    if (out->role == MODEL_Q && f != NULL && f->q_plain_name != NULL && model_kind_of(desc, (uint32_t)out->layer)->q_latent == 0) {
+        name = f->q_plain_name;
+    }
+    if (name != NULL) {
+        source_name(f, desc->names, name, out->layer, out->expert, out->source, sizeof(out->source));
         find_source(desc, f, out);
     }
 }

@@ -41,8 +41,8 @@ const char *plan_part_name(enum plan_part part) {
 uint64_t plan_kv_page_bytes(const struct model_desc *desc, uint32_t elem_bytes) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < desc->layers; i++) {
-        const struct model_kind *k = model_kind_of(desc, i);
-        sum += (kern_kv_k_bytes(k->head_dim, elem_bytes) + kern_kv_v_bytes(k->head_dim, elem_bytes)) * k->kv_heads;
+        struct model_kept k = model_kept_of(model_kind_of(desc, i));
+        sum += (kern_kv_k_bytes(k.k_dim, elem_bytes) + kern_kv_v_bytes(k.v_dim, elem_bytes)) * k.heads;
     }
     return sum;
 }

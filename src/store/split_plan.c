@@ -156,8 +156,8 @@ static bool shape_fits(const struct lamina_source_tensor *t, const struct model_
     bool matrix = m->role < MODEL_MATRICES || m->row_norms;
     uint64_t cols = m->row_norms ? m->source_cols : m->cols;
     uint64_t elements = 1;
-    wanted[0] = m->transposed ? cols : m->from.total;
-    wanted[1] = m->transposed ? m->from.total : cols;
+    wanted[0] = m->source_rows != 0 ? m->source_rows : m->transposed ? cols : m->from.total;
+    wanted[1] = m->source_rows != 0 ? m->source_cols : m->transposed ? m->from.total : cols;
     for (uint32_t i = 0; i < t->rank && i < 8; i++) {
         if (checked_mul(elements, t->shape[i], &elements)) {
             return false;

@@ -13,7 +13,7 @@ enum { HALF = SPLIT_ROWS / 2 };
 
 bool split_part_is_plain(const struct split_part *part) {
     const struct model_rows *m = &part->from;
-    return !part->transposed && m->rope_dim == 0 && m->stride == 1 && m->run >= (part->len != 0 ? part->len : part->shape.rows);
+    return !part->transposed && m->rope_dim == 0 && m->group == 0 && m->stride == 1 && m->run >= (part->len != 0 ? part->len : part->shape.rows);
 }
 
 static lamina_status read_at(struct split_job *job, const struct split_part *part, uint64_t element, uint64_t count,
@@ -38,7 +38,11 @@ static lamina_status read_picked(struct split_job *job, const struct split_slot 
     for (uint64_t done = 0; done < count;) {
         uint64_t n = together(&part->from, row + done, count - done);
         uint64_t from = model_source_row(&part->from, row + done);
-        LAMINA_TRY(read_at(job, part, from * part->source_cols, n * part->source_cols, s->rows + done * s->stride));
+        if (from == MODEL_ZERO_ROW) {
+            memset(s->rows + done * s->stride, 0, n * s->stride);
+        } else {
+            LAMINA_TRY(read_at(job, part, from * part->source_cols, n * part->source_cols, s->rows + done * s->stride));
+        }
         done += n;
     }
     return LAMINA_OK;
@@ -56,7 +60,11 @@ static lamina_status read_transposed(struct split_job *job, const struct split_s
         for (uint64_t done = 0; done < count;) {
             uint64_t n = together(&part->from, row + done, count - done);
             uint64_t from = model_source_row(&part->from, row + done);
-            LAMINA_TRY(read_at(job, part, c * part->source_cols + from, n, piece));
+            if (from == MODEL_ZERO_ROW) {
+                memset(piece, 0, n * size);
+            } else {
+                LAMINA_TRY(read_at(job, part, c * part->source_cols + from, n, piece));
+            }
             for (uint64_t i = 0; i < n; i++) {
                 memcpy(s->rows + (done + i) * s->stride + c * size, piece + i * size, size);
             }

@@ -113,6 +113,10 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     s->rows_len = (size_t)(rows * s->stride);
     s->block = t.block;
     for (uint64_t r = 0; r < rows; r++) {
+        if (model_source_row(&s->part->from, t.row + r) == MODEL_ZERO_ROW) {
+            memset(s->rows + r * s->stride, 0, (size_t)s->stride);
+            continue;
+        }
         uint64_t offset = (s->part->from.plane + model_source_row(&s->part->from, t.row + r) * shape->cols + col) * size;
         LAMINA_TRY(
             src->read(src->user, s->part->tensor, offset, s->rows + r * s->stride, (size_t)s->stride, &job->err));
