@@ -131,6 +131,9 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
         case KERN_OP_MATMUL_HEADS:
             status = cpu_matmul(d, &ops[i], pass, err);
             break;
+        case KERN_OP_DELTA:
+            status = cpu_delta(d, &ops[i], pass, err);
+            break;
         case KERN_OP_ROUTE:
             cpu_route(d, &ops[i], pass);
             break;

@@ -23,6 +23,7 @@ struct dev_cpu {
 lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);
 void cpu_route(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass);
 lamina_status cpu_experts(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);
+lamina_status cpu_delta(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);
 void cpu_attention(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass);
 void cpu_kv_store(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass);
 void cpu_rows(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass); /* norm, rope, silu, add */

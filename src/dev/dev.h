@@ -37,6 +37,7 @@ struct dev_matrix {
 struct dev_kv_row {
     const uint32_t *pages;
     const uint64_t *allow;  /* bit j of allow[b]: position 64*b + j may be seen; NULL: all of first..position */
+    uint8_t *fixed;         /* state of the sequence that does not grow; begins anew at position 0 */
     uint32_t position;
 };
 
@@ -44,6 +45,7 @@ struct dev_kv {
     uint8_t *base;
     uint64_t page_bytes, k_bytes, v_bytes;
     uint64_t layer_offset;  /* of the layer at hand, from the start of a page */
+    uint64_t fixed_offset;  /* the same inside a row's fixed state */
     enum kern_dtype dtype;
     uint32_t kv_heads, k_dim, v_dim;
     const struct dev_kv_row *rows;

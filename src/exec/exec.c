@@ -124,9 +124,9 @@ static lamina_status init_kv(struct exec *e, void *memory, uint64_t bytes, struc
     }
     for (uint32_t i = 0; i < d->layers; i++) {
         struct model_kept k = model_kept_of(model_kind_of(d, i));
-        layers[i] = (struct kv_layer){k.heads, k.k_dim, k.v_dim};
+        layers[i] = (struct kv_layer){k.heads, k.k_dim, k.v_dim, k.fixed_floats};
     }
-    struct kv_shape shape = {d->layers, layers, e->o.kv_dtype};
+    struct kv_shape shape = {.layers = d->layers, .layer = layers, .slots = e->o.sequences, .dtype = e->o.kv_dtype};
     lamina_status status = kv_cache_init(&e->kv, &shape, memory, bytes, err);
     free(layers);
     return status;
@@ -277,6 +277,9 @@ static void prepare_row(struct exec *e, uint32_t t) {
     }
     e->query_factor[t] = model_query_factor(e->desc, row->position);
     e->kv_rows[t] = (struct dev_kv_row){.pages = row->sequence->pages, .allow = row->allow, .position = row->position};
+    if (e->kv.slot_bytes != 0) {
+        e->kv_rows[t].fixed = kv_slot_at(&e->kv, row->sequence->slot);
+    }
 }
 
 /* ---- layers ---- */
@@ -415,6 +418,7 @@ static void fill_pass(const struct exec *e, struct dev_pass *p, uint32_t layer) 
         .kv = {.base = e->kv.base,
                .page_bytes = e->kv.page_bytes,
                .layer_offset = kv->offset,
+               .fixed_offset = kv->fixed_offset,
                .k_bytes = kv->k_bytes,
                .v_bytes = kv->v_bytes,
                .dtype = e->kv.dtype,

@@ -3,6 +3,7 @@
 #include "gen/session.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "sys/thread.h"
 
@@ -13,6 +14,10 @@ lamina_status session_init(struct session *s, const struct session_options *o, s
         return base_fail(err, LAMINA_NO_FIT, "out of memory for a session");
     }
     lamina_status status = kv_sequence_init(&s->kv, o->context_tokens, err);
+    if (status == LAMINA_OK && model_has_state(o->desc)) {
+        s->tokens = (uint32_t *)malloc(o->context_tokens * sizeof(uint32_t));
+        status = s->tokens != NULL ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for a session");
+    }
     if (status == LAMINA_OK) {
         status = sampler_init(&s->sampler, o->desc->vocab, err);
     }
@@ -28,6 +33,7 @@ void session_drop(struct session *s) {
     }
     sampler_drop(&s->sampler);
     free(s->rows);
+    free(s->tokens);
     *s = (struct session){0};
 }
 
@@ -94,6 +100,24 @@ static bool progress(const struct session *s, uint32_t done, uint32_t count, uin
     return c->progress(c->user, &p);
 }
 
+/* A state that was cut or left half-way is made again from the tokens: recurrences run in one direction only. */
+static lamina_status catch_up(struct session *s, struct lamina_error *err) {
+    uint32_t length = s->length;
+    lamina_status status = LAMINA_OK;
+    if (s->tokens == NULL || s->state_length == length) {
+        return LAMINA_OK;
+    }
+    for (s->length = 0; status == LAMINA_OK && s->length < length;) {
+        uint32_t rows = length - s->length < s->o.prompt_rows ? length - s->length : s->o.prompt_rows;
+        fill_rows(s, s->tokens, s->length, rows, false, false);
+        status = exec_pass(s->o.exec, s->rows, rows, true, err);
+        s->length += rows;
+    }
+    s->length = length;
+    s->state_length = status == LAMINA_OK ? length : UINT32_MAX;
+    return status;
+}
+
 lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
                            struct lamina_scores *scores, struct lamina_error *err) {
     LAMINA_TRY(check_feed(s, ids, count, err));
@@ -103,6 +127,9 @@ lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t coun
     lamina_status status = kv_sequence_grow(exec_kv(s->o.exec), &s->kv, s->length + count, err);
     if (before == 0) {
         s->prompt_length = count;
+    }
+    if (status == LAMINA_OK) {
+        status = catch_up(s, err);
     }
     uint32_t rows = 0;
     for (uint32_t first = 0; status == LAMINA_OK && first < count; first += rows) {
@@ -114,6 +141,7 @@ lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t coun
             status = score(s, ids, first, rows, count, scores, err);
         }
         s->length += status == LAMINA_OK ? rows : 0;
+        s->state_length = status == LAMINA_OK ? s->length : UINT32_MAX;
         if (status == LAMINA_OK && progress(s, first + rows, count, begin_ns) && !last) {
             status = base_fail(err, LAMINA_INTERRUPTED, "stopped while computing the prompt");
         }
@@ -122,6 +150,9 @@ lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t coun
         s->length = before;
         s->logits = NULL;
         return status;
+    }
+    if (s->tokens != NULL) {
+        memcpy(s->tokens + before, ids, count * sizeof(uint32_t));
     }
     s->logits = exec_logits(s->o.exec, scores != NULL ? rows - 1 : 0);
     for (uint32_t i = 0; i < count; i++) {

@@ -35,6 +35,7 @@ enum {
     KERN_BLOCK_COLS = 256,  /* columns of one block */
     KERN_KV_BLOCK = 64,     /* positions of one KV page */
     KERN_KV_STRIP = 16,     /* positions of one K strip = lanes */
+    KERN_DELTA_DIM = 512,   /* most rows and columns of a state of kern_delta */
 };
 
 /* One block of weights times some rows of activations.
@@ -113,6 +114,30 @@ struct kern_affine {
     const float *w, *b; /* b may be NULL */
 };
 
+/* One position of a causal convolution by channel, then silu: with h the last taps - 1 inputs of the channel, oldest first,
+ * out[c] = silu(chain over t ascending of fma(w[c][t], (h, x)[t], .) from 0); then x joins the history and the oldest leaves.
+ * history [taps - 1][channels], w [channels][taps]. out may be x. */
+struct kern_conv {
+    float *out;
+    const float *x;
+    float *history;
+    const float *w;
+    size_t channels;
+    uint32_t taps;       /* 2 or more */
+};
+
+/* One position of the gated delta rule for one head, state [k_dim][v_dim]: every row i of the state times decay[i]; u = beta *
+ * (v - chain over i ascending of fma(k[i], state[i], .)); state[i] = fma(k[i], u, state[i]); out = chain over i ascending of
+ * fma(q[i], state[i], .). out must not overlap v. */
+struct kern_delta {
+    float *state;
+    const float *q, *k, *decay; /* [k_dim] */
+    const float *v;             /* [v_dim] */
+    float *out;                 /* [v_dim] */
+    float beta;
+    uint32_t k_dim, v_dim;
+};
+
 struct kern_table {
     const char *isa; /* "scalar", "avx2", "avx512", "neon" */
     void (*matmul[KERN_DTYPES])(const struct kern_matmul *m);
@@ -140,6 +165,10 @@ struct kern_table {
     void (*scale)(float *out, const float *x, size_t n, float factor);             /* out may be x */
     void (*add_scaled)(float *x, const float *y, size_t n, float factor);          /* x = fma(y, factor, x) */
     void (*soft_cap)(float *x, size_t n, float cap);                               /* x = cap * tanh(x / cap) */
+    void (*conv_step)(const struct kern_conv *c);
+    void (*delta_step)(const struct kern_delta *d);
+    /* out[i] = exp(-exp(rate) * log(1 + exp(x[i] + bias[i]))). out may be x. */
+    void (*delta_decay)(float *out, const float *x, const float *bias, size_t n, float rate);
     void (*kv_store)(const struct kern_kv_store *s);
     void (*attention)(const struct kern_attention *a);
     /* Index of the largest value, the lowest index on ties; NaN counts as -infinity. *finite is false when any value is

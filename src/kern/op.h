@@ -11,11 +11,12 @@
 #include <stdint.h>
 
 /* X residual stream; H normed input; Q K V projections; A attention output; G U gate and up; T projection back; L logits. */
-/* C latent of queries; P queries against latent keys. */
+/* C latent of queries; P queries against latent keys. D decays and E write strengths of linear attention; Z gate of what
+ * attention gives. */
 /* R scores of experts; M rows gathered for an expert; Y what it gives; S score of the shared expert. */
 enum kern_reg {
     KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_R, KERN_M, KERN_Y, KERN_S,
-    KERN_C, KERN_P, KERN_REGS
+    KERN_C, KERN_P, KERN_D, KERN_E, KERN_Z, KERN_REGS
 };
 
 enum { KERN_ROPES = 2 }; /* sets of rotary factors a pass may carry (layers with a window often have their own) */
@@ -32,6 +33,8 @@ enum kern_op_kind {
     KERN_OP_QUERY_SCALE,/* dst *= the query factor of the row's position */
     KERN_OP_KV_STORE,   /* K and V of the rows into the layer's KV pages */
     KERN_OP_ATTENTION,  /* dst(A) = attention of src(Q) over the layer's KV pages */
+    KERN_OP_DELTA,      /* dst(A) = gated delta rule over Q, K, V, D, E and the sequence's state: vector names the convolution of
+                         * Q, those of K and V follow; vector2 the rates, their biases follow */
     KERN_OP_SILU_MUL,   /* dst = silu(src) * src2 */
     KERN_OP_ACT,        /* dst = act(src), kind of act in `act` */
     KERN_OP_MUL,        /* dst *= src */
@@ -75,6 +78,8 @@ struct kern_op {
     uint32_t group;           /* norms: floats normed together; 0: width. MATMUL_HEADS: matrix rows of a head, in whole blocks */
     uint32_t src_first, src_step, dst_first, dst_step; /* ops on heads: floats */
     uint32_t window, chunk;   /* ATTENTION: positions a query sees, itself included; positions of a closed chunk; 0: all */
+    uint32_t kv_heads, value_dim, taps; /* DELTA: heads of Q and K; columns of a state; of the convolution */
+    bool wide_decay;          /* DELTA: one decay per key dimension, not per head */
     float eps;                /* norms */
     float scale;              /* ATTENTION: of the scores; ADD_SCALED, SCALE, SOFT_CAP */
     float cap;                /* ATTENTION: soft cap of the scores, 0: none */

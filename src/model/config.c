@@ -101,6 +101,12 @@ static const struct key KEYS[] = {
     {"qk_nope_head_dim", AT(plain_dim), NUMBER},
     {"qk_rope_head_dim", AT(rotary_part), NUMBER},
     {"v_head_dim", AT(value_dim), NUMBER},
+    {"linear_conv_kernel_dim", AT(delta_taps), NUMBER},
+    {"linear_key_head_dim", AT(delta_k_dim), NUMBER},
+    {"linear_value_head_dim", AT(delta_v_dim), NUMBER},
+    {"linear_num_key_heads", AT(delta_k_heads), NUMBER},
+    {"linear_num_value_heads", AT(delta_heads), NUMBER},
+    {"full_attention_interval", AT(delta_period), NUMBER},
     {"attention_chunk_size", AT(chunk), NUMBER},
     {"no_rope_layer_interval", AT(nope_step), NUMBER},
     {"attn_scale", AT(query_scale), NUMBER},
@@ -154,6 +160,14 @@ static const struct key ROPE_KEYS[] = {
     {"truncate", ROPE_AT(truncate), FLAG},
     {"short_factor", ROPE_AT(short_factor), LIST},
     {"long_factor", ROPE_AT(long_factor), LIST},
+};
+
+/* Members of "linear_attn_config". */
+static const struct key LINEAR_KEYS[] = {
+    {"head_dim", AT(delta_k_dim), NUMBER},
+    {"num_heads", AT(delta_heads), NUMBER},
+    {"short_conv_kernel_size", AT(delta_taps), NUMBER},
+    {"kda_layers", AT(delta_layers), LIST},
 };
 
 /* Keys that, when set to something other than null, false, 0 or nothing, ask for a feature. */
@@ -333,11 +347,24 @@ static void read_rope_set(struct json_reader *r, struct config_values *v, struct
     }
 }
 
+static void read_linear(struct json_reader *r, struct config_values *v) {
+    struct span key;
+    if (json_null(r) || !json_enter_object(r)) {
+        return;
+    }
+    while (json_next_key(r, &key)) {
+        if (!read_known(r, key, LINEAR_KEYS, ARRAY_LEN(LINEAR_KEYS), v)) {
+            (void)json_skip(r);
+        }
+    }
+}
+
 static void read_layer_types(struct json_reader *r, struct config_values *v) {
     static const struct {
         const char *name;
         uint8_t type;
-    } types[] = {{"full_attention", LAYER_FULL}, {"sliding_attention", LAYER_WINDOWED}, {"chunked_attention", LAYER_CHUNKED}};
+    } types[] = {{"full_attention", LAYER_FULL}, {"sliding_attention", LAYER_WINDOWED}, {"chunked_attention", LAYER_CHUNKED},
+                 {"linear_attention", LAYER_LINEAR}};
     if (json_null(r) || !json_enter_array(r)) {
         return;
     }
@@ -350,7 +377,7 @@ static void read_layer_types(struct json_reader *r, struct config_values *v) {
         for (size_t i = 0; i < ARRAY_LEN(types); i++) {
             type = strcmp(text.value, types[i].name) == 0 ? types[i].type : type;
         }
-        if (type == LAYER_OTHER) {
+        if (type == LAYER_OTHER || type == LAYER_LINEAR) {
             ask(v, FEATURE_LINEAR, span_of_text("layer_types"));
         }
         if (v->layer_type_count == MODEL_MAX_LAYERS) {
@@ -419,6 +446,8 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         v->architecture = outer.given ? outer : v->architecture;
     } else if (span_is(key, "rope_scaling") || span_is(key, "rope_parameters") || span_is(key, "rotary")) {
         read_rope_set(r, v, &v->rope, true);
+    } else if (span_is(key, "linear_attn_config")) {
+        read_linear(r, v);
     } else if (span_is(key, "layer_types")) {
         read_layer_types(r, v);
     } else if (span_is(key, "quantization_config")) {

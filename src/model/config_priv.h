@@ -40,7 +40,7 @@ struct config_rope {
     struct config_list short_factor, long_factor;
 };
 
-enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_OTHER };
+enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_LINEAR, LAYER_OTHER };
 
 struct config_values {
     struct config_text architecture, model_type, activation, quant_method, framework, scoring;
@@ -50,7 +50,8 @@ struct config_values {
         logit_multiplier, local_theta, rope_ratio, original_max, experts, top_k, expert_ffn, shared_ffn,
         shared_count, first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale,
         query_floor, swiglu_limit,
-        q_latent, kv_latent, plain_dim, rotary_part, value_dim;
+        q_latent, kv_latent, plain_dim, rotary_part, value_dim,
+        delta_taps, delta_k_dim, delta_v_dim, delta_k_heads, delta_heads, delta_period;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, use_window, multi_query, grouped_query,
         parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */
@@ -58,6 +59,7 @@ struct config_values {
     bool window_null;                    /* sliding_window is there, and null */
     uint32_t layer_type_count;
     uint8_t layer_type[MODEL_MAX_LAYERS];
+    struct config_list delta_layers;     /* numbers from 1 of layers with linear attention, where listed */
     struct config_list dense_layers;     /* mlp_only_layers */
     struct config_list rope_layers;      /* no_rope_layers: 1 rotates, 0 does not */
     struct config_number bos;
@@ -92,6 +94,9 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
 
 /* What YaRN multiplies scores by where a family keeps it out of cos and sin. */
 double resolve_stretch(const struct model_rope *r);
+
+/* The first kind of layer with attention (there is one: model_resolve checks). */
+const struct model_kind *resolve_attending(const struct model_desc *d);
 
 /* Has this layer experts? And the numbers of such layers, into *k and d->routing. */
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer);

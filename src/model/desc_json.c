@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "kern/kern.h"
 #include "model/config_priv.h"
 #include "model/family_priv.h"
 
@@ -49,6 +50,8 @@ static const struct field ROPE_FIELDS[] = {
 
 static const struct field KIND_FIELDS[] = {
     OF_KIND(mixer, U32),  OF_KIND(q_latent, U32), OF_KIND(kv_latent, U32), OF_KIND(plain_dim, U32), OF_KIND(value_dim, U32),
+    OF_KIND(taps, U32),   OF_KIND(decay_latent, U32), OF_KIND(gate_latent, U32), OF_KIND(wide_decay, BOOL),
+    OF_KIND(silu_gate, BOOL), OF_KIND(gated_out, BOOL),
     OF_KIND(heads, U32),  OF_KIND(kv_heads, U32), OF_KIND(head_dim, U32), OF_KIND(ffn, U32),
     OF_KIND(experts, U32), OF_KIND(expert_ffn, U32), OF_KIND(shared_ffn, U32),
     OF_KIND(window, U32), OF_KIND(chunk, U32),    OF_KIND(rope, U32),     OF_KIND(query_scaled, BOOL),
@@ -273,7 +276,11 @@ static bool plausible_rope(const struct model_rope *r, const struct model_kind *
 
 static bool plausible_mixer(const struct model_kind *k) {
     if (k->mixer == MODEL_ATTENTION) {
-        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim == 0;
+        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim == 0 && k->taps == 0;
+    }
+    if (k->mixer == MODEL_DELTA) {
+        return k->taps >= 2 && k->taps <= 64 && k->head_dim <= KERN_DELTA_DIM && k->value_dim >= 1 && k->value_dim <= KERN_DELTA_DIM &&
+               k->decay_latent <= 1 << 20 && k->gate_latent <= 1 << 20 && k->rope == MODEL_NO_ROPE;
     }
     return k->mixer == MODEL_LATENT && k->kv_latent >= 1 && k->kv_latent <= 1 << 14 && k->q_latent <= 1 << 20 &&
            k->plain_dim >= 1 && k->plain_dim < k->head_dim && k->value_dim >= 1 && k->value_dim <= 4096 &&

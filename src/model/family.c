@@ -76,6 +76,20 @@
 #define NAMES_EXPERTS(path)                                                                                                \
     [MODEL_EXPERT_GATE] = path ".gate_proj.weight", [MODEL_EXPERT_UP] = path ".up_proj.weight",                            \
     [MODEL_EXPERT_DOWN] = path ".down_proj.weight"
+#define NAMES_ROUTER                                                                                                       \
+    [MODEL_ROUTER] = "~layers.%d.mlp.gate.weight", NAMES_EXPERTS("~layers.%d.mlp.experts.%e")
+#define NAMES_GATED_SHARED                                                                                                 \
+    NAMES_SHARED_EXPERTS("~layers.%d.mlp.shared_expert"), [MODEL_SHARED_ROUTER] = "~layers.%d.mlp.shared_expert_gate.weight"
+#define NAMES_DELTA                                                                                                        \
+    [MODEL_CONV_Q] = "~layers.%d.linear_attn.conv1d.weight", [MODEL_CONV_K] = "~layers.%d.linear_attn.conv1d.weight",      \
+    [MODEL_CONV_V] = "~layers.%d.linear_attn.conv1d.weight", [MODEL_DECAY_RATE] = "~layers.%d.linear_attn.A_log",          \
+    [MODEL_DECAY_BIAS] = "~layers.%d.linear_attn.dt_bias", [MODEL_DELTA_NORM] = "~layers.%d.linear_attn.norm.weight",      \
+    [MODEL_O] = "~layers.%d.linear_attn.out_proj.weight"
+#define NAMES_QWEN35_DELTA                                                                                                 \
+    NAMES_DELTA, [MODEL_Q] = "~layers.%d.linear_attn.in_proj_qkv.weight",                                                  \
+        [MODEL_K] = "~layers.%d.linear_attn.in_proj_qkv.weight", [MODEL_V] = "~layers.%d.linear_attn.in_proj_qkv.weight",  \
+        [MODEL_Z] = "~layers.%d.linear_attn.in_proj_z.weight", [MODEL_BETA] = "~layers.%d.linear_attn.in_proj_b.weight",   \
+        [MODEL_DECAY] = "~layers.%d.linear_attn.in_proj_a.weight"
 /* Every row with latents so far has these names; some have no latent of queries. */
 #define NAMES_DEEPSEEK                                                                                                     \
     NAMES_LATENT, NAMES_LLAMA_MLP, NAMES_LLAMA_ENDS, NAMES_LLAMA_NORMS, [MODEL_Q] = "~layers.%d.self_attn.q_b_proj.weight", \
@@ -928,6 +942,117 @@ static const struct model_family FAMILIES[] = {
         .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 4, .group_by_two = true},
         .rope_theta = 1000000.0,
         .norm_eps = 1e-5,
+    },
+    {
+        .name = "qwen3-next",
+        .architectures = {"Qwen3NextForCausalLM"},
+        .model_types = {"qwen3_next"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_LLAMA, NAMES_QK_NORMS, [MODEL_Z] = "~layers.%d.self_attn.q_proj.weight", NAMES_ROUTER, NAMES_GATED_SHARED},
+        .delta_tensor = {NAMES_DELTA, [MODEL_Q] = "~layers.%d.linear_attn.in_proj_qkvz.weight",
+                         [MODEL_K] = "~layers.%d.linear_attn.in_proj_qkvz.weight",
+                         [MODEL_V] = "~layers.%d.linear_attn.in_proj_qkvz.weight",
+                         [MODEL_Z] = "~layers.%d.linear_attn.in_proj_qkvz.weight",
+                         [MODEL_BETA] = "~layers.%d.linear_attn.in_proj_ba.weight",
+                         [MODEL_DECAY] = "~layers.%d.linear_attn.in_proj_ba.weight"},
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_MOE | FEATURE_LINEAR | FEATURE_PARTIAL_ROPE | FEATURE_TEXT_TOWER,
+        .delta_fused = DELTA_BY_HEAD,
+        .delta_period = 4,
+        .delta_silu = true,
+        .gated_out = true,
+        .qk_norm = MODEL_QK_HEAD,
+        .norms_plus_one = true,
+        .kv_heads_default = 2,
+        .head_dim_default = 256,
+        .partial_rope = 0.25,
+        .experts_in = EXPERTS_BY_STEP,
+        .shared_gated = true,
+        .renorm_default = true,
+        .routing = {.top_k = 10},
+        .rope_theta = 10000.0,
+        .norm_eps = 1e-6,
+    },
+    {
+        .name = "qwen35",
+        .architectures = {"Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration"},
+        .model_types = {"qwen3_5_text", "qwen3_5"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_LLAMA, NAMES_QK_NORMS, [MODEL_Z] = "~layers.%d.self_attn.q_proj.weight"},
+        .delta_tensor = {NAMES_QWEN35_DELTA},
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_LINEAR | FEATURE_PARTIAL_ROPE | FEATURE_TEXT_TOWER,
+        .delta_fused = DELTA_CAT,
+        .delta_period = 4,
+        .delta_silu = true,
+        .gated_out = true,
+        .qk_norm = MODEL_QK_HEAD,
+        .norms_plus_one = true,
+        .kv_heads_default = 4,
+        .head_dim_default = 256,
+        .partial_rope = 0.25,
+        .rope_theta = 10000.0,
+        .norm_eps = 1e-6,
+    },
+    {
+        .name = "qwen35-moe",
+        .architectures = {"Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"},
+        .model_types = {"qwen3_5_moe_text", "qwen3_5_moe"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_LLAMA, NAMES_QK_NORMS, [MODEL_Z] = "~layers.%d.self_attn.q_proj.weight", NAMES_ROUTER, NAMES_GATED_SHARED},
+        .delta_tensor = {NAMES_QWEN35_DELTA},
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_MOE | FEATURE_LINEAR | FEATURE_PARTIAL_ROPE | FEATURE_TEXT_TOWER,
+        .delta_fused = DELTA_CAT,
+        .delta_period = 4,
+        .delta_silu = true,
+        .gated_out = true,
+        .qk_norm = MODEL_QK_HEAD,
+        .norms_plus_one = true,
+        .kv_heads_default = 2,
+        .head_dim_default = 256,
+        .partial_rope = 0.25,
+        .experts_in = EXPERTS_BY_STEP,
+        .shared_gated = true,
+        .renorm_default = true,
+        .routing = {.top_k = 8},
+        .rope_theta = 10000.0,
+        .norm_eps = 1e-6,
+    },
+    {
+        .name = "kimi-linear",
+        .architectures = {"KimiLinearForCausalLM"},
+        .model_types = {"kimi_linear"},
+        .spellings = SPELLINGS_LLAMA,
+        .tensor = {NAMES_LATENT, NAMES_LLAMA_MLP, NAMES_LLAMA_ENDS, NAMES_LLAMA_NORMS,
+                   [MODEL_Q] = "~layers.%d.self_attn.q_proj.weight", [MODEL_K] = "~layers.%d.self_attn.k_proj.weight",
+                   [MODEL_V] = "~layers.%d.self_attn.v_proj.weight",
+                   [MODEL_CONV_Q] = "~layers.%d.self_attn.q_conv1d.weight", [MODEL_CONV_K] = "~layers.%d.self_attn.k_conv1d.weight",
+                   [MODEL_CONV_V] = "~layers.%d.self_attn.v_conv1d.weight", [MODEL_DECAY_A] = "~layers.%d.self_attn.f_a_proj.weight",
+                   [MODEL_DECAY] = "~layers.%d.self_attn.f_b_proj.weight", [MODEL_BETA] = "~layers.%d.self_attn.b_proj.weight",
+                   [MODEL_ZA] = "~layers.%d.self_attn.g_a_proj.weight", [MODEL_Z] = "~layers.%d.self_attn.g_b_proj.weight",
+                   [MODEL_DECAY_RATE] = "~layers.%d.self_attn.A_log", [MODEL_DECAY_BIAS] = "~layers.%d.self_attn.dt_bias",
+                   [MODEL_DELTA_NORM] = "~layers.%d.self_attn.o_norm.weight",
+                   [MODEL_ROUTER] = "~layers.%d.block_sparse_moe.gate.weight",
+                   [MODEL_EXPERT_GATE] = "~layers.%d.block_sparse_moe.experts.%e.w1.weight",
+                   [MODEL_EXPERT_UP] = "~layers.%d.block_sparse_moe.experts.%e.w3.weight",
+                   [MODEL_EXPERT_DOWN] = "~layers.%d.block_sparse_moe.experts.%e.w2.weight",
+                   NAMES_SHARED_EXPERTS("~layers.%d.block_sparse_moe.shared_experts"),
+                   [MODEL_CHOICE_BIAS] = "~layers.%d.block_sparse_moe.gate.e_score_correction_bias"},
+        .ignored = IGNORED_ROTARY,
+        .features = FEATURE_MOE | FEATURE_LATENT | FEATURE_LINEAR,
+        .latent = true,
+        .rope = ROPE_NEVER,
+        .delta_wide = true,
+        .delta_latents = true,
+        .experts_in = EXPERTS_AFTER_DENSE,
+        .shared_by_count = true,
+        .choice_bias = true,
+        .renorm_default = true,
+        .extra_layers = true,
+        .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 8, .group_by_two = true},
+        .rope_theta = 10000.0,
+        .norm_eps = 1e-6,
     },
 };
 

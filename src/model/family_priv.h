@@ -49,6 +49,9 @@ enum model_expert_fusion { EXPERT_APART, EXPERT_HALVES, EXPERT_IN_TURN };
 /* Which layers have experts: all; from first_k_dense_replace on, every moe_layer_freq-th; every decoder_sparse_step-th but for
  * those of mlp_only_layers; every interleave_moe_layer_step-th. */
 enum model_expert_rule { EXPERTS_ALL, EXPERTS_AFTER_DENSE, EXPERTS_BY_STEP };
+/* How inputs of linear attention share source tensors: not; queries, keys, values in one; by head of keys: queries, keys, values
+ * and gates in one, write strengths and decays in another. The last two share the convolution as well. */
+enum model_delta_fusion { DELTA_APART, DELTA_CAT, DELTA_BY_HEAD };
 enum model_embed_rule { EMBED_PLAIN, EMBED_SQRT_HIDDEN };
 
 struct model_spelling {
@@ -66,6 +69,7 @@ struct model_family {
     struct model_spelling spellings[4];
     /* Source tensor names; %d stands for the layer number. NULL: the family has no such tensor. */
     const char *tensor[MODEL_ROLES];
+    const char *delta_tensor[MODEL_ROLES]; /* of layers with linear attention, where they differ */
     const char *ignored[8];       /* suffixes of checkpoint tensors to drop without a word */
     uint32_t features;            /* enum model_feature */
     /* What config.json means when it is silent: class defaults of the reference framework. */
@@ -96,6 +100,11 @@ struct model_family {
     bool alibi, alibi_before_scale;
     bool positions, bias_head;
     const char *q_plain_name;     /* of MODEL_Q in layers without a latent of queries, where it differs */
+    uint8_t delta_fused;          /* enum model_delta_fusion */
+    uint32_t delta_period;        /* layers that are not a multiple of it have linear attention, where layer_types is silent; 0: none */
+    bool delta_wide, delta_latents; /* a decay per dimension of a key; decays and gates through latents as wide as a head */
+    bool delta_silu;
+    bool gated_out;
     bool latent;                  /* attention through latents (MODEL_LATENT) */
     /* Experts. */
     struct kern_routing routing;  /* what the keys do not say; top_k is the default */

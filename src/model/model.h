@@ -19,6 +19,8 @@
 enum model_role {
     MODEL_QA, MODEL_KV_A,                      /* to the latents of queries, and of keys and values */
     MODEL_UK, MODEL_UV,                        /* heads of [latent][key], [value][latent]: the latent taken apart */
+    MODEL_ZA, MODEL_Z,                         /* gate of what attention gives, through a latent or not */
+    MODEL_DECAY_A, MODEL_DECAY, MODEL_BETA,    /* linear attention: decays, through a latent or not; write strengths */
     MODEL_Q, MODEL_K, MODEL_V, MODEL_O, MODEL_GATE, MODEL_UP, MODEL_DOWN,
     MODEL_ROUTER, MODEL_SHARED_ROUTER,         /* scores of experts; of the shared one */
     MODEL_SHARED_GATE, MODEL_SHARED_UP, MODEL_SHARED_DOWN,
@@ -31,6 +33,8 @@ enum model_role {
     MODEL_ATTN_POST_NORM, MODEL_MLP_POST_NORM, /* on what attention and MLP add to the residual stream */
     MODEL_Q_NORM, MODEL_K_NORM,
     MODEL_QA_NORM, MODEL_KV_A_NORM,            /* of the latents */
+    MODEL_CONV_Q, MODEL_CONV_K, MODEL_CONV_V,  /* [channels][taps] */
+    MODEL_DECAY_RATE, MODEL_DECAY_BIAS, MODEL_DELTA_NORM,
     MODEL_SINKS,                               /* [heads] scores without a value */
     MODEL_ROUTER_BIAS,                         /* [experts] added to the scores */
     MODEL_CHOICE_BIAS,                         /* [experts] added to the scores for choosing only */
@@ -85,14 +89,21 @@ enum model_query_rule { MODEL_QUERY_PLAIN, MODEL_QUERY_LOGN, MODEL_QUERY_STEPS, 
 
 /* How a layer mixes positions. ATTENTION: keys and values of each head are kept. LATENT: one latent vector per position, from
  * which a head's keys and values would be products (MODEL_UK, MODEL_UV); queries are multiplied into the latent's space
- * instead, so that the latent, with the part of the key that rotates, is all that is kept. */
-enum model_mixer { MODEL_ATTENTION, MODEL_LATENT, MODEL_MIXERS };
+ * instead, so that the latent, with the part of the key that rotates, is all that is kept. DELTA: linear attention by a gated
+ * delta rule: a state of fixed size per head, and the last inputs of a short convolution. */
+enum model_mixer { MODEL_ATTENTION, MODEL_LATENT, MODEL_DELTA, MODEL_MIXERS };
 
 /* One kind of layer; a model has a few. */
 struct model_kind {
     uint32_t mixer;           /* enum model_mixer */
     uint32_t q_latent, kv_latent; /* LATENT: widths; no latent of queries: 0 */
-    uint32_t plain_dim, value_dim; /* LATENT: of a head: the part that does not rotate; its values */
+    uint32_t plain_dim;       /* LATENT: of a head, the part that does not rotate */
+    uint32_t value_dim;       /* LATENT, DELTA: values of a head */
+    uint32_t taps;            /* DELTA: of the convolution; heads: of values, kv_heads: of queries and keys */
+    uint32_t decay_latent, gate_latent; /* DELTA: widths, 0: straight from the input */
+    bool wide_decay;          /* DELTA: a decay per dimension of a key */
+    bool silu_gate;           /* DELTA: the gate is silu(z), not sigmoid(z) */
+    bool gated_out;           /* ATTENTION: what it gives is multiplied by sigmoid(z) */
     uint32_t heads, kv_heads, head_dim, ffn;
     uint32_t experts;         /* 0: one MLP of width ffn */
     uint32_t expert_ffn, shared_ffn; /* widths of an expert and of the shared one (0: none) */
@@ -144,7 +155,9 @@ struct model_desc {
 /* What a layer keeps per position; heads 0: nothing. */
 struct model_kept {
     uint32_t heads, k_dim, v_dim;
+    uint64_t fixed_floats;    /* per sequence */
 };
+bool model_has_state(const struct model_desc *d); /* some layer keeps a state of fixed size */
 /* Rows that a head takes in a matrix of heads (MODEL_UK, MODEL_UV): whole groups of panels. */
 uint32_t model_head_rows(uint32_t rows);
 struct model_kept model_kept_of(const struct model_kind *k);

@@ -59,7 +59,8 @@ static void add_norm(struct op_list *l, enum kern_reg dst, enum kern_reg src, en
 /* A matrix of the layer, with its bias where it has one. */
 static void add_matmul(struct op_list *l, enum model_role matrix, enum kern_reg dst, enum kern_reg src, uint32_t rows) {
     const struct model_desc *d = l->d;
-    bool biased = matrix < MODEL_Q ? false : matrix <= MODEL_V ? d->bias_qkv : matrix == MODEL_O ? d->bias_o : d->bias_mlp;
+    bool plain = matrix >= MODEL_Q && (l->k->mixer == MODEL_ATTENTION || matrix > MODEL_O);
+    bool biased = !plain ? false : matrix <= MODEL_V ? d->bias_qkv : matrix == MODEL_O ? d->bias_o : d->bias_mlp;
     struct kern_op op = blank(KERN_OP_MATMUL, dst, src, rows);
     op.matrix = (int16_t)matrix;
     op.vector = (int16_t)(biased ? MODEL_Q_BIAS + (int)matrix - MODEL_Q : -1);
@@ -119,6 +120,9 @@ static void add_attention(struct op_list *l, enum kern_reg in) {
     add_matmul(l, MODEL_Q, KERN_Q, in, q_width);
     add_matmul(l, MODEL_K, KERN_K, in, kv_width);
     add_matmul(l, MODEL_V, KERN_V, in, kv_width);
+    if (l->k->gated_out) {
+        add_matmul(l, MODEL_Z, KERN_Z, in, q_width);
+    }
     add_positions(l);
     struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, kv_width);
     store.src2 = KERN_V;
@@ -133,6 +137,9 @@ static void add_attention(struct op_list *l, enum kern_reg in) {
     op.cap = d->score_cap;
     op.alibi = d->alibi;
     add(l, op);
+    if (l->k->gated_out) {
+        add_plain(l, KERN_OP_SIGMOID_MUL, KERN_A, KERN_Z, q_width);
+    }
     add_matmul(l, MODEL_O, KERN_T, KERN_A, d->hidden);
 }
 
@@ -202,9 +209,53 @@ static void add_latent(struct op_list *l, enum kern_reg in) {
     add_matmul(l, MODEL_O, KERN_T, KERN_Q, l->d->hidden);
 }
 
+/* [dst] gate z of what attention gives, straight from `in` or through a latent. */
+static void add_through(struct op_list *l, enum model_role matrix, uint32_t latent, enum kern_reg dst, enum kern_reg in, uint32_t rows) {
+    if (latent != 0) {
+        add_matmul(l, (enum model_role)(matrix - 1), KERN_C, in, latent); /* the way into the latent stands before */
+    }
+    add_matmul(l, matrix, dst, latent != 0 ? KERN_C : in, rows);
+}
+
+/* Linear attention. From `in` to KERN_T. */
+static void add_delta(struct op_list *l, enum kern_reg in) {
+    const struct model_kind *k = l->k;
+    uint32_t values = k->heads * k->value_dim;
+    add_matmul(l, MODEL_Q, KERN_Q, in, k->kv_heads * k->head_dim);
+    add_matmul(l, MODEL_K, KERN_K, in, k->kv_heads * k->head_dim);
+    add_matmul(l, MODEL_V, KERN_V, in, values);
+    add_through(l, MODEL_DECAY, k->decay_latent, KERN_D, in, k->wide_decay ? k->heads * k->head_dim : k->heads);
+    add_matmul(l, MODEL_BETA, KERN_E, in, k->heads);
+    add_through(l, MODEL_Z, k->gate_latent, KERN_Z, in, values);
+    struct kern_op op = blank(KERN_OP_DELTA, KERN_A, KERN_Q, values);
+    op.vector = MODEL_CONV_Q;
+    op.vector2 = MODEL_DECAY_RATE;
+    op.heads = k->heads;
+    op.kv_heads = k->kv_heads;
+    op.head_dim = k->head_dim;
+    op.value_dim = k->value_dim;
+    op.taps = k->taps;
+    op.wide_decay = k->wide_decay;
+    add(l, op);
+    struct kern_op norm = blank(KERN_OP_RMSNORM, KERN_A, KERN_A, values);
+    norm.vector = MODEL_DELTA_NORM;
+    norm.group = k->value_dim;
+    norm.eps = l->d->norm_eps;
+    add(l, norm);
+    if (k->silu_gate) {
+        struct kern_op act = blank(KERN_OP_ACT, KERN_Z, KERN_Z, values);
+        act.act = KERN_ACT_SILU;
+        add(l, act);
+    }
+    add_plain(l, k->silu_gate ? KERN_OP_MUL : KERN_OP_SIGMOID_MUL, KERN_A, KERN_Z, values);
+    add_matmul(l, MODEL_O, KERN_T, KERN_A, l->d->hidden);
+}
+
 static void add_mixer(struct op_list *l, enum kern_reg in) {
     if (l->k->mixer == MODEL_LATENT) {
         add_latent(l, in);
+    } else if (l->k->mixer == MODEL_DELTA) {
+        add_delta(l, in);
     } else {
         add_attention(l, in);
     }
@@ -395,25 +446,44 @@ static uint32_t widest(const struct model_desc *d, uint32_t (*width)(const struc
 }
 
 static uint32_t q_width(const struct model_kind *k) {
+    if (k->mixer == MODEL_DELTA) {
+        return k->kv_heads * k->head_dim;
+    }
     return k->heads * (k->value_dim > k->head_dim ? k->value_dim : k->head_dim);
 }
 
 static uint32_t k_width(const struct model_kind *k) {
+    if (k->mixer == MODEL_DELTA) {
+        return k->kv_heads * k->head_dim;
+    }
     struct model_kept kept = model_kept_of(k);
     return kept.heads * kept.k_dim;
 }
 
 static uint32_t v_width(const struct model_kind *k) {
-    return k->mixer == MODEL_ATTENTION ? k->kv_heads * k->head_dim : 0;
+    return k->mixer == MODEL_DELTA ? k->heads * k->value_dim : k->mixer == MODEL_ATTENTION ? k->kv_heads * k->head_dim : 0;
 }
 
 /* What attention gives: a latent per head, or a value. */
 static uint32_t a_width(const struct model_kind *k) {
-    return k->heads * (k->mixer == MODEL_LATENT ? k->kv_latent : k->head_dim);
+    return k->heads * (k->mixer == MODEL_LATENT ? k->kv_latent : k->mixer == MODEL_DELTA ? k->value_dim : k->head_dim);
 }
 
 static uint32_t c_width(const struct model_kind *k) {
-    return k->q_latent;
+    uint32_t linear = k->decay_latent > k->gate_latent ? k->decay_latent : k->gate_latent;
+    return k->q_latent > linear ? k->q_latent : linear;
+}
+
+static uint32_t d_width(const struct model_kind *k) {
+    return k->mixer != MODEL_DELTA ? 0 : k->wide_decay ? k->heads * k->head_dim : k->heads;
+}
+
+static uint32_t e_width(const struct model_kind *k) {
+    return k->mixer == MODEL_DELTA ? k->heads : 0;
+}
+
+static uint32_t z_width(const struct model_kind *k) {
+    return k->mixer == MODEL_DELTA ? k->heads * k->value_dim : k->gated_out ? k->heads * k->head_dim : 0;
 }
 
 static uint32_t p_width(const struct model_kind *k) {
@@ -447,6 +517,12 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
         return widest(d, c_width);
     case KERN_P:
         return widest(d, p_width);
+    case KERN_D:
+        return widest(d, d_width);
+    case KERN_E:
+        return widest(d, e_width);
+    case KERN_Z:
+        return widest(d, z_width);
     case KERN_G:
     case KERN_U:
         return widest(d, ffn_width);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "kern/kern.h"
 #include "model/config_priv.h"
 
 /* ---- shape ---- */
@@ -71,7 +72,9 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
     LAMINA_TRY(config_take_u32(&v->hidden, (struct config_range){"hidden_size", 1, 1 << 20, -1}, &d->hidden, err));
     LAMINA_TRY(config_take_u32(&v->layers, (struct config_range){"num_hidden_layers", 1, MODEL_MAX_LAYERS, -1}, &d->layers, err));
     LAMINA_TRY(f->latent ? take_latents(v, d, k, err) : take_heads(v, f, d, err));
-    double ffn_default = f->plain_mlp ? 4.0 * d->hidden : -1;
+    k->gated_out = f->gated_out;
+    /* A model whose layers all have experts may say nothing of the other width. */
+    double ffn_default = f->plain_mlp ? 4.0 * d->hidden : v->expert_ffn.given && !f->expert_ffn_is_ffn ? v->expert_ffn.value : -1;
     LAMINA_TRY(config_take_u32(&v->ffn, (struct config_range){"intermediate_size", 1, 1 << 22, ffn_default}, &k->ffn, err));
     if (f->ffn_halved) {
         k->ffn /= 2;
@@ -111,13 +114,58 @@ static bool has_window(const struct config_values *v, const struct model_family 
     }
 }
 
+static bool is_linear(const struct config_values *v, const struct model_family *f, uint32_t layer) {
+    uint32_t period = v->delta_period.given && v->delta_period.value >= 1 ? (uint32_t)v->delta_period.value : f->delta_period;
+    if ((f->features & FEATURE_LINEAR) == 0) {
+        return false;
+    }
+    if (layer < v->layer_type_count) {
+        return v->layer_type[layer] == LAYER_LINEAR;
+    }
+    for (uint32_t i = 0; i < v->delta_layers.count; i++) {
+        if (v->delta_layers.value[i] == (float)(layer + 1)) {
+            return true;
+        }
+    }
+    return period != 0 && (layer + 1) % period != 0;
+}
+
+const struct model_kind *resolve_attending(const struct model_desc *d) {
+    const struct model_kind *k = &d->kinds[0];
+    for (uint32_t i = 0; i < d->kind_count && k->mixer == MODEL_DELTA; i++) {
+        k = &d->kinds[i];
+    }
+    return k;
+}
+
+/* The numbers of a layer with linear attention in place of those of attention. */
+static lamina_status take_delta(const struct config_values *v, const struct model_family *f, const struct model_desc *d,
+                                struct model_kind *k, struct lamina_error *err) {
+    struct model_kind base = *k;
+    *k = (struct model_kind){.mixer = MODEL_DELTA, .ffn = base.ffn, .rope = MODEL_NO_ROPE, .silu_gate = f->delta_silu,
+                             .wide_decay = f->delta_wide};
+    LAMINA_TRY(config_take_u32(&v->delta_heads, (struct config_range){"linear_num_value_heads", 1, 4096, -1}, &k->heads, err));
+    LAMINA_TRY(config_take_u32(&v->delta_k_heads, (struct config_range){"linear_num_key_heads", 1, 4096, k->heads}, &k->kv_heads, err));
+    LAMINA_TRY(config_take_u32(&v->delta_k_dim, (struct config_range){"linear_key_head_dim", 2, KERN_DELTA_DIM, -1}, &k->head_dim, err));
+    LAMINA_TRY(config_take_u32(&v->delta_v_dim, (struct config_range){"linear_value_head_dim", 1, KERN_DELTA_DIM, k->head_dim},
+                               &k->value_dim, err));
+    LAMINA_TRY(config_take_u32(&v->delta_taps, (struct config_range){"linear_conv_kernel_dim", 2, 64, 4}, &k->taps, err));
+    k->decay_latent = f->delta_latents ? k->head_dim : 0;
+    k->gate_latent = f->delta_latents ? k->head_dim : 0;
+    if (k->heads % k->kv_heads != 0 || (uint64_t)k->heads / k->kv_heads * k->value_dim > 8192) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: %s: linear attention with %u heads of values on %u of keys makes no sense",
+                         d->architecture, k->heads, k->kv_heads);
+    }
+    return LAMINA_OK;
+}
+
 /* The features by which layers of one model differ. */
 struct layer_traits {
-    bool windowed, sparse;
+    bool windowed, sparse, linear;
 };
 
 static bool same_traits(const struct layer_traits *a, const struct layer_traits *b) {
-    return a->windowed == b->windowed && a->sparse == b->sparse;
+    return a->windowed == b->windowed && a->sparse == b->sparse && a->linear == b->linear;
 }
 
 static lamina_status make_kind(const struct config_values *v, const struct model_family *f, struct model_desc *d,
@@ -128,12 +176,15 @@ static lamina_status make_kind(const struct config_values *v, const struct model
     struct model_kind *k = &d->kinds[d->kind_count++];
     *k = *base;
     k->window = t->windowed ? base->window : 0;
+    if (t->linear) {
+        LAMINA_TRY(take_delta(v, f, d, k, err));
+    }
     return t->sparse ? resolve_experts(v, f, d, k, err) : LAMINA_OK;
 }
 
 static lamina_status take_kinds(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
-    struct layer_traits seen[MODEL_KINDS] = {{false, false}};
+    struct layer_traits seen[MODEL_KINDS] = {{false, false, false}};
     struct model_kind base = d->kinds[0];
     /* A key that is there and null means "none"; only a missing one takes the class's default. */
     double otherwise = v->window_null ? 0 : f->window_default;
@@ -144,7 +195,8 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     }
     d->kind_count = 0;
     for (uint32_t i = 0; i < d->layers; i++) {
-        struct layer_traits t = {base.window != 0 && f->window != WINDOW_NONE && has_window(v, f, i), resolve_is_sparse(v, f, i)};
+        struct layer_traits t = {base.window != 0 && f->window != WINDOW_NONE && has_window(v, f, i), resolve_is_sparse(v, f, i),
+                                 is_linear(v, f, i)};
         uint32_t kind = 0;
         while (kind < d->kind_count && !same_traits(&seen[kind], &t)) {
             kind++;
@@ -154,6 +206,9 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
             seen[kind] = t;
         }
         d->layer_kind[i] = (uint8_t)kind;
+    }
+    if (resolve_attending(d)->mixer == MODEL_DELTA) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: all layers have linear attention", d->architecture);
     }
     return LAMINA_OK;
 }
@@ -203,7 +258,7 @@ static lamina_status take_factor(const struct config_number *n, const char *key,
 
 static lamina_status take_scales(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                  struct lamina_error *err) {
-    double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : d->kinds[0].head_dim;
+    double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : resolve_attending(d)->head_dim;
     double divisor = 1.0;
     double cap = 0.0;
     double stretch = f->latent ? resolve_stretch(&d->rope[0]) : 1.0;
@@ -237,7 +292,7 @@ static lamina_status take_query_rule(const struct config_values *v, const struct
                                    &d->query_length, err));
     }
     for (uint32_t i = 0; i < d->kind_count; i++) {
-        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN;
+        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN && d->kinds[i].mixer == MODEL_ATTENTION;
     }
     return LAMINA_OK;
 }

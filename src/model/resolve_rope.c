@@ -134,9 +134,9 @@ static lamina_status take_set(const struct config_values *v, const struct config
     r->factor = 1.0;
     LAMINA_TRY(rope_kind(&c->type, &r->kind, err));
     if (f->latent) {
-        r->dim = d->kinds[0].head_dim - d->kinds[0].plain_dim;
+        r->dim = resolve_attending(d)->head_dim - resolve_attending(d)->plain_dim;
     } else {
-        LAMINA_TRY(rotated_dimensions(v, c, f, d->kinds[0].head_dim, r, err));
+        LAMINA_TRY(rotated_dimensions(v, c, f, resolve_attending(d)->head_dim, r, err));
     }
     LAMINA_TRY(take_theta(v, c, f, r, err));
     switch (c->type.given ? r->kind : MODEL_ROPE_NONE_SCALING) {
@@ -200,6 +200,9 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
     }
     for (uint32_t i = 0; i < d->kind_count; i++) {
         struct model_kind *k = &d->kinds[i];
+        if (k->mixer == MODEL_DELTA) {
+            continue;
+        }
         k->rope = k->window == 0 && k->chunk == 0 ? (f->rope == ROPE_WINDOWED_ONLY ? MODEL_NO_ROPE : 0u)
                                                   : (second ? 1u : 0u);
     }

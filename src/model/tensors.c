@@ -15,6 +15,11 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_KV_A] = "kv_a",
     [MODEL_UK] = "u_k",
     [MODEL_UV] = "u_v",
+    [MODEL_ZA] = "z_a",
+    [MODEL_Z] = "z",
+    [MODEL_DECAY_A] = "decay_a",
+    [MODEL_DECAY] = "decay",
+    [MODEL_BETA] = "beta",
     [MODEL_Q] = "q",
     [MODEL_K] = "k",
     [MODEL_V] = "v",
@@ -49,6 +54,12 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_K_NORM] = "k_norm",
     [MODEL_QA_NORM] = "q_a_norm",
     [MODEL_KV_A_NORM] = "kv_a_norm",
+    [MODEL_CONV_Q] = "conv_q",
+    [MODEL_CONV_K] = "conv_k",
+    [MODEL_CONV_V] = "conv_v",
+    [MODEL_DECAY_RATE] = "decay_rate",
+    [MODEL_DECAY_BIAS] = "decay_bias",
+    [MODEL_DELTA_NORM] = "delta_norm",
     [MODEL_SINKS] = "sinks",
     [MODEL_ROUTER_BIAS] = "router_bias",
     [MODEL_CHOICE_BIAS] = "choice_bias",
@@ -150,18 +161,68 @@ static bool matrix_of_latent(const struct model_desc *desc, const struct model_k
     }
 }
 
+static bool matrix_of_delta(const struct model_desc *desc, const struct model_kind *k, enum model_role role, uint64_t *rows,
+                            uint64_t *cols) {
+    uint64_t keys = (uint64_t)k->kv_heads * k->head_dim;
+    uint64_t values = (uint64_t)k->heads * k->value_dim;
+    *cols = desc->hidden;
+    switch (role) {
+    case MODEL_ZA:
+        *rows = k->gate_latent;
+        return k->gate_latent != 0;
+    case MODEL_Z:
+        *rows = values;
+        *cols = k->gate_latent != 0 ? k->gate_latent : desc->hidden;
+        return true;
+    case MODEL_DECAY_A:
+        *rows = k->decay_latent;
+        return k->decay_latent != 0;
+    case MODEL_DECAY:
+        *rows = k->wide_decay ? (uint64_t)k->heads * k->head_dim : k->heads;
+        *cols = k->decay_latent != 0 ? k->decay_latent : desc->hidden;
+        return true;
+    case MODEL_BETA:
+        *rows = k->heads;
+        return true;
+    case MODEL_Q:
+    case MODEL_K:
+        *rows = keys;
+        return true;
+    case MODEL_V:
+        *rows = values;
+        return true;
+    case MODEL_O:
+        *rows = desc->hidden;
+        *cols = values;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool matrix_of_layer(const struct model_desc *desc, const struct model_kind *k, enum model_role role, uint64_t *rows,
                             uint64_t *cols) {
     uint64_t q_width = (uint64_t)k->heads * k->head_dim;
     if (role <= MODEL_O && k->mixer == MODEL_LATENT) {
         return matrix_of_latent(desc, k, role, rows, cols);
     }
+    if (role <= MODEL_O && k->mixer == MODEL_DELTA) {
+        return matrix_of_delta(desc, k, role, rows, cols);
+    }
     switch (role) {
     case MODEL_QA:
     case MODEL_KV_A:
     case MODEL_UK:
     case MODEL_UV:
+    case MODEL_ZA:
+    case MODEL_DECAY_A:
+    case MODEL_DECAY:
+    case MODEL_BETA:
         return false;
+    case MODEL_Z:
+        *rows = q_width;
+        *cols = desc->hidden;
+        return k->gated_out;
     case MODEL_Q:
         *rows = q_width;
         *cols = desc->hidden;
@@ -219,6 +280,28 @@ static bool bias_matrix(const struct model_desc *desc, enum model_role role, enu
     }
 }
 
+/* Vectors of linear attention. */
+static uint64_t vector_of_delta(const struct model_kind *k, enum model_role role) {
+    switch (role) {
+    case MODEL_CONV_Q:
+    case MODEL_CONV_K:
+        return (uint64_t)k->kv_heads * k->head_dim * k->taps;
+    case MODEL_CONV_V:
+        return (uint64_t)k->heads * k->value_dim * k->taps;
+    case MODEL_DECAY_RATE:
+        return k->heads;
+    case MODEL_DECAY_BIAS:
+        return (uint64_t)k->heads * (k->wide_decay ? k->head_dim : 1);
+    default:
+        return k->value_dim; /* MODEL_DELTA_NORM */
+    }
+}
+
+/* Roles that only layers with plain attention have. */
+static bool of_attention(enum model_role role) {
+    return role == MODEL_Q_NORM || role == MODEL_K_NORM || role == MODEL_SINKS || (role >= MODEL_Q_BIAS && role <= MODEL_O_BIAS);
+}
+
 static uint64_t vector_of_layer(const struct model_desc *desc, const struct model_kind *k, enum model_role role) {
     enum model_role matrix = MODEL_Q;
     uint64_t rows = 0;
@@ -226,6 +309,12 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     bool before = desc->wiring != MODEL_POST;
     bool after = desc->wiring == MODEL_SANDWICH || desc->wiring == MODEL_POST;
     uint64_t heads = role == MODEL_Q_NORM ? k->heads : k->kv_heads;
+    if (of_attention(role) && k->mixer != MODEL_ATTENTION) {
+        return 0;
+    }
+    if (role >= MODEL_CONV_Q && role <= MODEL_DELTA_NORM) {
+        return k->mixer == MODEL_DELTA ? vector_of_delta(k, role) : 0;
+    }
     switch (role) {
     case MODEL_ATTN_NORM:
         return before ? desc->hidden : 0;
@@ -264,9 +353,21 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
 
 struct model_kept model_kept_of(const struct model_kind *k) {
     if (k->mixer == MODEL_LATENT) {
-        return (struct model_kept){1, k->kv_latent + k->head_dim - k->plain_dim, k->kv_latent};
+        return (struct model_kept){1, k->kv_latent + k->head_dim - k->plain_dim, k->kv_latent, 0};
     }
-    return (struct model_kept){k->kv_heads, k->head_dim, k->head_dim};
+    if (k->mixer == MODEL_DELTA) {
+        uint64_t channels = 2 * (uint64_t)k->kv_heads * k->head_dim + (uint64_t)k->heads * k->value_dim;
+        return (struct model_kept){.fixed_floats = channels * (k->taps - 1) + (uint64_t)k->heads * k->head_dim * k->value_dim};
+    }
+    return (struct model_kept){k->kv_heads, k->head_dim, k->head_dim, 0};
+}
+
+bool model_has_state(const struct model_desc *d) {
+    bool has = false;
+    for (uint32_t i = 0; i < d->kind_count; i++) {
+        has = has || model_kept_of(&d->kinds[i]).fixed_floats != 0;
+    }
+    return has;
 }
 
 uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum model_role role) {
@@ -470,6 +571,53 @@ static bool find_latent(const struct model_family *f, const struct model_kind *k
     return true;
 }
 
+static bool is_mixer_role(enum model_role role) {
+    return role <= MODEL_O || (role >= MODEL_CONV_Q && role <= MODEL_DELTA_NORM);
+}
+
+/* Of layers with linear attention, and of gated attention: parts of fused matrices and of the convolution they share. */
+static bool find_delta(const struct model_family *f, const struct model_kind *k, struct model_tensor *t) {
+    uint64_t keys = (uint64_t)k->kv_heads * k->head_dim;
+    uint64_t values = (uint64_t)k->heads * k->value_dim;
+    uint64_t shared = k->mixer == MODEL_DELTA ? k->heads / k->kv_heads : 0;
+    bool conv = t->role >= MODEL_CONV_Q && t->role <= MODEL_CONV_V;
+    unsigned part = conv ? t->role - MODEL_CONV_Q : t->role - MODEL_Q;
+    if (k->gated_out && (t->role == MODEL_Q || t->role == MODEL_Z)) { /* head after head [query | gate] */
+        t->from.run = k->head_dim;
+        t->from.step = 2 * (uint64_t)k->head_dim;
+        t->from.first = t->role == MODEL_Z ? k->head_dim : 0;
+        t->from.total = 2 * t->rows;
+        return true;
+    }
+    if (k->mixer != MODEL_DELTA || f->delta_fused == DELTA_APART) {
+        return k->mixer == MODEL_DELTA;
+    }
+    bool input = t->role >= MODEL_Q && t->role <= MODEL_V;
+    if (conv || (input && f->delta_fused == DELTA_CAT)) {
+        uint64_t times = conv ? k->taps : 1;
+        t->from.first = part * keys * times;
+        t->from.total = (2 * keys + values) * times;
+    } else if (input || t->role == MODEL_Z) { /* one head of keys after the other: [q | k | its values | their gates] */
+        uint64_t run = shared * k->value_dim;
+        bool key = t->role == MODEL_Q || t->role == MODEL_K;
+        if (f->delta_fused == DELTA_BY_HEAD) {
+            t->from.run = key ? k->head_dim : run;
+            t->from.step = 2 * (uint64_t)k->head_dim + 2 * run;
+            t->from.first = t->role == MODEL_Q   ? 0
+                            : t->role == MODEL_K ? k->head_dim
+                            : t->role == MODEL_V ? 2 * (uint64_t)k->head_dim
+                                                 : 2 * (uint64_t)k->head_dim + run;
+            t->from.total = k->kv_heads * t->from.step;
+        }
+    } else if (f->delta_fused == DELTA_BY_HEAD && (t->role == MODEL_BETA || t->role == MODEL_DECAY)) {
+        t->from.run = shared;
+        t->from.step = 2 * shared;
+        t->from.first = t->role == MODEL_DECAY ? shared : 0;
+        t->from.total = 2 * (uint64_t)k->heads;
+    }
+    return true;
+}
+
 static void find_source(const struct model_desc *desc, const struct model_family *f, struct model_tensor *t) {
     enum model_role matrix = t->role;
     bool matrix_role = t->role < MODEL_MATRICES;
@@ -483,7 +631,7 @@ static void find_source(const struct model_desc *desc, const struct model_family
         return;
     }
     const struct model_kind *k = model_kind_of(desc, (uint32_t)t->layer);
-    if (find_expert(f, k, t) || find_latent(f, k, t)) {
+    if (find_expert(f, k, t) || find_latent(f, k, t) || (is_mixer_role(t->role) && find_delta(f, k, t))) {
         return;
     }
     if (matrix_role || bias_matrix(desc, t->role, &matrix)) {
@@ -583,7 +731,11 @@ void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model
     const struct model_family *f = model_family_of_name(span_of_text(desc->family));
     enum model_role named = out->role == MODEL_HEAD_SCALE ? MODEL_HEAD : out->role;
     const char *name = f != NULL ? f->tensor[named] : NULL;
-    if (out->role == MODEL_Q && f != NULL && f->q_plain_name != NULL && model_kind_of(desc, (uint32_t)out->layer)->q_latent == 0) {
+    bool linear = out->layer >= 0 && model_kind_of(desc, (uint32_t)out->layer)->mixer == MODEL_DELTA;
+    if (linear && f != NULL && f->delta_tensor[named] != NULL) {
+        name = f->delta_tensor[named];
+    }
+    if (out->role == MODEL_Q && f != NULL && f->q_plain_name != NULL && !linear && model_kind_of(desc, (uint32_t)out->layer)->q_latent == 0) {
         name = f->q_plain_name;
     }
     if (name != NULL) {

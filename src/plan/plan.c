@@ -47,9 +47,18 @@ uint64_t plan_kv_page_bytes(const struct model_desc *desc, uint32_t elem_bytes) 
     return sum;
 }
 
+/* States of fixed size of one sequence. */
+static uint64_t fixed_bytes(const struct model_desc *desc) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < desc->layers; i++) {
+        sum += round_up(model_kept_of(model_kind_of(desc, i)).fixed_floats * sizeof(float), 64);
+    }
+    return sum;
+}
+
 uint64_t plan_kv_bytes(const struct model_desc *desc, uint32_t elem_bytes, uint32_t context, uint32_t sequences) {
     uint64_t pages = div_up(context, KERN_KV_BLOCK) * sequences;
-    return round_up(pages * plan_kv_page_bytes(desc, elem_bytes), PAGE);
+    return round_up(pages * plan_kv_page_bytes(desc, elem_bytes) + sequences * fixed_bytes(desc), PAGE);
 }
 
 uint64_t plan_activation_bytes(const struct model_desc *desc, uint32_t rows) {

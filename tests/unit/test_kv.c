@@ -11,7 +11,7 @@
 #include "state/kv.h"
 
 /* Layers differ, and one keeps nothing. */
-static const struct kv_layer LAYERS[] = {{2, 20, 20}, {0, 0, 0}, {1, 36, 12}, {3, 8, 24}};
+static const struct kv_layer LAYERS[] = {{2, 20, 20, 0}, {0, 0, 0, 0}, {1, 36, 12, 0}, {3, 8, 24, 0}};
 static const struct kv_shape SHAPE = {.layers = 4, .layer = LAYERS, .dtype = KERN_F16};
 
 static uint64_t page_bytes(void) {
@@ -95,8 +95,47 @@ static void too_little_memory_is_an_error(void **state) {
     assert_int_equal(kv_cache_init(&c, &SHAPE, &byte, 1, &err), LAMINA_NO_FIT);
 }
 
+/* States of fixed size: one slot per sequence, taken with its first position and given back with it. */
+static void slots_are_apart_and_come_back(void **state) {
+    (void)state;
+    enum { SLOTS = 3 };
+    static const struct kv_layer layers[] = {{0, 0, 0, 37}, {1, 8, 8, 0}, {0, 0, 0, 5}};
+    const struct kv_shape shape = {.layers = 3, .layer = layers, .slots = SLOTS, .dtype = KERN_F32};
+    struct lamina_error err = {0};
+    struct kv_cache c;
+    struct kv_sequence s[SLOTS + 1];
+    uint64_t slot = kv_slot_bytes(layers, 3);
+    assert_true(slot >= (37 + 5) * sizeof(float));
+    assert_true(slot % 64 == 0);
+    uint64_t bytes = SLOTS * slot + (SLOTS + 1) * kv_layer_bytes(&layers[1], KERN_F32);
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    assert_non_null(memory);
+    assert_int_equal(kv_cache_init(&c, &shape, memory, bytes, &err), LAMINA_OK);
+    assert_true(c.place[2].fixed_offset >= 37 * sizeof(float));
+    for (uint32_t i = 0; i <= SLOTS; i++) {
+        assert_int_equal(kv_sequence_init(&s[i], 64, &err), LAMINA_OK);
+        assert_int_equal(kv_sequence_grow(&c, &s[i], 1, &err), i < SLOTS ? LAMINA_OK : LAMINA_NO_FIT);
+    }
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        memset(kv_slot_at(&c, s[i].slot), (int)i + 1, c.slot_bytes);
+    }
+    assert_int_equal(*kv_slot_at(&c, s[0].slot), 1);
+    assert_int_equal(kv_slot_at(&c, s[1].slot)[c.slot_bytes - 1], 2);
+    kv_slot_copy(&c, s[2].slot, s[0].slot);
+    assert_memory_equal(kv_slot_at(&c, s[2].slot), kv_slot_at(&c, s[0].slot), c.slot_bytes);
+    kv_sequence_drop(&c, &s[1]);
+    assert_int_equal(kv_sequence_grow(&c, &s[SLOTS], 1, &err), LAMINA_OK);
+    kv_sequence_drop(&c, &s[0]);
+    kv_sequence_drop(&c, &s[2]);
+    kv_sequence_drop(&c, &s[SLOTS]);
+    assert_int_equal(c.free_slot_count, SLOTS);
+    kv_cache_drop(&c);
+    free(memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slots_are_apart_and_come_back),
         cmocka_unit_test(addresses_do_not_overlap),
         cmocka_unit_test(sequences_grow_cut_and_run_out),
         cmocka_unit_test(too_little_memory_is_an_error),

@@ -6,6 +6,7 @@
 #define REF_SUFFIX scalar_fma
 
 #include "kern/ref/attention_ref.c"
+#include "kern/ref/delta_ref.c"
 #include "kern/ref/matmul_ref.c"
 #include "kern/ref/shape_ref.c"
 #include "kern/ref/table_ref.c"
