@@ -67,6 +67,9 @@ static void one_row(const struct rows_job *j, uint32_t t) {
     case KERN_OP_QUERY_SCALE:
         k->scale(dst, dst, op->width, p->query_factor[t]);
         break;
+    case KERN_OP_CLAMPED_GLU:
+        k->clamped_glu(dst, src, p->reg[op->src2] + t * p->stride[op->src2], op->width, op->scale);
+        break;
     case KERN_OP_SILU_MUL:
         k->silu_mul(dst, src, p->reg[op->src2] + t * p->stride[op->src2], op->width);
         break;

@@ -81,14 +81,17 @@ static lamina_status run_expert(struct dev_cpu *d, const struct kern_op *op, con
     struct kern_op down = part_of(op, 2, KERN_Y, KERN_G, op->width);
     struct kern_op act = part_of(op, 0, KERN_G, op->gated ? KERN_G : KERN_U, op->expert_ffn);
     struct kern_op mul = part_of(op, 0, KERN_G, KERN_U, op->expert_ffn);
-    act.kind = KERN_OP_ACT;
+    bool at_once = op->act == KERN_ACT_CLAMPED;
+    act.kind = at_once ? KERN_OP_CLAMPED_GLU : KERN_OP_ACT;
+    act.src2 = KERN_U;
+    act.scale = op->scale;
     mul.kind = KERN_OP_MUL;
     if (op->gated) {
         LAMINA_TRY(cpu_matmul(d, &gate, pass, err));
     }
     LAMINA_TRY(cpu_matmul(d, &up, pass, err));
     cpu_rows(d, &act, pass);
-    if (op->gated) {
+    if (op->gated && !at_once) {
         cpu_rows(d, &mul, pass);
     }
     return cpu_matmul(d, &down, pass, err);

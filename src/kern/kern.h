@@ -160,6 +160,8 @@ struct kern_table {
     /* out[i] = x[i] * r, r as in rmsnorm. out may be x. */
     void (*unit_norm)(float *out, const float *x, size_t n, float eps);
     void (*activate)(float *out, const float *x, size_t n, enum kern_act act);     /* out may be x */
+    /* g = min(gate, limit), u = min(max(up, -limit), limit): out = g / (1 + exp(-1.702 g)) * (u + 1). out may be gate or up. */
+    void (*clamped_glu)(float *out, const float *gate, const float *up, size_t n, float limit);
     void (*mul)(float *x, const float *y, size_t n);                               /* x *= y */
     void (*sigmoid_mul)(float *x, const float *gate, size_t n);                    /* x *= 1 / (1 + exp(-gate)) */
     void (*scale)(float *out, const float *x, size_t n, float factor);             /* out may be x */

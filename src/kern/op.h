@@ -36,6 +36,7 @@ enum kern_op_kind {
     KERN_OP_DELTA,      /* dst(A) = gated delta rule over Q, K, V, D, E and the sequence's state: vector names the convolution of
                          * Q, those of K and V follow; vector2 the rates, their biases follow */
     KERN_OP_SILU_MUL,   /* dst = silu(src) * src2 */
+    KERN_OP_CLAMPED_GLU,/* g = min(src, scale), u = clamp(src2, -scale, scale): dst = g * sigmoid(1.702 g) * (u + 1) */
     KERN_OP_ACT,        /* dst = act(src), kind of act in `act` */
     KERN_OP_MUL,        /* dst *= src */
     KERN_OP_SIGMOID_MUL,/* dst *= sigmoid(src) */
@@ -51,8 +52,8 @@ enum kern_op_kind {
 };
 
 /* SILU x / (1 + exp(-x)); GELU_TANH x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); GELU_ERF x/2 (1 + erf(x / sqrt 2));
- * RELU2 max(x, 0)^2. */
-enum kern_act { KERN_ACT_SILU, KERN_ACT_GELU_TANH, KERN_ACT_GELU_ERF, KERN_ACT_RELU2, KERN_ACTS };
+ * RELU2 max(x, 0)^2. CLAMPED is a gate and its product at once (KERN_OP_CLAMPED_GLU). */
+enum kern_act { KERN_ACT_SILU, KERN_ACT_GELU_TANH, KERN_ACT_GELU_ERF, KERN_ACT_RELU2, KERN_ACT_CLAMPED, KERN_ACTS };
 
 /* How a row chooses experts from its scores (reference/models.md section 3). */
 enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_CHOSEN, KERN_SCORES }; /* CHOSEN: softmax over these */

@@ -83,6 +83,7 @@ static const struct key KEYS[] = {
     {"n_routed_experts", AT(experts), NUMBER},
     {"num_experts_per_tok", AT(top_k), NUMBER},
     {"num_experts_per_token", AT(top_k), NUMBER},
+    {"experts_per_token", AT(top_k), NUMBER},
     {"moe_intermediate_size", AT(expert_ffn), NUMBER},
     {"shared_expert_intermediate_size", AT(shared_ffn), NUMBER},
     {"n_shared_experts", AT(shared_count), NUMBER},

@@ -28,7 +28,7 @@ struct field {
 static const struct field DESC_FIELDS[] = {
     OF_DESC(hidden, U32),         OF_DESC(layers, U32),        OF_DESC(vocab, U32),          OF_DESC(max_positions, U32),
     OF_DESC(norm, U32),           OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),        OF_DESC(act, U32),
-    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),
+    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),
         OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
     OF_DESC(bias_qkv, BOOL),      OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),      OF_DESC(bias_head, BOOL),
     OF_DESC(head_scaled, BOOL),   OF_DESC(positions, BOOL),    OF_DESC(alibi, BOOL),         OF_DESC(sinks, BOOL),

@@ -83,6 +83,7 @@ struct model_family {
     uint32_t head_dim_default;    /* 0: hidden / heads */
     uint32_t window_period;
     const char *act;              /* as the key would spell it; NULL: silu */
+    double act_limit;             /* KERN_ACT_CLAMPED, where swiglu_limit is absent; 0: another activation */
     bool act_fixed;               /* the key says something else than the class does */
     bool tied;
     /* What the family is. */
@@ -116,6 +117,9 @@ struct model_family {
     uint32_t shared_default;
     bool extra_layers;            /* the checkpoint may hold layers beyond the last, for predicting further tokens */
     bool shared_by_count;         /* the shared width is a number of experts */
+    bool shared_as_expert;        /* the shared expert is as wide as the others */
+    bool nope_by_list;            /* no_rope_layers (1: rotates), else every fourth layer does not rotate; those that do see chunks */
+    bool sinks;
     bool expert_ffn_is_ffn;       /* intermediate_size is the width of an expert */
     /* A head whose rows are scaled to unit length: always; or by vocabulary size, or else by a key that is there. */
     bool head_normed;

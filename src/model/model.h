@@ -123,6 +123,7 @@ struct model_desc {
     uint32_t qk_norm;         /* enum model_qk_norm */
     uint32_t act;             /* enum kern_act */
     float norm_eps, latent_eps;
+    float act_limit;          /* of KERN_ACT_CLAMPED */
     bool norm_bias;
     bool gated;               /* MLP: down(act(gate x) * up x), else down(act(up x)) */
     bool tied;

@@ -343,6 +343,7 @@ static void add_experts(struct op_list *l, enum kern_reg in) {
     experts.adds = l->k->shared_ffn != 0;
     experts.gated = d->gated;
     experts.act = (uint8_t)d->act;
+    experts.scale = d->act_limit;
     experts.matrix = MODEL_EXPERT_GATE;
     experts.vector = (int16_t)(d->bias_expert ? MODEL_EXPERT_GATE_BIAS : -1);
     add(l, experts);

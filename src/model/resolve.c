@@ -76,6 +76,9 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
     /* A model whose layers all have experts may say nothing of the other width. */
     double ffn_default = f->plain_mlp ? 4.0 * d->hidden : v->expert_ffn.given && !f->expert_ffn_is_ffn ? v->expert_ffn.value : -1;
     LAMINA_TRY(config_take_u32(&v->ffn, (struct config_range){"intermediate_size", 1, 1 << 22, ffn_default}, &k->ffn, err));
+    if (v->dense_ffn.given && f->expert_ffn_is_ffn) {
+        LAMINA_TRY(config_take_u32(&v->dense_ffn, (struct config_range){"intermediate_size_mlp", 1, 1 << 22, -1}, &k->ffn, err));
+    }
     if (f->ffn_halved) {
         k->ffn /= 2;
     }
@@ -159,13 +162,21 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
     return LAMINA_OK;
 }
 
+static bool is_plain(const struct config_values *v, const struct model_family *f, uint32_t layer) {
+    uint32_t step = v->nope_step.given && v->nope_step.value >= 1 ? (uint32_t)v->nope_step.value : 4;
+    if (!f->nope_by_list) {
+        return false;
+    }
+    return layer < v->rope_layers.count ? v->rope_layers.value[layer] == 0.0f : (layer + 1) % step == 0;
+}
+
 /* The features by which layers of one model differ. */
 struct layer_traits {
-    bool windowed, sparse, linear;
+    bool windowed, sparse, linear, plain; /* plain: without rotary positions and chunks, where the others have them */
 };
 
 static bool same_traits(const struct layer_traits *a, const struct layer_traits *b) {
-    return a->windowed == b->windowed && a->sparse == b->sparse && a->linear == b->linear;
+    return a->windowed == b->windowed && a->sparse == b->sparse && a->linear == b->linear && a->plain == b->plain;
 }
 
 static lamina_status make_kind(const struct config_values *v, const struct model_family *f, struct model_desc *d,
@@ -176,6 +187,10 @@ static lamina_status make_kind(const struct config_values *v, const struct model
     struct model_kind *k = &d->kinds[d->kind_count++];
     *k = *base;
     k->window = t->windowed ? base->window : 0;
+    k->rope = t->plain ? MODEL_NO_ROPE : 0;
+    if (f->nope_by_list && !t->plain) {
+        LAMINA_TRY(config_take_u32(&v->chunk, (struct config_range){"attention_chunk_size", 0, UINT32_MAX, 8192}, &k->chunk, err));
+    }
     if (t->linear) {
         LAMINA_TRY(take_delta(v, f, d, k, err));
     }
@@ -184,7 +199,7 @@ static lamina_status make_kind(const struct config_values *v, const struct model
 
 static lamina_status take_kinds(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
-    struct layer_traits seen[MODEL_KINDS] = {{false, false, false}};
+    struct layer_traits seen[MODEL_KINDS] = {{false, false, false, false}};
     struct model_kind base = d->kinds[0];
     /* A key that is there and null means "none"; only a missing one takes the class's default. */
     double otherwise = v->window_null ? 0 : f->window_default;
@@ -196,7 +211,7 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     d->kind_count = 0;
     for (uint32_t i = 0; i < d->layers; i++) {
         struct layer_traits t = {base.window != 0 && f->window != WINDOW_NONE && has_window(v, f, i), resolve_is_sparse(v, f, i),
-                                 is_linear(v, f, i)};
+                                 is_linear(v, f, i), is_plain(v, f, i)};
         uint32_t kind = 0;
         while (kind < d->kind_count && !same_traits(&seen[kind], &t)) {
             kind++;
@@ -234,6 +249,13 @@ static lamina_status take_activation(const struct config_values *v, const struct
                 {"gelu_pytorch_tanh", KERN_ACT_GELU_TANH}, {"gelu_fast", KERN_ACT_GELU_TANH},
                 {"relu2", KERN_ACT_RELU2}};
     const char *name = f->act != NULL ? f->act : "silu";
+    double limit = 0;
+    if (f->act_limit > 0) {
+        LAMINA_TRY(config_take_double(&v->swiglu_limit, (struct config_range){"swiglu_limit", 1e-3, 1e6, f->act_limit}, &limit, err));
+        d->act = KERN_ACT_CLAMPED;
+        d->act_limit = (float)limit;
+        return LAMINA_OK;
+    }
     if (v->activation.given && !f->act_fixed) {
         name = v->activation.value;
     }
@@ -291,8 +313,15 @@ static lamina_status take_query_rule(const struct config_values *v, const struct
                                    (struct config_range){"original_max_position_embeddings", 1, 1 << 30, d->max_positions},
                                    &d->query_length, err));
     }
+    if (f->nope_by_list && (!v->query_tuned.given || v->query_tuned.value)) {
+        d->query_rule = MODEL_QUERY_STEPS;
+        d->query_offset = 1;
+        LAMINA_TRY(config_take_double(&v->query_scale, (struct config_range){"attn_scale", 0, 1e3, 0.1}, &d->query_beta, err));
+        LAMINA_TRY(config_take_u32(&v->query_floor, (struct config_range){"floor_scale", 1, 1 << 30, 8192}, &d->query_length, err));
+    }
     for (uint32_t i = 0; i < d->kind_count; i++) {
-        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN && d->kinds[i].mixer == MODEL_ATTENTION;
+        bool rotates = f->nope_by_list && d->kinds[i].rope != MODEL_NO_ROPE;
+        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN && d->kinds[i].mixer == MODEL_ATTENTION && !rotates;
     }
     return LAMINA_OK;
 }
@@ -305,6 +334,7 @@ static void take_form(const struct config_values *v, const struct model_family *
     d->wiring = parallel && f->parallel != 0 ? f->parallel : f->wiring;
     d->gated = !f->plain_mlp;
     d->alibi = f->alibi;
+    d->sinks = f->sinks;
     d->positions = f->positions;
     d->bias_head = f->bias_head;
     d->bias_qkv = bias(f->bias_qkv, v);

@@ -59,6 +59,10 @@ static lamina_status take_widths(const struct config_values *v, const struct mod
     const struct config_number *width = f->expert_ffn_is_ffn ? &v->ffn : &v->expert_ffn;
     uint32_t shared = 0;
     LAMINA_TRY(config_take_u32(width, (struct config_range){"moe_intermediate_size", 1, 1 << 22, -1}, &k->expert_ffn, err));
+    if (f->shared_as_expert) {
+        k->shared_ffn = k->expert_ffn;
+        return LAMINA_OK;
+    }
     if (f->shared_by_count) {
         LAMINA_TRY(config_take_u32(&v->shared_count, (struct config_range){"n_shared_experts", 0, 64, f->shared_default}, &shared, err));
         k->shared_ffn = shared * k->expert_ffn;

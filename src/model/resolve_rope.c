@@ -200,7 +200,7 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
     }
     for (uint32_t i = 0; i < d->kind_count; i++) {
         struct model_kind *k = &d->kinds[i];
-        if (k->mixer == MODEL_DELTA) {
+        if (k->mixer == MODEL_DELTA || f->nope_by_list) {
             continue;
         }
         k->rope = k->window == 0 && k->chunk == 0 ? (f->rope == ROPE_WINDOWED_ONLY ? MODEL_NO_ROPE : 0u)

@@ -48,25 +48,34 @@ static lamina_status read_picked(struct split_job *job, const struct split_slot 
     return LAMINA_OK;
 }
 
+/* How many rows from `row` on lie in the source at equal distances (m->stride); a piece of the source covers them. */
+static uint64_t in_step(const struct model_rows *m, uint64_t row, uint64_t most) {
+    if (m->rope_dim != 0 || m->group != 0) {
+        return together(m, row, most);
+    }
+    return min_u64(most, m->run - row % m->run);
+}
+
 /* Element c of canonical row r stands in row c of the source: pieces of a source row, scattered over the rows. */
 static lamina_status read_transposed(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count) {
     const struct split_part *part = s->part;
     size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
     uint8_t *piece = s->memory + HALF;
-    if (count * s->stride > HALF || count * size > HALF) {
+    uint64_t step = part->from.rope_dim != 0 || part->from.group != 0 ? 1 : part->from.stride;
+    if (count * s->stride > HALF || count * step * size > HALF) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix this large cannot be split", s->output->name);
     }
     for (uint64_t c = 0; c < part->shape.cols; c++) {
         for (uint64_t done = 0; done < count;) {
-            uint64_t n = together(&part->from, row + done, count - done);
+            uint64_t n = in_step(&part->from, row + done, count - done);
             uint64_t from = model_source_row(&part->from, row + done);
             if (from == MODEL_ZERO_ROW) {
                 memset(piece, 0, n * size);
             } else {
-                LAMINA_TRY(read_at(job, part, c * part->source_cols + from, n, piece));
+                LAMINA_TRY(read_at(job, part, c * part->source_cols + from, (n - 1) * step + 1, piece));
             }
             for (uint64_t i = 0; i < n; i++) {
-                memcpy(s->rows + (done + i) * s->stride + c * size, piece + i * size, size);
+                memcpy(s->rows + (done + i) * s->stride + c * size, piece + i * step * size, size);
             }
             done += n;
         }

@@ -40,6 +40,7 @@ void REF(attention)(const struct kern_attention *a);
 void REF(layernorm)(float *out, const float *x, const struct kern_affine *a, size_t n, float eps);
 void REF(unit_norm)(float *out, const float *x, size_t n, float eps);
 void REF(activate)(float *out, const float *x, size_t n, enum kern_act act);
+void REF(clamped_glu)(float *out, const float *gate, const float *up, size_t n, float limit);
 void REF(mul)(float *x, const float *y, size_t n);
 void REF(sigmoid_mul)(float *x, const float *gate, size_t n);
 void REF(scale)(float *out, const float *x, size_t n, float factor);

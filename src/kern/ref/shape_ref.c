@@ -47,6 +47,14 @@ void REF(activate)(float *out, const float *x, size_t n, enum kern_act act) {
     }
 }
 
+void REF(clamped_glu)(float *out, const float *gate, const float *up, size_t n, float limit) {
+    for (size_t i = 0; i < n; i++) {
+        const float g = gate[i] > limit ? limit : gate[i];
+        const float u = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+        out[i] = g / (1.0f + expf_exact(-1.702f * g)) * (u + 1.0f);
+    }
+}
+
 void REF(mul)(float *x, const float *y, size_t n) {
     for (size_t i = 0; i < n; i++) {
         x[i] *= y[i];

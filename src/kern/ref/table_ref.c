@@ -19,6 +19,7 @@ void REF_JOIN(kern_level, REF_SUFFIX)(struct kern_table *t) {
         .layernorm = REF(layernorm),
         .unit_norm = REF(unit_norm),
         .activate = REF(activate),
+        .clamped_glu = REF(clamped_glu),
         .mul = REF(mul),
         .sigmoid_mul = REF(sigmoid_mul),
         .scale = REF(scale),
