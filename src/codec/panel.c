@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#include "codec/coding.h"
+
 static const uint64_t max_rows = UINT64_C(1) << 31, max_cols = UINT64_C(1) << 24;
 
 static uint32_t panels_per_group(const struct panel_shape *s) {
@@ -39,7 +41,7 @@ static uint64_t choose_tiles(struct panel_shape *s) {
         return s->groups;
     }
     const uint64_t group_rows = min_u64(s->rows16, KERN_BLOCK_PANELS * KERN_PANEL_ROWS);
-    const uint64_t group_bytes = group_rows * s->cols2 * elem_bytes(s);
+    const uint64_t group_bytes = s->coding != PANEL_PLAIN ? group_rows * s->row_bytes : group_rows * s->cols2 * elem_bytes(s);
     if (group_bytes <= PANEL_TILE_MAX) {
         s->groups_per_tile = (uint32_t)min_u64(div_up(PANEL_TILE_TARGET, group_bytes), s->groups);
         return div_up(s->groups, s->groups_per_tile);
@@ -51,8 +53,8 @@ static uint64_t choose_tiles(struct panel_shape *s) {
     return (uint64_t)s->groups * s->parts_per_group;
 }
 
-bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype,
-                      enum panel_layout layout) {
+static bool shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype, enum panel_layout layout,
+                       enum panel_coding coding) {
     memset(s, 0, sizeof *s);
     if (rows == 0 || cols == 0 || rows > max_rows || cols > max_cols || (unsigned)dtype >= KERN_DTYPES ||
         (layout != PANEL_BLOCKS && layout != PANEL_GATHERED)) {
@@ -64,11 +66,54 @@ bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum 
     s->cols2 = (cols + 1) & ~UINT64_C(1);
     s->layout = (uint32_t)layout;
     s->dtype = (uint32_t)dtype;
+    s->coding = (uint32_t)coding;
+    s->row_bytes = coding_row_bytes(coding, cols);
     s->groups = (uint32_t)div_up(s->rows16, (uint64_t)panels_per_group(s) * KERN_PANEL_ROWS);
     s->col_blocks = (uint32_t)div_up(s->cols2, KERN_BLOCK_COLS);
     const uint64_t tiles = choose_tiles(s);
     s->tiles = (uint32_t)tiles;
     return tiles <= UINT32_MAX;
+}
+
+bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype, enum panel_layout layout) {
+    return shape_init(s, rows, cols, dtype, layout, PANEL_PLAIN);
+}
+
+bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding) {
+    return coding > PANEL_PLAIN && coding < PANEL_CODINGS && shape_init(s, rows, cols, KERN_F32, PANEL_BLOCKS, coding) &&
+           s->parts_per_group == 1;
+}
+
+static const char *const CODING_NAMES[PANEL_CODINGS] = {[PANEL_PLAIN] = "", [PANEL_FP8] = "FP8", [PANEL_MXFP4] = "MXFP4"};
+
+const char *panel_type_name(const struct panel_shape *s) {
+    return s->coding != PANEL_PLAIN ? CODING_NAMES[s->coding] : kern_dtype_name((enum kern_dtype)s->dtype);
+}
+
+static bool same(const char *name, const char *text, size_t len) {
+    return strlen(name) == len && memcmp(name, text, len) == 0;
+}
+
+bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, enum panel_coding *coding) {
+    *coding = PANEL_PLAIN;
+    for (unsigned d = 0; d < KERN_DTYPES; d++) {
+        if (same(kern_dtype_name((enum kern_dtype)d), name, len)) {
+            *dtype = (enum kern_dtype)d;
+            return true;
+        }
+    }
+    for (unsigned c = PANEL_PLAIN + 1; c < PANEL_CODINGS; c++) {
+        if (same(CODING_NAMES[c], name, len)) {
+            *dtype = KERN_F32;
+            *coding = (enum panel_coding)c;
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t panel_weight_bits(const struct panel_shape *s) {
+    return s->rows * (s->coding != PANEL_PLAIN ? s->row_bytes : s->cols * elem_bytes(s)) * 8;
 }
 
 uint32_t panel_group_panels(const struct panel_shape *s, uint32_t group) {
@@ -96,6 +141,10 @@ void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile
     out->blocks = (uint32_t)min_u64(s->blocks_per_part, s->col_blocks - out->block);
     out->row = out->group * group_rows;
     out->rows = min_u64(out->groups * group_rows, s->rows16 - out->row);
+    if (s->coding != PANEL_PLAIN) {
+        out->bytes = min_u64(out->rows, s->rows - out->row) * s->row_bytes;
+        return;
+    }
     out->bytes = out->rows * cols_of_blocks(s, out->block, out->blocks) * elem_bytes(s);
     out->continues = part != 0;
 }
@@ -144,6 +193,12 @@ static void unpack_piece(const struct piece *p, const unsigned char *tile, unsig
 
 void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride,
                      void *dst) {
+    if (s->coding != PANEL_PLAIN) {
+        for (uint64_t r = 0; r < t->bytes / s->row_bytes; r++) {
+            memcpy((unsigned char *)dst + r * s->row_bytes, (const unsigned char *)src + r * stride, s->row_bytes);
+        }
+        return;
+    }
     for (uint32_t group = t->group; group < t->group + t->groups; group++) {
         for (uint32_t block = t->block; block < t->block + t->blocks; block++) {
             for (uint32_t panel = 0; panel < panel_group_panels(s, group); panel++) {
@@ -158,6 +213,12 @@ void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, co
 
 void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,
                        uint64_t stride) {
+    if (s->coding != PANEL_PLAIN) {
+        for (uint64_t r = 0; r < t->bytes / s->row_bytes; r++) {
+            memcpy((unsigned char *)dst + r * stride, (const unsigned char *)tile + r * s->row_bytes, s->row_bytes);
+        }
+        return;
+    }
     for (uint32_t group = t->group; group < t->group + t->groups; group++) {
         for (uint32_t block = t->block; block < t->block + t->blocks; block++) {
             for (uint32_t panel = 0; panel < panel_group_panels(s, group); panel++) {

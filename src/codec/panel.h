@@ -9,6 +9,9 @@
  *             A tile is `groups_per_tile` whole groups, or, where one group exceeds PANEL_TILE_MAX, one of
  *             `parts_per_group` runs of `blocks_per_part` column blocks of one group.
  *   GATHERED  panel after panel over all columns (rows are looked up); a tile is one panel.
+ *
+ * A coded matrix keeps the codes and scales of its source and is decoded block by block on the way to compute. Its tiles are
+ * groups of BLOCKS, but inside a tile row after row as one record of row_bytes (codec/coding.h), padding rows left out.
  */
 #ifndef CODEC_PANEL_H
 #define CODEC_PANEL_H
@@ -22,12 +25,15 @@
 enum { PANEL_TILE_TARGET = 1 << 20, PANEL_TILE_MAX = 4 << 20, PANEL_TILE_ALIGN = 4096 };
 
 enum panel_layout { PANEL_BLOCKS, PANEL_GATHERED };
+enum panel_coding { PANEL_PLAIN, PANEL_FP8, PANEL_MXFP4, PANEL_CODINGS };
 
 struct panel_shape {
     uint64_t rows, cols;     /* real */
     uint64_t rows16, cols2;  /* padded */
     uint32_t layout;
     uint32_t dtype;          /* enum kern_dtype of the decoded weights */
+    uint32_t coding;         /* enum panel_coding */
+    uint64_t row_bytes;      /* of a record, coded matrices */
     uint32_t groups;         /* BLOCKS: groups of <= 4 panels; GATHERED: panels */
     uint32_t col_blocks;     /* ceil(cols2 / 256) */
     uint32_t groups_per_tile;
@@ -39,6 +45,15 @@ struct panel_shape {
 /* Chooses the tiling; false when a dimension is 0 or too large (rows 2^31, cols 2^24). */
 bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype,
                       enum panel_layout layout);
+
+/* The same for a coded matrix; false besides when its rows are too long for a tile of 64. */
+bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding);
+
+/* "BF16", "FP8", ... and back; false: unknown. */
+const char *panel_type_name(const struct panel_shape *s);
+bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, enum panel_coding *coding);
+/* Bits that its real weights take, scales included. */
+uint64_t panel_weight_bits(const struct panel_shape *s);
 
 /* What tile i holds. */
 struct panel_tile {

@@ -161,6 +161,7 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
 static void cpu_close(struct dev *dev) {
     struct dev_cpu *d = (struct dev_cpu *)dev;
     team_close(&d->team);
+    free(d->decoded);
     free(d->kv_pointers);
     free(d);
 }
@@ -237,9 +238,11 @@ lamina_status dev_cpu_open(struct dev **out, const struct dev_cpu_options *o, st
     d->kv_blocks = o->kv_blocks;
     kern_table_init(&d->base.kern, o->cpu_flags);
     d->kv_pointers = (const void **)calloc((size_t)o->threads * 2 * o->kv_blocks + 1, sizeof(void *));
-    lamina_status status = d->kv_pointers != NULL ? team_open(&d->team, o->threads, err)
+    d->decoded = (float *)malloc((size_t)o->threads * CPU_DECODED * sizeof(float));
+    lamina_status status = d->kv_pointers != NULL && d->decoded != NULL ? team_open(&d->team, o->threads, err)
                                                   : base_fail(err, LAMINA_NO_FIT, "out of memory for the CPU device");
     if (status != LAMINA_OK) {
+        free(d->decoded);
         free(d->kv_pointers);
         free(d);
         return status;

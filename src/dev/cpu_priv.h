@@ -8,7 +8,7 @@
 #include "dev/dev.h"
 #include "dev/team.h"
 
-enum { CPU_PART_FLAGS = 1024 };
+enum { CPU_PART_FLAGS = 1024, CPU_DECODED = KERN_BLOCK_PANELS * KERN_PANEL_ROWS * KERN_BLOCK_COLS };
 
 struct dev_cpu {
     struct dev base;
@@ -16,6 +16,7 @@ struct dev_cpu {
     uint32_t cpu_flags;
     uint32_t kv_blocks;
     const void **kv_pointers;               /* [threads][2][kv_blocks]: K and V pages of the row at hand */
+    float *decoded;                         /* [threads][CPU_DECODED]: a block of a coded matrix */
     _Atomic uint64_t compute_ns;            /* summed over workers */
     _Atomic uint32_t part_done[CPU_PART_FLAGS]; /* matmul: tile index + 1 in slot index % CPU_PART_FLAGS */
 };

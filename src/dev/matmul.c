@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "codec/coding.h"
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
@@ -20,9 +21,32 @@ struct job {
     _Atomic uint32_t failed;
 };
 
+/* What one worker multiplies at the moment. */
+struct share {
+    const struct panel_tile *tile;
+    const uint8_t *bytes;
+    float *decoded;              /* its room for a block of a coded matrix */
+};
+
+/* Weights of a block of a group in the layout and type of the kernels. */
+static void find_weights(const struct job *j, const struct share *w, uint32_t group, uint32_t block, struct kern_matmul *m) {
+    const struct panel_shape *s = j->matrix.shape;
+    size_t elem = kern_dtype_bytes((enum kern_dtype)s->dtype);
+    m->cols = panel_block_cols(s, block);
+    m->panel_stride = (size_t)m->cols * KERN_PANEL_ROWS * elem;
+    if (s->coding != PANEL_PLAIN) {
+        coding_decode_block(s, w->tile, w->bytes, group, block, w->decoded);
+        m->w = w->decoded;
+    } else if (s->layout == PANEL_GATHERED) {
+        m->w = w->bytes + (size_t)block * KERN_BLOCK_COLS * KERN_PANEL_ROWS * elem;
+    } else {
+        m->w = w->bytes + panel_block_offset(s, w->tile, group, block);
+    }
+}
+
 /* Head after head has its own weights and its own part of the input. Rows of a head are padded to whole groups of panels,
  * results are not: they go by way of a small buffer. */
-static void multiply_heads(const struct job *j, const struct panel_tile *t, const uint8_t *bytes, uint32_t group) {
+static void multiply_heads(const struct job *j, const struct share *w, uint32_t group) {
     enum { GROUP = KERN_PANEL_ROWS * KERN_BLOCK_PANELS, AT_ONCE = 32 };
     const struct panel_shape *s = j->matrix.shape;
     const struct kern_op *op = j->op;
@@ -36,9 +60,7 @@ static void multiply_heads(const struct job *j, const struct panel_tile *t, cons
         struct kern_matmul m = {.ldx = pass->stride[op->src], .y = out[0], .ldy = GROUP, .panels = panel_group_panels(s, group)};
         m.rows = pass->rows - row < AT_ONCE ? pass->rows - row : AT_ONCE;
         for (uint32_t b = 0; b < s->col_blocks; b++) {
-            m.cols = panel_block_cols(s, b);
-            m.w = bytes + panel_block_offset(s, t, group, b);
-            m.panel_stride = (size_t)m.cols * KERN_PANEL_ROWS * kern_dtype_bytes((enum kern_dtype)s->dtype);
+            find_weights(j, w, group, b, &m);
             m.x = pass->reg[op->src] + row * m.ldx + (size_t)head * op->src_step + (size_t)b * KERN_BLOCK_COLS;
             m.accumulate = b > 0;
             j->dev->base.kern.matmul[s->dtype](&m);
@@ -50,27 +72,20 @@ static void multiply_heads(const struct job *j, const struct panel_tile *t, cons
     }
 }
 
-static void multiply_group(const struct job *j, const struct panel_tile *t, const uint8_t *bytes, uint32_t group) {
+static void multiply_group(const struct job *j, const struct share *w, uint32_t group) {
     const struct panel_shape *s = j->matrix.shape;
     const struct dev_pass *pass = j->pass;
-    bool gathered = s->layout == PANEL_GATHERED;
-    uint32_t panels = panel_group_panels(s, group);
-    uint64_t row = gathered ? (uint64_t)group * KERN_PANEL_ROWS : (uint64_t)group * KERN_PANEL_ROWS * KERN_BLOCK_PANELS;
-    size_t elem = kern_dtype_bytes((enum kern_dtype)s->dtype);
+    uint64_t rows = s->layout == PANEL_GATHERED ? KERN_PANEL_ROWS : KERN_PANEL_ROWS * KERN_BLOCK_PANELS;
     struct kern_matmul m = {
         .ldx = pass->stride[j->op->src],
-        .y = pass->reg[j->op->dst] + row,
+        .y = pass->reg[j->op->dst] + group * rows,
         .ldy = pass->stride[j->op->dst],
         .rows = pass->rows,
-        .panels = panels,
+        .panels = panel_group_panels(s, group),
     };
-    for (uint32_t b = t->block; b < t->block + t->blocks; b++) {
-        uint32_t cols = panel_block_cols(s, b);
-        m.w = gathered ? bytes + (size_t)b * KERN_BLOCK_COLS * KERN_PANEL_ROWS * elem
-                       : bytes + panel_block_offset(s, t, group, b);
-        m.panel_stride = (size_t)cols * KERN_PANEL_ROWS * elem;
+    for (uint32_t b = w->tile->block; b < w->tile->block + w->tile->blocks; b++) {
+        find_weights(j, w, group, b, &m);
         m.x = pass->reg[j->op->src] + (size_t)b * KERN_BLOCK_COLS;
-        m.cols = cols;
         m.accumulate = b > 0;
         j->dev->base.kern.matmul[s->dtype](&m);
     }
@@ -104,18 +119,19 @@ static void wait_for_part(struct job *j, uint32_t index) {
     }
 }
 
-static void multiply_tile(struct job *j, uint32_t index, const uint8_t *bytes) {
+static void multiply_tile(struct job *j, uint32_t worker, uint32_t index, const uint8_t *bytes) {
     const struct panel_shape *s = j->matrix.shape;
     struct panel_tile t;
     panel_tile_at(s, index, &t);
+    struct share w = {&t, bytes, j->dev->decoded + (size_t)worker * CPU_DECODED};
     if (t.continues) {
         wait_for_part(j, index - 1);
     }
     for (uint32_t g = t.group; g < t.group + t.groups; g++) {
         if (j->op->kind == KERN_OP_MATMUL_HEADS) {
-            multiply_heads(j, &t, bytes, g);
+            multiply_heads(j, &w, g);
         } else {
-            multiply_group(j, &t, bytes, g);
+            multiply_group(j, &w, g);
         }
     }
     if (t.block + t.blocks == s->col_blocks && (j->bias != NULL || j->matrix.row_scale != NULL)) {
@@ -128,7 +144,6 @@ static void matmul_worker(void *arg, uint32_t worker) {
     const struct dev_tiles *tiles = &j->matrix.tiles;
     bool in_parts = j->matrix.shape->parts_per_group > 1;
     uint64_t busy_ns = 0;
-    (void)worker;
     for (;;) {
         uint32_t index = atomic_fetch_add(&j->next, 1);
         if (index >= tiles->count || atomic_load_explicit(&j->failed, memory_order_relaxed) != 0) {
@@ -140,7 +155,7 @@ static void matmul_worker(void *arg, uint32_t worker) {
             break;
         }
         uint64_t begin = sys_now_ns();
-        multiply_tile(j, index, (const uint8_t *)bytes);
+        multiply_tile(j, worker, index, (const uint8_t *)bytes);
         busy_ns += sys_now_ns() - begin;
         tiles->release(tiles->user, index);
         if (in_parts) {

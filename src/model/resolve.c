@@ -373,7 +373,8 @@ lamina_status model_resolve(struct span config_json, struct model_desc *desc, st
     (void)snprintf(d.family, sizeof(d.family), "%s", f->name);
     (void)snprintf(d.architecture, sizeof(d.architecture), "%s",
                    v.architecture.given ? v.architecture.value : f->architectures[0]);
-    if (v.quant_method.given) {
+    bool kept = strcmp(v.quant_method.value, "fp8") == 0 || strcmp(v.quant_method.value, "mxfp4") == 0;
+    if (v.quant_method.given && !kept) {
         return base_fail(err, LAMINA_UNSUPPORTED,
                          "%s: weights quantised by \"%s\" are not supported yet; use the bf16, f16 or f32 checkpoint",
                          d.architecture, v.quant_method.value);

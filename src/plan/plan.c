@@ -24,7 +24,7 @@ enum {
 
 /* Stacks, io rings, allocator slack: what the kernel and libraries take beside the arena after planning. */
 static const uint64_t KERNEL_FIXED = 1536 * 1024;
-static const uint64_t KERNEL_PER_THREAD = 96 * 1024;
+static const uint64_t KERNEL_PER_THREAD = 160 * 1024;
 /* Measuring error of "resident now", kept free on purpose. */
 static const uint64_t RESERVE_FIXED = MIB;
 

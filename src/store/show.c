@@ -26,7 +26,7 @@ static void matrix_json(const struct store_file *f, const struct store_matrix *m
     str_printf(out,
                "{\"role\": \"%s\", \"expert\": %u, \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
                ", \"layout\": \"%s\", \"first_tile\": %u, \"tiles\": %u, \"bytes\": %" PRIu64 "}",
-               model_role_name((enum model_role)m->role), m->expert, kern_dtype_name((enum kern_dtype)m->shape.dtype),
+               model_role_name((enum model_role)m->role), m->expert, panel_type_name(&m->shape),
                m->shape.rows, m->shape.cols, m->shape.layout == PANEL_GATHERED ? "gathered" : "blocks", m->first_tile,
                m->shape.tiles, matrix_bytes(f, m));
 }
@@ -83,7 +83,7 @@ static void show_text(const struct store *s, struct str *out) {
         for (uint32_t k = 0; k < f->matrix_count; k++) {
             const struct store_matrix *m = &f->matrices[k];
             str_printf(out, "    %-8s %-5s %" PRIu64 " x %" PRIu64 ", %u tiles\n",
-                       model_role_name((enum model_role)m->role), kern_dtype_name((enum kern_dtype)m->shape.dtype),
+                       model_role_name((enum model_role)m->role), panel_type_name(&m->shape),
                        m->shape.rows, m->shape.cols, m->shape.tiles);
         }
     }

@@ -199,7 +199,7 @@ static double bits_of(const struct split_plan *p, uint32_t first, uint32_t count
         for (uint32_t k = 0; k < p->outputs[i].part_count; k++) {
             const struct panel_shape *s = &p->outputs[i].parts[k].shape;
             weights += s->rows * s->cols;
-            bits += s->rows * s->cols * kern_dtype_bytes((enum kern_dtype)s->dtype) * 8;
+            bits += panel_weight_bits(s);
         }
     }
     return weights == 0 ? 0 : (double)bits / (double)weights;

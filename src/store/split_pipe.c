@@ -136,7 +136,7 @@ static lamina_status work(struct split_pipe *p, struct split_slot *s) {
     case SLOT_BEGIN:
         return split_writer_begin(&p->writer, s->output, &p->err);
     case SLOT_ROWS:
-        s->unusual = unusual(s);
+        s->unusual = s->part->shape.coding == PANEL_PLAIN && unusual(s);
         return pack_rows(p, s);
     case SLOT_VECTOR:
         s->unusual = unusual(s);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/coding.h"
 #include "store/store_priv.h"
 
 struct known {
@@ -168,6 +169,82 @@ static bool shape_fits(const struct lamina_source_tensor *t, const struct model_
     return matrix ? stacked && last[0] == wanted[0] && last[1] == wanted[1] : t->rank >= 1 && elements == m->from.total;
 }
 
+/* ---- codes ---- */
+
+/* The scales of a matrix of FP8 codes: one per 128 x 128 weights, per row, or for all. */
+static lamina_status find_fp8_scales(struct planner *w, const struct model_tensor *m, const uint64_t shape[2],
+                                     struct split_scales *g) {
+    static const char *const endings[] = {"_scale_inv", "_scale"};
+    char name[192];
+    struct lamina_source_tensor t = {0};
+    bool found = false;
+    for (unsigned i = 0; i < ARRAY_LEN(endings) && !found; i++) {
+        (void)snprintf(name, sizeof(name), "%s%s", m->source, endings[i]);
+        found = find(w, name, &g->tensor);
+    }
+    if (!found) {
+        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no scales for \"%s\" (%s_scale_inv)", m->source, m->source);
+    }
+    LAMINA_TRY(w->s->tensor(w->s->user, g->tensor, &t, w->err));
+    uint64_t rows = t.rank >= 1 ? t.shape[0] : 1;
+    uint64_t cols = t.rank >= 2 ? t.shape[1] : 1;
+    bool known = strcmp(t.dtype, "F32") == 0 || strcmp(t.dtype, "BF16") == 0 || strcmp(t.dtype, "F16") == 0;
+    bool blocks = rows == div_up(shape[0], CODING_FP8_COLS) && cols == div_up(shape[1], CODING_FP8_COLS);
+    bool by_row = rows == shape[0] && cols == 1;
+    bool single = rows == 1 && cols == 1;
+    if (!known || t.rank > 2 || (!blocks && !by_row && !single)) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED,
+                         "tensor \"%s\": scales of type %s, %" PRIu64 " x %" PRIu64 ", for %" PRIu64 " x %" PRIu64
+                         " weights: one per 128 x 128 block, per row or for all can be split",
+                         m->source, t.dtype, rows, cols, shape[0], shape[1]);
+    }
+    g->dtype = strcmp(t.dtype, "F32") == 0 ? KERN_F32 : strcmp(t.dtype, "BF16") == 0 ? KERN_BF16 : KERN_F16;
+    g->rows = rows;
+    g->cols = cols;
+    g->rows_each = single ? UINT32_MAX : by_row ? 1 : CODING_FP8_COLS;
+    g->cols_each = blocks ? CODING_FP8_COLS : UINT32_MAX;
+    return LAMINA_OK;
+}
+
+/* Codes [.., rows, cols / 32, 16] with one exponent each 32: the matrix is not transposed, whatever its plain form is. */
+static lamina_status check_mxfp4(struct planner *w, const struct model_tensor *m, uint32_t index, struct split_part *part) {
+    char name[192];
+    struct lamina_source_tensor t = {0};
+    struct lamina_source_tensor g = {0};
+    (void)snprintf(name, sizeof(name), "%s_scales", m->source);
+    if (!find(w, name, &part->scales.tensor)) {
+        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\"", name);
+    }
+    LAMINA_TRY(w->s->tensor(w->s->user, index, &t, w->err));
+    uint64_t groups = m->cols / CODING_MXFP4_COLS;
+    uint64_t planes = m->from.planes != 0 ? m->from.planes : 1;
+    uint64_t wanted[4] = {planes, m->from.total, groups, CODING_MXFP4_COLS / 2};
+    bool fits = t.rank == 4 && memcmp(t.shape, wanted, sizeof(wanted)) == 0 && strcmp(t.dtype, "U8") == 0;
+    LAMINA_TRY(w->s->tensor(w->s->user, part->scales.tensor, &g, w->err));
+    fits = fits && g.rank == 3 && memcmp(g.shape, wanted, 3 * sizeof(wanted[0])) == 0 && strcmp(g.dtype, "U8") == 0;
+    if (!fits || m->cols % CODING_MXFP4_COLS != 0) {
+        return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s_blocks\" and its scales have not the shapes that config.json asks for",
+                         m->source);
+    }
+    uint32_t scales = part->scales.tensor;
+    *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
+                                .source_cols = m->cols, .coding = PANEL_MXFP4};
+    part->scales = (struct split_scales){.tensor = scales, .dtype = KERN_DTYPES, .rows = m->from.total, .cols = groups,
+                                         .rows_each = 1, .cols_each = CODING_MXFP4_COLS};
+    return LAMINA_OK;
+}
+
+static lamina_status check_fp8(struct planner *w, const struct model_tensor *m, uint32_t index, const uint64_t wanted[2],
+                               struct split_part *part) {
+    if (m->role >= MODEL_MATRICES || m->role == MODEL_EMBED || m->from.planes != 0) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is F8_E4M3, which only matrices of the layers and the head may be",
+                         m->source);
+    }
+    *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
+                                .source_cols = wanted[1], .transposed = m->transposed, .coding = PANEL_FP8};
+    return find_fp8_scales(w, m, wanted, &part->scales);
+}
+
 static lamina_status check_tensor(struct planner *w, const struct model_tensor *m, uint32_t index,
                                   struct split_part *part) {
     struct lamina_source_tensor t = {0};
@@ -181,6 +258,9 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
         shape_text(t.shape, t.rank <= 8 ? t.rank : 8, found, sizeof(found));
         return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" has the shape %s, but config.json asks for %s",
                          m->source, found, expected);
+    }
+    if (strcmp(t.dtype, "F8_E4M3") == 0) {
+        return check_fp8(w, m, index, wanted, part);
     }
     for (unsigned d = 0; d < KERN_DTYPES; d++) {
         if (strcmp(t.dtype, kern_dtype_name((enum kern_dtype)d)) == 0) {
@@ -197,7 +277,7 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
             return LAMINA_OK;
         }
     }
-    return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s; BF16, F16 and F32 weights can be split",
+    return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s; BF16, F16, F32 and F8_E4M3 weights can be split",
                      m->source, t.dtype);
 }
 
@@ -206,8 +286,11 @@ static lamina_status place_matrix(struct planner *w, struct split_output *o, str
     bool gathered = m->role == MODEL_EMBED;
     struct store_matrix *to = &o->head.matrices[o->part_count];
     struct panel_tile t;
-    if (!panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype,
-                          gathered ? PANEL_GATHERED : PANEL_BLOCKS)) {
+    bool coded = part->coding != PANEL_PLAIN && !part->transposed;
+    bool fits = coded ? panel_shape_init_coded(&part->shape, m->rows, m->cols, (enum panel_coding)part->coding)
+                      : panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype,
+                                         gathered ? PANEL_GATHERED : PANEL_BLOCKS);
+    if (!fits) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source,
                          m->rows, m->cols);
     }
@@ -234,17 +317,31 @@ static lamina_status place_vector(struct planner *w, struct split_output *o, con
     return LAMINA_OK;
 }
 
+static bool find_mxfp4(const struct planner *w, const struct model_tensor *m, uint32_t *index) {
+    char name[192];
+    (void)snprintf(name, sizeof(name), "%s_blocks", m->source);
+    return m->role < MODEL_MATRICES && find(w, name, index);
+}
+
+static void note_use(struct planner *w, uint32_t index, uint32_t output) {
+    w->used[index] = true;
+    if (w->p->last_use[index] == UINT32_MAX || w->p->last_use[index] < output) {
+        w->p->last_use[index] = output;
+    }
+}
+
 static lamina_status place(struct planner *w, const struct model_tensor *m) {
     uint32_t distinct = w->s->distinct_layers;
     uint32_t index = 0;
     bool found = find(w, m->source, &index);
-    if (found) {
+    bool mxfp4 = !found && find_mxfp4(w, m, &index);
+    if (found || mxfp4) {
         w->used[index] = true;
     }
     if (distinct != 0 && m->layer >= 0 && (uint32_t)m->layer >= distinct) {
         return LAMINA_OK; /* repeats an earlier layer */
     }
-    if (!found) {
+    if (!found && !mxfp4) {
         return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for",
                          m->source);
     }
@@ -254,7 +351,10 @@ static lamina_status place(struct planner *w, const struct model_tensor *m) {
                                             : (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
     struct split_output *o = &w->p->outputs[at];
     struct split_part *part = &o->parts[o->part_count];
-    LAMINA_TRY(check_tensor(w, m, index, part));
+    LAMINA_TRY(mxfp4 ? check_mxfp4(w, m, index, part) : check_tensor(w, m, index, part));
+    if (part->coding != PANEL_PLAIN) {
+        note_use(w, part->scales.tensor, at);
+    }
     LAMINA_TRY(at == 0 ? place_vector(w, o, part, m) : place_matrix(w, o, part, m));
     o->part_count++;
     if (w->p->last_use[index] == UINT32_MAX || w->p->last_use[index] < at) {

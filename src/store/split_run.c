@@ -76,7 +76,8 @@ static lamina_status vector(struct split_job *job, struct split_output *o, const
 /* How many tiles from `first` on have their rows in one read; 0: not even one. */
 static uint32_t run_length(const struct split_part *part, uint32_t first, uint64_t row_bytes, uint64_t *rows) {
     const struct panel_shape *shape = &part->shape;
-    uint64_t room = part->transposed ? SPLIT_ROWS / 2 : ROWS_MAX; /* the other half holds pieces of the source */
+    bool pieces = part->transposed || part->coding != PANEL_PLAIN; /* the other half holds pieces of the source */
+    uint64_t room = pieces ? SPLIT_ROWS / 2 / part->from.stride : ROWS_MAX;
     struct panel_tile t;
     panel_tile_at(shape, first, &t);
     uint64_t begin = t.row;
@@ -105,7 +106,7 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     uint64_t cols = min_u64(shape->cols - col, (uint64_t)t.blocks * KERN_BLOCK_COLS);
     uint64_t rows = min_u64(shape->rows - t.row, t.rows);
     s->stride = cols * size;
-    if (rows * s->stride > ROWS_MAX || s->part->transposed) {
+    if (rows * s->stride > ROWS_MAX || s->part->transposed || s->part->coding != PANEL_PLAIN) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a tile of %" PRIu64 " x %" PRIu64 " does not fit",
                          s->output->name, rows, cols);
     }
@@ -125,6 +126,9 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
 }
 
 static lamina_status read_group(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t rows) {
+    if (s->part->coding != PANEL_PLAIN) {
+        return s->part->transposed ? split_read_decoded(job, s, row, rows) : split_read_coded(job, s, row, rows);
+    }
     if (!split_part_is_plain(s->part)) {
         return split_read_rows(job, s, row, rows);
     }
@@ -144,7 +148,7 @@ static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uin
 
 static lamina_status matrix(struct split_job *job, struct split_output *o, const struct split_part *part) {
     const struct panel_shape *shape = &part->shape;
-    uint64_t row_bytes = shape->cols * kern_dtype_bytes((enum kern_dtype)shape->dtype);
+    uint64_t row_bytes = shape->coding != PANEL_PLAIN ? shape->row_bytes : shape->cols * kern_dtype_bytes((enum kern_dtype)shape->dtype);
     for (uint32_t tile = 0; tile < shape->tiles;) {
         struct split_slot *s = NULL;
         struct panel_tile t;

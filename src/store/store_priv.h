@@ -248,6 +248,13 @@ struct split_part {  /* one matrix or vector of an output file */
     uint64_t source_cols;     /* of the tensor as it is stored */
     bool transposed, row_norms;
     float plus;
+    uint32_t coding;          /* enum panel_coding of the source; a matrix that is not kept so is decoded to F32 */
+    struct split_scales {
+        uint32_t tensor;      /* in the source */
+        uint32_t dtype;       /* enum kern_dtype; bytes (MXFP4) otherwise */
+        uint64_t rows, cols;  /* of the grid */
+        uint32_t rows_each, cols_each; /* weights per scale */
+    } scales;
 };
 struct split_output {
     char name[STORE_NAME_LEN];
@@ -341,6 +348,10 @@ struct split_job;
 bool split_part_is_plain(const struct split_part *part);
 /* Rows row .. row + count of a matrix into s->memory, one after the other. */
 lamina_status split_read_rows(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
+/* The same as records of codes and scales (split_coded.c). */
+lamina_status split_read_coded(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
+/* Rows of a transposed matrix of codes, decoded to F32. */
+lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
 /* A vector that is picked, shifted or computed, as fp32 into s->memory. */
 lamina_status split_read_vector(struct split_job *job, struct split_slot *s);
 lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,

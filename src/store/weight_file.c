@@ -46,7 +46,7 @@ void store_head_size(struct store_head *h) {
 static void write_matrix(const struct store_matrix *m, uint8_t *out) {
     const struct panel_shape *s = &m->shape;
     memcpy(out, model_role_name((enum model_role)m->role), strlen(model_role_name((enum model_role)m->role)));
-    memcpy(out + 16, kern_dtype_name((enum kern_dtype)s->dtype), strlen(kern_dtype_name((enum kern_dtype)s->dtype)));
+    memcpy(out + 16, panel_type_name(s), strlen(panel_type_name(s)));
     store_le32(out + 24, s->layout == PANEL_GATHERED ? 1 : 0);
     store_le32(out + 28, m->row_scaled ? FLAG_ROW_SCALED : 0);
     store_le64(out + 32, s->rows);
@@ -120,27 +120,22 @@ static struct span fixed_text(const uint8_t *at, size_t len) {
     return span_of(at, n);
 }
 
-static bool read_dtype(struct span text, enum kern_dtype *out) {
-    for (unsigned d = 0; d < KERN_DTYPES; d++) {
-        if (span_is(text, kern_dtype_name((enum kern_dtype)d))) {
-            *out = (enum kern_dtype)d;
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     enum model_role role = MODEL_Q;
     enum kern_dtype dtype = KERN_F32;
+    enum panel_coding coding = PANEL_PLAIN;
+    struct span type = fixed_text(at + 16, 8);
     if (!model_role_of_name(fixed_text(at, ROLE_LEN), &role) || role >= MODEL_MATRICES ||
-        !read_dtype(fixed_text(at + 16, 8), &dtype) || load_le32(at + 24) > 1 || load_le32(at + 28) > FLAG_ROW_SCALED) {
+        !panel_type_of_name((const char *)type.ptr, type.len, &dtype, &coding) || load_le32(at + 24) > 1 || load_le32(at + 28) > FLAG_ROW_SCALED) {
         return false;
     }
     m->role = role;
     m->expert = load_le32(at + 68);
     m->row_scaled = load_le32(at + 28) != 0;
     m->first_tile = load_le32(at + 48);
+    if (coding != PANEL_PLAIN) {
+        return load_le32(at + 24) == 0 && panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), coding);
+    }
     return panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), dtype,
                             load_le32(at + 24) == 1 ? PANEL_GATHERED : PANEL_BLOCKS);
 }
