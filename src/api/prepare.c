@@ -104,6 +104,16 @@ static lamina_status plan_all(struct api_prepared *p, struct lamina_error *err) 
     return plan_make(&p->store->desc, &ps, &machine, &request, &p->plan, err);
 }
 
+/* What some models cannot do without, whatever the caller asked for. */
+static void suit_model(struct api_prepared *p) {
+    if (p->store->desc.raw_keys) { /* keys are turned after they were kept: one rounding less */
+        p->settings.kv = LAMINA_KV_F32;
+    }
+    if (p->store->desc.prefix && p->settings.logit_rows > 1) { /* scores of a prompt come from its one pass */
+        p->settings.logit_rows = p->settings.context_tokens;
+    }
+}
+
 lamina_status api_prepare(struct api_prepared *p, const char *path, const struct lamina_settings *settings,
                           struct lamina_error *err) {
     *p = (struct api_prepared){0};
@@ -118,6 +128,9 @@ lamina_status api_prepare(struct api_prepared *p, const char *path, const struct
     }
     if (status == LAMINA_OK) {
         status = store_open(&p->store, str_text(&p->store_path), &p->log, err);
+    }
+    if (status == LAMINA_OK) {
+        suit_model(p);
     }
     if (status == LAMINA_OK && p->store->has_tokenizer) {
         status = lamina_text_open(&p->text, str_text(&p->store_path), err);

@@ -3,6 +3,9 @@
  * KV store and attention of the rows of a pass. The unit of work is one row and one KV head, or some of the query heads on it, so results do not depend on
  * how many workers share the units or how rows were grouped into passes.
  */
+#include <math.h>
+#include <string.h>
+
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
@@ -29,6 +32,26 @@ static uint32_t first_visible(const struct kern_op *op, uint32_t position) {
     return first;
 }
 
+/* A page of keys, fp32, turned by the positions of its slots. */
+static void rotate_page(const struct dev_key_rope *r, uint32_t slot, uint32_t block, uint32_t k_dim, const float *from, float *to) {
+    const uint32_t half = r->dim / 2;
+    memcpy(to, from, kern_kv_k_bytes(k_dim, sizeof(float)));
+    for (uint32_t strip = 0; strip < KERN_KV_BLOCK / KERN_KV_STRIP; strip++) {
+        float *page = to + (size_t)strip * k_dim * KERN_KV_STRIP;
+        for (uint32_t lane = 0; lane < KERN_KV_STRIP; lane++) {
+            size_t at = slot * r->slot_floats + (size_t)(block * KERN_KV_BLOCK + strip * KERN_KV_STRIP + lane) * half;
+            for (uint32_t i = 0; i < half; i++) {
+                float *a = page + (size_t)i * KERN_KV_STRIP + lane;
+                float *b = page + (size_t)(i + half) * KERN_KV_STRIP + lane;
+                float x = *a;
+                float y = *b;
+                *a = fmaf(x, r->cos[at + i], -(y * r->sin[at + i]));
+                *b = fmaf(y, r->cos[at + i], x * r->sin[at + i]);
+            }
+        }
+    }
+}
+
 static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t kv_head, uint32_t share) {
     const struct dev_pass *pass = j->pass;
     const struct dev_kv *kv = &pass->kv;
@@ -37,12 +60,17 @@ static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t 
     uint32_t heads = op->heads / kv->kv_heads;
     uint32_t skipped = heads * share / j->shares;
     uint32_t first = first_visible(op, row->position);
-    uint32_t blocks = row->position / KERN_KV_BLOCK + 1;
+    uint32_t blocks = (row->visible + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
     const void **k = j->dev->kv_pointers + (size_t)worker * 2 * j->dev->kv_blocks;
     const void **v = k + j->dev->kv_blocks;
     for (uint32_t b = first / KERN_KV_BLOCK; b < blocks; b++) {
         k[b] = head_page(kv, row, b, kv_head);
         v[b] = (const uint8_t *)k[b] + kv->k_bytes;
+        if (op->raw_keys) {
+            float *turned = (float *)(void *)(pass->key_rope.scratch + worker * pass->key_rope.scratch_bytes + b * kv->k_bytes);
+            rotate_page(&pass->key_rope, row->key_slot, b, kv->k_dim, (const float *)k[b], turned);
+            k[b] = turned;
+        }
     }
     uint32_t head = kv_head * heads + skipped;
     struct kern_attention a = {
@@ -57,7 +85,7 @@ static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t 
         .v = v,
         .kv_dtype = kv->dtype,
         .first = first,
-        .count = row->position + 1,
+        .count = row->visible,
         .allow = row->allow,
         .scale = op->scale,
         .cap = op->cap,

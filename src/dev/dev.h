@@ -39,6 +39,8 @@ struct dev_kv_row {
     const uint64_t *allow;  /* bit j of allow[b]: position 64*b + j may be seen; NULL: all of first..position */
     uint8_t *fixed;         /* state of the sequence that does not grow; begins anew at position 0 */
     uint32_t position;
+    uint32_t visible;       /* positions 0 .. visible - 1 may be seen: position + 1, or more inside a prefix */
+    uint32_t key_slot;      /* of key_rope */
 };
 
 struct dev_kv {
@@ -57,6 +59,16 @@ struct dev_rope {
     uint32_t dim;
 };
 
+/* Rotary factors by position, for keys that are kept unrotated: slot after slot of [positions][dim / 2], and room for the rotated
+ * keys of one head per worker. */
+struct dev_key_rope {
+    const float *cos, *sin;
+    size_t slot_floats;
+    uint32_t dim;
+    uint8_t *scratch;
+    size_t scratch_bytes;            /* of a worker */
+};
+
 /* Everything the ops of one pass over one layer may touch. */
 struct dev_pass {
     uint32_t rows;
@@ -71,6 +83,7 @@ struct dev_pass {
     void *user;
     struct kern_choice *choices;     /* [rows], NULL for models without experts */
     struct dev_rope rope[KERN_ROPES];
+    struct dev_key_rope key_rope;    /* models with raw keys */
     const float *query_factor;       /* [rows], of KERN_OP_QUERY_SCALE */
     const float *slopes;             /* [heads] ALiBi, or NULL */
     struct dev_kv kv;

@@ -24,6 +24,16 @@ struct rope_set {
     float attention_factor;
 };
 
+/* Factors of all positions for keys kept unrotated, by the length that the base goes by. */
+struct key_slots {
+    float *cos, *sin;            /* [slots][positions][half] */
+    uint32_t *length;            /* heap: [slots] that a slot was made for, 0: none */
+    bool *used;                  /* heap: [slots] by the pass at hand */
+    uint32_t slots, positions;
+    uint8_t *scratch;
+    size_t scratch_bytes;
+};
+
 struct exec {
     struct exec_options o;
     const struct model_desc *desc;
@@ -51,6 +61,7 @@ struct exec {
     const float *vectors[MODEL_ROLES];
     float *slopes;
     struct rope_set rope[MODEL_ROPES];
+    struct key_slots keys;
 
     /* The pass at hand. */
     const struct exec_row *rows;
@@ -178,6 +189,16 @@ static lamina_status carve_all(struct exec *e, struct lamina_error *err) {
         set->cos = (float *)carve(&c, 2 * floats * sizeof(float));
         set->sin = set->cos + floats;
     }
+    if (d->raw_keys) {
+        struct key_slots *k = &e->keys;
+        k->slots = e->o.sequences;
+        k->positions = (uint32_t)round_up(e->o.context_tokens, KERN_KV_BLOCK);
+        uint64_t floats = (uint64_t)k->slots * k->positions * e->rope[0].half;
+        k->cos = (float *)carve(&c, 2 * floats * sizeof(float));
+        k->sin = k->cos + floats;
+        k->scratch_bytes = (size_t)k->positions * model_kept_of(&d->kinds[0]).k_dim * sizeof(float);
+        k->scratch = (uint8_t *)carve(&c, k->scratch_bytes * caps.workers);
+    }
     e->query_factor = (float *)carve(&c, (uint64_t)p->prompt_rows * sizeof(float));
     if (model_reg_width(d, KERN_R) != 0) {
         e->choices = (struct kern_choice *)carve(&c, (uint64_t)p->prompt_rows * sizeof(struct kern_choice));
@@ -264,8 +285,50 @@ static void turn_row(struct rope_set *set, uint32_t t, uint32_t position) {
     }
 }
 
-static void prepare_row(struct exec *e, uint32_t t) {
+/* The slot of a length; made where it is new. False: more lengths in one pass than slots. */
+static bool find_key_slot(struct exec *e, uint32_t length, uint32_t *slot) {
+    struct key_slots *k = &e->keys;
+    struct rope_set *set = &e->rope[0];
+    uint32_t most = e->desc->max_positions; /* below it the base does not depend on the length */
+    uint32_t key = length > most ? length : most;
+    uint32_t i = 0;
+    while (i < k->slots && k->length[i] != key) {
+        i++;
+    }
+    for (uint32_t s = 0; i == k->slots && s < k->slots; s++) {
+        i = k->used[s] ? k->slots : s;
+    }
+    if (i == k->slots) {
+        return false;
+    }
+    *slot = i;
+    k->used[i] = true;
+    if (k->length[i] != key) {
+        struct rope_set all = *set;
+        all.cos = k->cos + (size_t)i * k->positions * set->half;
+        all.sin = k->sin + (size_t)i * k->positions * set->half;
+        model_rope_frequencies(e->desc, 0, key, set->inv_freq, &set->attention_factor);
+        set->length = key;
+        all.attention_factor = set->attention_factor;
+        for (uint32_t p = 0; p < k->positions; p++) {
+            turn_row(&all, p, p);
+        }
+        k->length[i] = key;
+    }
+    return true;
+}
+
+/* Rotary coordinates of a row. */
+static uint32_t coordinate(const struct exec *e, const struct exec_row *row, uint32_t set) {
+    if (!e->desc->prefix || row->position < row->prefix) {
+        return e->desc->prefix && set == 1 ? 0 : row->position;
+    }
+    return set == 0 ? row->mask_at : row->position - row->prefix + 1;
+}
+
+static lamina_status prepare_row(struct exec *e, uint32_t t, struct lamina_error *err) {
     const struct exec_row *row = &e->rows[t];
+    uint32_t slot = 0;
     uint32_t length = model_rope_length(e->desc, row->prompt_length, row->position);
     for (uint32_t i = 0; i < MODEL_ROPES; i++) {
         struct rope_set *set = &e->rope[i];
@@ -273,13 +336,20 @@ static void prepare_row(struct exec *e, uint32_t t) {
             model_rope_frequencies(e->desc, i, length, set->inv_freq, &set->attention_factor);
             set->length = length;
         }
-        turn_row(set, t, row->position);
+        turn_row(set, t, coordinate(e, row, i));
+    }
+    if (e->desc->raw_keys && !find_key_slot(e, length, &slot)) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "rows of more than %u lengths in one pass, where keys turn with the length",
+                         e->keys.slots);
     }
     e->query_factor[t] = model_query_factor(e->desc, row->position);
-    e->kv_rows[t] = (struct dev_kv_row){.pages = row->sequence->pages, .allow = row->allow, .position = row->position};
+    e->kv_rows[t] = (struct dev_kv_row){.pages = row->sequence->pages, .allow = row->allow, .position = row->position,
+                                        .visible = row->position < row->prefix ? row->prefix : row->position + 1,
+                                        .key_slot = slot};
     if (e->kv.slot_bytes != 0) {
         e->kv_rows[t].fixed = kv_slot_at(&e->kv, row->sequence->slot);
     }
+    return LAMINA_OK;
 }
 
 /* ---- layers ---- */
@@ -430,6 +500,11 @@ static void fill_pass(const struct exec *e, struct dev_pass *p, uint32_t layer) 
     for (uint32_t i = 0; i < MODEL_ROPES; i++) {
         p->rope[i] = (struct dev_rope){e->rope[i].cos, e->rope[i].sin, 2 * e->rope[i].half};
     }
+    if (e->desc->raw_keys) {
+        p->key_rope = (struct dev_key_rope){.cos = e->keys.cos, .sin = e->keys.sin, .dim = 2 * e->rope[0].half,
+                                            .slot_floats = (size_t)e->keys.positions * e->rope[0].half,
+                                            .scratch = e->keys.scratch, .scratch_bytes = e->keys.scratch_bytes};
+    }
     memcpy(p->reg, e->reg, sizeof(p->reg));
     memcpy(p->stride, e->stride, sizeof(p->stride));
 }
@@ -522,10 +597,16 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
     if (e->o.read_ahead && gated) {
         open_gate(e, 0);
     }
-    for (uint32_t t = 0; t < count; t++) {
-        prepare_row(e, t);
+    lamina_status status = LAMINA_OK;
+    if (e->keys.used != NULL) {
+        memset(e->keys.used, 0, e->keys.slots * sizeof(bool));
     }
-    lamina_status status = gather(e, err);
+    for (uint32_t t = 0; status == LAMINA_OK && t < count; t++) {
+        status = prepare_row(e, t, err);
+    }
+    if (status == LAMINA_OK) {
+        status = gather(e, err);
+    }
     if (status == LAMINA_OK) {
         status = run_front(e, err);
     }
@@ -613,6 +694,11 @@ static bool take_tables(struct exec *e) {
     if (e->slopes != NULL) {
         model_alibi_slopes(e->desc, e->slopes);
     }
+    if (e->desc->raw_keys) {
+        e->keys.length = (uint32_t *)calloc(e->o.sequences, sizeof(uint32_t));
+        e->keys.used = (bool *)calloc(e->o.sequences, sizeof(bool));
+        fine = fine && e->keys.length != NULL && e->keys.used != NULL;
+    }
     return fine && (e->slopes != NULL || !e->desc->alibi);
 }
 
@@ -660,6 +746,8 @@ void exec_close(struct exec **exec) {
         free(e->rope[i].inv_freq);
     }
     free(e->slopes);
+    free(e->keys.length);
+    free(e->keys.used);
     free(e);
     *exec = NULL;
 }

@@ -41,6 +41,7 @@ struct exec_row {
     uint32_t token;
     uint32_t position;           /* in its sequence, below context_tokens */
     uint32_t prompt_length;      /* of its sequence: length-dependent RoPE goes by it */
+    uint32_t prefix, mask_at;    /* prefix models: positions all rows see; place of the mask */
     const struct kv_sequence *sequence; /* has room for `position`; rows of one stand in order of position */
     const uint64_t *allow;       /* tree mask per KV block, NULL: causal */
     bool wants_logits;

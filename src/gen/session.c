@@ -64,6 +64,8 @@ static void fill_rows(struct session *s, const uint32_t *ids, uint32_t first, ui
             .token = ids[first + i],
             .position = position,
             .prompt_length = s->prompt_length,
+            .prefix = s->prefix,
+            .mask_at = s->mask_at,
             .sequence = &s->kv,
             .wants_logits = all_logits || (last && i + 1 == rows),
         };
@@ -125,8 +127,12 @@ lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t coun
     uint32_t most = scores != NULL && s->o.logit_rows < s->o.prompt_rows ? s->o.logit_rows : s->o.prompt_rows;
     uint64_t begin_ns = sys_now_ns();
     lamina_status status = kv_sequence_grow(exec_kv(s->o.exec), &s->kv, s->length + count, err);
-    if (before == 0) {
-        s->prompt_length = count;
+    if (before == 0 || s->o.desc->raw_keys) { /* keys that are not rotated yet turn with the length at hand */
+        s->prompt_length = before + count;
+    }
+    if (before == 0 && s->o.desc->prefix && !model_prefix(s->o.desc, ids, count, &s->prefix, &s->mask_at)) {
+        return base_fail(err, LAMINA_USAGE, "the prompt holds no token %u, which ends the prompts of %s: use its chat template",
+                         s->o.desc->prefix_end, s->o.desc->architecture);
     }
     if (status == LAMINA_OK) {
         status = catch_up(s, err);

@@ -88,6 +88,7 @@ struct kern_op {
     uint8_t rope;             /* below KERN_ROPES */
     bool whole_weight;        /* norms: the weight has `width` floats, not `group` */
     bool alibi;               /* ATTENTION: the pass's slopes apply */
+    bool raw_keys;            /* ATTENTION: cached keys are rotated anew for each row, by the pass's key_rope */
     bool adds;                /* EXPERTS: to what dst holds */
     uint32_t experts, expert_ffn; /* ROUTE, EXPERTS */
     bool gated;               /* EXPERTS: act(gate) * up; matrix and vector name the gate, up and down follow */

@@ -102,6 +102,8 @@ static const struct key KEYS[] = {
     {"qk_nope_head_dim", AT(plain_dim), NUMBER},
     {"qk_rope_head_dim", AT(rotary_part), NUMBER},
     {"v_head_dim", AT(value_dim), NUMBER},
+    {"mask_token_id", AT(mask_id), NUMBER},
+    {"gmask_token_id", AT(gmask_id), NUMBER},
     {"linear_conv_kernel_dim", AT(delta_taps), NUMBER},
     {"linear_key_head_dim", AT(delta_k_dim), NUMBER},
     {"linear_value_head_dim", AT(delta_v_dim), NUMBER},
@@ -446,6 +448,7 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         read_architectures(r, v);
         v->architecture = outer.given ? outer : v->architecture;
     } else if (span_is(key, "rope_scaling") || span_is(key, "rope_parameters") || span_is(key, "rotary")) {
+        v->late_rotary = v->late_rotary || span_is(key, "rotary");
         read_rope_set(r, v, &v->rope, true);
     } else if (span_is(key, "linear_attn_config")) {
         read_linear(r, v);

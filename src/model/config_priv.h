@@ -56,6 +56,8 @@ struct config_values {
         parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */
     bool rope_by_layer;
+    bool late_rotary;                    /* the key "rotary": keys are kept unrotated */
+    struct config_number mask_id, gmask_id;
     bool window_null;                    /* sliding_window is there, and null */
     uint32_t layer_type_count;
     uint8_t layer_type[MODEL_MAX_LAYERS];

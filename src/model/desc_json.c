@@ -28,7 +28,8 @@ struct field {
 static const struct field DESC_FIELDS[] = {
     OF_DESC(hidden, U32),         OF_DESC(layers, U32),        OF_DESC(vocab, U32),          OF_DESC(max_positions, U32),
     OF_DESC(norm, U32),           OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),        OF_DESC(act, U32),
-    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),
+    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),   OF_DESC(raw_keys, BOOL),     OF_DESC(prefix, BOOL),
+    OF_DESC(prefix_end, U32),     OF_DESC(prefix_masks[0], U32), OF_DESC(prefix_masks[1], U32), 
         OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
     OF_DESC(bias_qkv, BOOL),      OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),      OF_DESC(bias_head, BOOL),
     OF_DESC(head_scaled, BOOL),   OF_DESC(positions, BOOL),    OF_DESC(alibi, BOOL),         OF_DESC(sinks, BOOL),
@@ -44,7 +45,7 @@ static const struct field ROPE_FIELDS[] = {
     OF_ROPE(low_freq_factor, DOUBLE), OF_ROPE(high_freq_factor, DOUBLE),
     OF_ROPE(beta_fast, DOUBLE),      OF_ROPE(beta_slow, DOUBLE),
     OF_ROPE(attention_factor, DOUBLE), OF_ROPE(mscale, DOUBLE),
-    OF_ROPE(mscale_all_dim, DOUBLE), OF_ROPE(truncate, BOOL),
+    OF_ROPE(mscale_all_dim, DOUBLE), OF_ROPE(truncate, BOOL), OF_ROPE(half, BOOL),
     OF_ROPE(original_max_positions, U32),
 };
 

@@ -100,6 +100,8 @@ struct model_family {
     bool transposed;              /* matrices of the layers are stored [in, out] */
     bool alibi, alibi_before_scale;
     bool positions, bias_head;
+    bool prefix;                  /* see struct model_desc */
+    double alpha;                 /* of MODEL_ALPHA */
     const char *q_plain_name;     /* of MODEL_Q in layers without a latent of queries, where it differs */
     uint8_t delta_fused;          /* enum model_delta_fusion */
     uint32_t delta_period;        /* layers that are not a multiple of it have linear attention, where layer_types is silent; 0: none */

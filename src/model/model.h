@@ -65,6 +65,7 @@ struct model_rope {
     double beta_fast, beta_slow;                   /* yarn */
     double attention_factor;                       /* yarn, long: explicit multiplier of cos and sin, 0: derived */
     double mscale, mscale_all_dim;                 /* yarn */
+    bool half;                                     /* frequencies are rounded to fp16 */
     bool truncate;                                 /* yarn: floor/ceil of the correction range */
     uint32_t original_max_positions;               /* llama3, yarn, long; Qwen: the length from which theta grows */
 };
@@ -76,8 +77,9 @@ enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER, MODEL_NORMS };
  *   SANDWICH   h = x + P1 Attn(N1 x); y = h + P2 MLP(N2 h)
  *   POST       h = x + P1 Attn(x); y = h + P2 MLP(h)
  *   PARALLEL   y = x + Attn(N1 x) + MLP(N1 x)
- *   PARALLEL2  y = x + Attn(N1 x) + MLP(N2 x) */
-enum model_wiring { MODEL_PRE, MODEL_SANDWICH, MODEL_POST, MODEL_PARALLEL, MODEL_PARALLEL2, MODEL_WIRINGS };
+ *   PARALLEL2  y = x + Attn(N1 x) + MLP(N2 x)
+ *   ALPHA      n = N1 x; h = alpha n + Attn(n); m = N2 h; y = alpha m + MLP(m) */
+enum model_wiring { MODEL_PRE, MODEL_SANDWICH, MODEL_POST, MODEL_PARALLEL, MODEL_PARALLEL2, MODEL_ALPHA, MODEL_WIRINGS };
 
 /* Norms of queries and keys: HEAD and FULL before RoPE by RMS over a head or the whole width; HEAD_LAYER by mean and
  * variance, each head with weights of its own; UNIT after RoPE, without weights, in layers that rotate. */
@@ -132,6 +134,12 @@ struct model_desc {
     bool positions;           /* learned positions are added to the embedding */
     bool alibi;
     bool sinks;
+    bool raw_keys;            /* keys are kept unrotated, since the base follows the length: each row rotates all it sees */
+    /* Prefix models: all of a prompt sees the prompt up to its end mark (prefix_end, the first such token), which counts as
+     * generated. rope[0] turns the first half of a head by the place in the prompt, which stays at that of the mask token from
+     * the end mark on; rope[1] turns the second half by the number of tokens since, 0 in the prompt. */
+    bool prefix;
+    uint32_t prefix_end, prefix_masks[2];
     float alibi_scale;        /* of the slopes: 1, or the scale of scores where those are scaled after adding */
     float score_scale;        /* of attention scores */
     float score_cap;          /* 0: none */
@@ -243,6 +251,8 @@ uint32_t model_rope_length(const struct model_desc *desc, uint32_t prompt_length
 void model_rope_frequencies(const struct model_desc *desc, uint32_t rope, uint32_t length, float *inv_freq,
                             float *attention_factor);
 uint32_t model_rope_dim(const struct model_desc *desc, uint32_t rope); /* 0: no layer uses this set */
+/* Of a prompt of a prefix model: how many positions all rows see, and the place of the mask. False: no end mark in it. */
+bool model_prefix(const struct model_desc *desc, const uint32_t *ids, uint32_t count, uint32_t *prefix, uint32_t *mask_at);
 /* The factor on queries at a position (layers that say query_scaled). */
 float model_query_factor(const struct model_desc *desc, uint32_t position);
 /* ALiBi slopes of the heads, times alibi_scale. slopes[heads of kind 0]. */

@@ -89,6 +89,11 @@ static void add_rope(struct op_list *l, enum kern_reg reg, uint32_t heads) {
     op.head_dim = l->k->head_dim;
     op.rope = (uint8_t)l->k->rope;
     add(l, op);
+    if (l->d->prefix) { /* the second coordinate turns the second half */
+        op.dst_first = l->k->head_dim / 2;
+        op.rope = 1;
+        add(l, op);
+    }
 }
 
 static void add_positions(struct op_list *l) {
@@ -101,7 +106,9 @@ static void add_positions(struct op_list *l) {
     }
     if (rotates) {
         add_rope(l, KERN_Q, l->k->heads);
-        add_rope(l, KERN_K, l->k->kv_heads);
+        if (!d->raw_keys) {
+            add_rope(l, KERN_K, l->k->kv_heads);
+        }
     }
     if (rotates && d->qk_norm == MODEL_QK_UNIT) {
         add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
@@ -136,6 +143,8 @@ static void add_attention(struct op_list *l, enum kern_reg in) {
     op.scale = d->score_scale;
     op.cap = d->score_cap;
     op.alibi = d->alibi;
+    op.raw_keys = d->raw_keys;
+    op.rope = (uint8_t)(d->raw_keys ? l->k->rope : 0);
     add(l, op);
     if (l->k->gated_out) {
         add_plain(l, KERN_OP_SIGMOID_MUL, KERN_A, KERN_Z, q_width);
@@ -393,10 +402,26 @@ static void add_parallel(struct op_list *l) {
     add_residual(l);
 }
 
+/* The normed input, enlarged, takes the place of the residual stream. */
+static void add_alpha(struct op_list *l) {
+    for (int half = 0; half < 2; half++) {
+        add_norm(l, KERN_H, KERN_X, half == 0 ? MODEL_ATTN_NORM : MODEL_MLP_NORM);
+        if (half == 0) {
+            add_mixer(l, KERN_H);
+        } else {
+            add_mlp(l, KERN_H);
+        }
+        add_scaled(l, KERN_OP_SCALE, KERN_X, KERN_H, l->d->residual_scale);
+        add_plain(l, KERN_OP_ADD, KERN_X, KERN_T, l->d->hidden);
+    }
+}
+
 uint32_t model_layer_ops(const struct model_desc *d, uint32_t kind, struct kern_op *ops, uint32_t max) {
     struct op_list l = {.d = d, .k = &d->kinds[kind], .ops = ops, .max = max};
     if (d->wiring == MODEL_PARALLEL || d->wiring == MODEL_PARALLEL2) {
         add_parallel(&l);
+    } else if (d->wiring == MODEL_ALPHA) {
+        add_alpha(&l);
     } else {
         add_serial(&l);
     }

@@ -289,7 +289,7 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier", stretch / sqrt(scalar), &d->score_scale, err));
     LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
                            f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
-    LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", 1.0, &d->residual_scale, err));
+    LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", f->alpha > 0 ? f->alpha : 1.0, &d->residual_scale, err));
     LAMINA_TRY(config_take_double(&v->logits_divisor, (struct config_range){"logits_scaling", 1e-9, 1e9, 1.0}, &divisor, err));
     LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor, &d->logit_scale, err));
     LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, f->score_cap}, &cap, err));
@@ -351,10 +351,19 @@ static bool head_normed(const struct model_family *f, const struct model_desc *d
     return d->vocab == f->normed_vocab || (d->vocab != f->plain_vocab && config_has(json, f->normed_key));
 }
 
-static lamina_status take_ids(const struct config_values *v, struct model_desc *d, struct lamina_error *err) {
+static lamina_status take_ids(const struct config_values *v, const struct model_family *f, struct model_desc *d, struct lamina_error *err) {
     d->bos_id = v->bos.given ? (int64_t)v->bos.value : -1;
     d->eos_count = v->eos_count;
     memcpy(d->eos_ids, v->eos_ids, sizeof(d->eos_ids));
+    d->prefix = f->prefix;
+    if (f->prefix) {
+        struct config_range gmask = {"gmask_token_id", 0, 1 << 24, 130001};
+        struct config_range mask = {"mask_token_id", 0, 1 << 24, 130000};
+        struct config_range end = {"bos_token_id", 0, 1 << 24, 130004};
+        LAMINA_TRY(config_take_u32(&v->gmask_id, gmask, &d->prefix_masks[0], err));
+        LAMINA_TRY(config_take_u32(&v->mask_id, mask, &d->prefix_masks[1], err));
+        LAMINA_TRY(config_take_u32(&v->bos, end, &d->prefix_end, err));
+    }
     for (uint32_t i = 0; i < d->eos_count; i++) {
         if (d->eos_ids[i] >= (1u << 24)) {
             return base_fail(err, LAMINA_DAMAGED, "config.json: \"eos_token_id\" holds %u, beyond any vocabulary", d->eos_ids[i]);
@@ -389,7 +398,7 @@ lamina_status model_resolve(struct span config_json, struct model_desc *desc, st
     LAMINA_TRY(resolve_rope(&v, f, &d, err));
     LAMINA_TRY(take_scales(&v, f, &d, err));
     LAMINA_TRY(take_query_rule(&v, f, &d, err));
-    LAMINA_TRY(take_ids(&v, &d, err));
+    LAMINA_TRY(take_ids(&v, f, &d, err));
     *desc = d;
     return LAMINA_OK;
 }

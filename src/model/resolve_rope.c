@@ -195,6 +195,16 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
                          d->architecture, model_feature_words(FEATURE_LAYER_ROPE));
     }
     LAMINA_TRY(take_set(v, &v->rope, f, d, &d->rope[0], err));
+    if (v->late_rotary && !v->rope.type.given) { /* that class says nothing and means this */
+        d->rope[0].kind = MODEL_ROPE_DYNAMIC;
+        d->rope[0].factor = 1.0;
+    }
+    d->raw_keys = v->late_rotary && d->rope[0].kind == MODEL_ROPE_DYNAMIC;
+    if (f->prefix) { /* two coordinates, half of each head for each */
+        d->rope[0].dim /= 2;
+        d->rope[0].half = true;
+        d->rope[1] = d->rope[0];
+    }
     if (f->qwen_ntk) {
         LAMINA_TRY(qwen_growth(v, f, &d->rope[0], err));
     }

@@ -110,9 +110,35 @@ static double long_attention_factor(const struct model_rope *r) {
     return r->factor <= 1.0 ? 1.0 : sqrt(1.0 + kern_log(r->factor) / kern_log((double)r->original_max_positions));
 }
 
+/* To the nearest fp16, ties to even. */
+static float rounded_to_half(float f) {
+    int exponent = 0;
+    (void)frexpf(f, &exponent);
+    float step = ldexpf(1.0f, exponent - 11 > -24 ? exponent - 11 : -24);
+    return rintf(f / step) * step;
+}
+
+bool model_prefix(const struct model_desc *desc, const uint32_t *ids, uint32_t count, uint32_t *prefix, uint32_t *mask_at) {
+    uint32_t end = 0;
+    while (end < count && ids[end] != desc->prefix_end) {
+        end++;
+    }
+    *prefix = end;
+    *mask_at = end > 0 ? end - 1 : 0;
+    for (unsigned kind = 0; kind < 2; kind++) {
+        for (uint32_t i = 0; i < count; i++) {
+            if (ids[i] == desc->prefix_masks[kind]) {
+                *mask_at = i;
+                return end < count;
+            }
+        }
+    }
+    return end < count;
+}
+
 uint32_t model_rope_dim(const struct model_desc *desc, uint32_t rope) {
     for (uint32_t i = 0; i < desc->kind_count; i++) {
-        if (desc->kinds[i].rope == rope) {
+        if (desc->kinds[i].rope == rope || (desc->prefix && rope < MODEL_ROPES)) {
             return desc->rope[rope].dim;
         }
     }
@@ -158,7 +184,7 @@ void model_rope_frequencies(const struct model_desc *desc, uint32_t rope, uint32
         default:
             break;
         }
-        inv_freq[i] = (float)f;
+        inv_freq[i] = r->half ? rounded_to_half((float)f) : (float)f;
     }
 }
 

@@ -81,12 +81,19 @@ uint64_t plan_sampler_bytes(const struct model_desc *desc, uint32_t sequences) {
 }
 
 uint64_t plan_scratch_bytes(const struct model_desc *desc, uint64_t embed_panel_bytes, uint64_t threads, uint32_t rows,
-                            uint32_t context) {
+                            const struct plan_request *request) {
+    uint32_t context = request->context_tokens;
+    uint64_t sequences = request->sequences;
     uint64_t blocks = div_up(context, KERN_KV_BLOCK) + 1;
     uint64_t per_thread = round_up(embed_panel_bytes, PAGE) + round_up(blocks * 2 * sizeof(void *), PAGE);
     uint64_t rope = 0;
     for (uint32_t i = 0; i < MODEL_ROPES; i++) {
         rope += round_up((uint64_t)rows * model_rope_dim(desc, i) * sizeof(float), PAGE);
+    }
+    if (desc->raw_keys) { /* rotary factors of all positions, and a head's keys turned, per worker */
+        uint64_t positions = round_up(context, KERN_KV_BLOCK);
+        rope += round_up(sequences * positions * model_rope_dim(desc, 0) * sizeof(float), PAGE);
+        rope += round_up(threads * positions * model_kept_of(&desc->kinds[0]).k_dim * sizeof(float), PAGE);
     }
     uint64_t choices = model_reg_width(desc, KERN_R) != 0 ? round_up((uint64_t)rows * sizeof(struct kern_choice), PAGE) : 0;
     return threads * per_thread + rope + choices + round_up((uint64_t)rows * sizeof(float), PAGE) + round_up((uint64_t)rows * 64, PAGE);
@@ -149,7 +156,7 @@ static void claim(const struct sizing *z, uint32_t rows, uint64_t ring, uint64_t
     bytes[PLAN_ACTIVATIONS] = plan_activation_bytes(z->desc, rows);
     bytes[PLAN_LOGITS] = plan_logit_bytes(z->desc, logit_rows);
     bytes[PLAN_SCRATCH] =
-        plan_scratch_bytes(z->desc, z->store->embed_panel_bytes, z->machine->threads, rows, q->context_tokens);
+        plan_scratch_bytes(z->desc, z->store->embed_panel_bytes, z->machine->threads, rows, q);
     bytes[PLAN_RING] = ring;
     bytes[PLAN_EXPERTS] = 0;
     bytes[PLAN_PINNED] = 0;
@@ -190,15 +197,18 @@ static uint64_t total_for(const struct sizing *z, uint32_t rows, uint64_t ring, 
     return total_of(plan->bytes, &plan->arena_bytes);
 }
 
-static uint32_t fewest_rows(const struct plan_request *q) {
+static uint32_t fewest_rows(const struct model_desc *desc, const struct plan_request *q) {
     uint32_t most = q->context_tokens;
+    if (desc->prefix) { /* all of a prompt sees all of it, so it goes through a layer in one pass */
+        return most;
+    }
     uint32_t wanted = q->prompt_rows != 0 ? q->prompt_rows : FEWEST_PROMPT_ROWS;
     return wanted < most ? wanted : most;
 }
 
 /* Doubles the rows of prefill while they take no more than a quarter of what pinned tiles would otherwise have. */
 static uint32_t choose_rows(const struct sizing *z, uint64_t ring, uint64_t budget) {
-    uint32_t rows = fewest_rows(z->request);
+    uint32_t rows = fewest_rows(z->desc, z->request);
     struct plan trial = {0};
     while (z->request->prompt_rows == 0 && rows < MOST_PROMPT_ROWS && rows < z->request->context_tokens) {
         uint32_t more = rows * 2 < z->request->context_tokens ? rows * 2 : z->request->context_tokens;
@@ -251,7 +261,7 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
     struct sizing z = {desc, store, machine, request};
     struct plan p = {.depth = machine->depth, .request_bytes = machine->request_bytes};
     uint64_t ring = smallest_ring(store);
-    uint32_t rows = fewest_rows(request);
+    uint32_t rows = fewest_rows(desc, request);
     p.smallest_bytes = round_up(total_for(&z, rows, ring, &p), MIB);
     uint64_t budget = request->budget_bytes;
     p.fits = p.smallest_bytes <= budget;

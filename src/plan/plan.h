@@ -108,6 +108,6 @@ uint64_t plan_logit_bytes(const struct model_desc *desc, uint32_t rows);
 /* Heap of the samplers: candidates (id and score) and the set of tokens seen, per sequence. */
 uint64_t plan_sampler_bytes(const struct model_desc *desc, uint32_t sequences);
 uint64_t plan_scratch_bytes(const struct model_desc *desc, uint64_t embed_panel_bytes, uint64_t threads, uint32_t rows,
-                            uint32_t context);
+                            const struct plan_request *request);
 
 #endif
