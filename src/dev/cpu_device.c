@@ -77,7 +77,7 @@ static void one_row(const struct rows_job *j, uint32_t t) {
         k->activate(dst, src, op->width, (enum kern_act)op->act);
         break;
     case KERN_OP_MUL:
-        k->mul(dst, src, op->width);
+        k->mul(dst, src + (op->by_layer ? (size_t)p->layer * op->width : 0), op->width);
         break;
     case KERN_OP_SIGMOID_MUL:
         k->sigmoid_mul(dst, src, op->width);
@@ -90,6 +90,9 @@ static void one_row(const struct rows_job *j, uint32_t t) {
         break;
     case KERN_OP_SCALE:
         k->scale(dst, src, op->width, op->scale);
+        break;
+    case KERN_OP_SCALE_BY:
+        k->scale(dst, dst, op->width, p->vectors[op->vector][0]);
         break;
     case KERN_OP_SOFT_CAP:
         k->soft_cap(dst, op->width, op->scale);

@@ -75,6 +75,7 @@ struct dev_pass {
     float *reg[KERN_REGS];           /* fp32 [rows][kern_row_stride(width)] */
     size_t stride[KERN_REGS];        /* floats */
     const float *const *vectors;     /* by the role numbers of the op records */
+    uint32_t layer;
     uint32_t expert;                 /* whose matrices and biases the ops at hand mean, 0 outside experts */
     /* Fills the matrix of a role (of an expert); false when there is none (a failure of the caller). */
     bool (*matrix)(void *user, int role, uint32_t expert, struct dev_matrix *out);

@@ -214,16 +214,22 @@ static lamina_status carve_all(struct exec *e, struct lamina_error *err) {
 
 /* ---- embedding rows ---- */
 
-static lamina_status gather_row(struct exec *e, uint32_t worker, uint32_t t, struct lamina_error *err) {
+/* A row of a table by token into a register. */
+static lamina_status gather_from(struct exec *e, uint32_t worker, enum model_role table, uint32_t t, float *x,
+                                 struct lamina_error *err) {
     struct store_file *f = e->o.store->embed;
-    const struct store_matrix *m = store_matrix_find(f, MODEL_EMBED, 0);
+    const struct store_matrix *m = store_matrix_find(f, table, 0);
     uint32_t token = e->rows[t].token;
+    if (token >= m->shape.rows) { /* tables of inputs by layer may be shorter than the vocabulary */
+        memset(x, 0, m->shape.cols2 * sizeof(float));
+        return LAMINA_OK;
+    }
     uint32_t panel = token / KERN_PANEL_ROWS;
     uint32_t tile = m->first_tile + panel;
     const struct store_tile *st = &f->tiles[tile];
     /* A tied head streams the same panels; one that is pinned need not be read again. */
     const void *bytes = NULL;
-    if (e->program.tied_head_first != PROGRAM_NONE) {
+    if (table == MODEL_EMBED && e->program.tied_head_first != PROGRAM_NONE) {
         bytes = stream_resident(e->stream, e->program.tied_head_first + panel);
     }
     if (bytes == NULL) {
@@ -232,10 +238,17 @@ static lamina_status gather_row(struct exec *e, uint32_t worker, uint32_t t, str
         LAMINA_TRY(store_tile_check(f, tile, own, err));
         bytes = own;
     }
-    float *x = e->reg[KERN_X] + t * e->stride[KERN_X];
     /* An odd width brings one padding column, a zero, into the row's own padding. */
     e->o.dev->kern.unpack_row[m->shape.dtype](x, bytes, token % KERN_PANEL_ROWS, (uint32_t)m->shape.cols2);
     return LAMINA_OK;
+}
+
+static lamina_status gather_row(struct exec *e, uint32_t worker, uint32_t t, struct lamina_error *err) {
+    LAMINA_TRY(gather_from(e, worker, MODEL_EMBED, t, e->reg[KERN_X] + t * e->stride[KERN_X], err));
+    if (e->desc->input_dim == 0) {
+        return LAMINA_OK;
+    }
+    return gather_from(e, worker, MODEL_INPUT_EMBED, t, e->reg[KERN_N] + t * e->stride[KERN_N], err);
 }
 
 static void gather_worker(void *arg, uint32_t worker) {
@@ -475,9 +488,10 @@ static void experts_chosen(void *user, const uint8_t *used, uint32_t experts) {
 }
 
 static void fill_pass(const struct exec *e, struct dev_pass *p, uint32_t layer) {
-    const struct kv_place *kv = &e->kv.place[layer];
+    const struct kv_place *kv = &e->kv.place[model_kv_layer(e->desc, layer)];
     *p = (struct dev_pass){
         .rows = e->row_count,
+        .layer = layer,
         .vectors = e->vectors,
         .matrix = find_matrix,
         .chosen = experts_chosen,
@@ -536,6 +550,11 @@ static lamina_status run_ops(struct exec *e, const struct kern_op *ops, uint32_t
 /* Embedding rows to the input of the first layer. */
 static lamina_status run_front(struct exec *e, struct lamina_error *err) {
     set_vectors(e, -1);
+    e->first_span = 0;
+    e->span_count = e->program.front_spans;
+    if (!e->o.read_ahead && e->span_count > 0) {
+        stream_allow(e->stream, program_span_end(&e->program, e->span_count - 1));
+    }
     return e->program.front_op_count > 0 ? run_ops(e, e->program.front_ops, e->program.front_op_count, 0, err) : LAMINA_OK;
 }
 
@@ -624,6 +643,14 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
 
 const float *exec_logits(const struct exec *e, uint32_t i) {
     return e->logits + i * e->stride[KERN_L];
+}
+
+const float *exec_hidden(const struct exec *e, uint32_t i) {
+    return e->reg[KERN_H] + i * e->stride[KERN_H];
+}
+
+uint64_t exec_passes(const struct exec *e) {
+    return e->passes;
 }
 
 struct kv_cache *exec_kv(struct exec *e) {

@@ -69,6 +69,10 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
 
 /* Logits of the i-th row that wanted them, in row order: fp32 [vocab]. Valid until the next pass. */
 const float *exec_logits(const struct exec *e, uint32_t i);
+/* What the head made them from: the normed hidden state of that row, fp32 [hidden]. Valid until the next pass. */
+const float *exec_hidden(const struct exec *e, uint32_t i);
+/* Passes begun so far: what was taken from one is valid while this stays. */
+uint64_t exec_passes(const struct exec *e);
 
 void exec_statistics(const struct exec *e, struct exec_stats *stats);
 const char *exec_io_engine(const struct exec *e);

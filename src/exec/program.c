@@ -61,6 +61,16 @@ static lamina_status add_layers(struct program *p, struct lamina_error *err) {
     return LAMINA_OK;
 }
 
+static lamina_status add_front(struct program *p, struct lamina_error *err) {
+    for (uint32_t i = 0; i < p->front_op_count; i++) {
+        if (p->front_ops[i].kind == KERN_OP_MATMUL) {
+            LAMINA_TRY(add_span(p, p->store->embed, (enum model_role)p->front_ops[i].matrix, 0, err));
+        }
+    }
+    p->front_spans = p->span_count;
+    return LAMINA_OK;
+}
+
 static lamina_status add_head(struct program *p, struct lamina_error *err) {
     bool tied = p->store->head == NULL;
     p->tied_head_first = tied ? p->positions : PROGRAM_NONE;
@@ -86,7 +96,7 @@ static void write_ops(struct program *p) {
 
 static size_t count_spans(const struct program *p) {
     const struct model_desc *d = &p->store->desc;
-    size_t spans = 1;
+    size_t spans = 1 + count_matmuls(p->front_ops, p->front_op_count);
     for (uint32_t i = 0; i < d->layers; i++) {
         spans += count_matmuls(p->layer_ops[d->layer_kind[i]], p->layer_op_count[d->layer_kind[i]]);
     }
@@ -107,7 +117,10 @@ lamina_status program_init(struct program *p, const struct store *store, struct 
         return base_fail(err, LAMINA_NO_FIT, "out of memory for the pass program");
     }
     index_vectors(p);
-    lamina_status status = add_layers(p, err);
+    lamina_status status = add_front(p, err);
+    if (status == LAMINA_OK) {
+        status = add_layers(p, err);
+    }
     if (status == LAMINA_OK) {
         status = add_head(p, err);
     }
@@ -140,8 +153,13 @@ const struct store_vector *program_vector(const struct program *p, int32_t layer
 }
 
 uint64_t program_embed_panel_bytes(const struct store *store) {
-    const struct store_matrix *m = store_matrix_find(store->embed, MODEL_EMBED, 0);
-    return m != NULL ? (uint64_t)store->embed->tiles[m->first_tile].pages * PANEL_TILE_ALIGN : PANEL_TILE_ALIGN;
+    uint64_t most = PANEL_TILE_ALIGN;
+    for (int own = 0; own < 2; own++) {
+        const struct store_matrix *m = store_matrix_find(store->embed, own != 0 ? MODEL_INPUT_EMBED : MODEL_EMBED, 0);
+        uint64_t bytes = m != NULL ? (uint64_t)store->embed->tiles[m->first_tile].pages * PANEL_TILE_ALIGN : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 /* ---- the planner's view ---- */

@@ -18,11 +18,11 @@ struct program {
     struct kern_op front_ops[MODEL_MAX_OPS];
     struct kern_op head_ops[MODEL_MAX_OPS];
     uint32_t layer_op_count[MODEL_KINDS], front_op_count, head_op_count;
-    struct stream_span *spans;     /* heap: of layer after layer, then the head */
+    struct stream_span *spans;     /* heap: of the front, of layer after layer, of the head */
     uint32_t *layer_span;          /* heap: [layers + 1] the first span of a layer; the head's */
     uint32_t *expert_span;         /* heap: [layers] the first span of its experts, PROGRAM_NONE: it has none */
     uint32_t *expert_base;         /* heap: [layers + 1] experts of the layers before, numbered through the model */
-    uint32_t span_count;
+    uint32_t span_count, front_spans; /* front: before the layers */
     uint32_t positions, body_positions;
     uint32_t tied_head_first;      /* position of the head's first panel when it is the embedding, else PROGRAM_NONE */
     const struct store_vector **vectors; /* heap: [(layers + 1) * roles], layer -1 last */

@@ -12,11 +12,11 @@
 
 /* X residual stream; H normed input; Q K V projections; A attention output; G U gate and up; T projection back; L logits. */
 /* C latent of queries; P queries against latent keys. D decays and E write strengths of linear attention; Z gate of what
- * attention gives. */
+ * attention gives. N inputs of all layers by token; W what the embedding adds to them. */
 /* R scores of experts; M rows gathered for an expert; Y what it gives; S score of the shared expert. */
 enum kern_reg {
     KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_R, KERN_M, KERN_Y, KERN_S,
-    KERN_C, KERN_P, KERN_D, KERN_E, KERN_Z, KERN_REGS
+    KERN_C, KERN_P, KERN_D, KERN_E, KERN_Z, KERN_N, KERN_W, KERN_REGS
 };
 
 enum { KERN_ROPES = 2 }; /* sets of rotary factors a pass may carry (layers with a window often have their own) */
@@ -43,6 +43,7 @@ enum kern_op_kind {
     KERN_OP_ADD,        /* dst += src */
     KERN_OP_ADD_SCALED, /* dst += src * scale */
     KERN_OP_SCALE,      /* dst = src * scale */
+    KERN_OP_SCALE_BY,   /* dst *= vector[0] */
     KERN_OP_SOFT_CAP,   /* dst = scale * tanh(dst / scale) */
     KERN_OP_SIGMOID_SCALE,/* dst *= sigmoid(src[0]), one number per row */
     KERN_OP_ROUTE,      /* chooses the experts of each row from src(R); vector2 is added for choosing only */
@@ -86,6 +87,7 @@ struct kern_op {
     float cap;                /* ATTENTION: soft cap of the scores, 0: none */
     uint8_t act;              /* enum kern_act */
     uint8_t rope;             /* below KERN_ROPES */
+    bool by_layer;            /* MUL: src begins at layer * width */
     bool whole_weight;        /* norms: the weight has `width` floats, not `group` */
     bool alibi;               /* ATTENTION: the pass's slopes apply */
     bool raw_keys;            /* ATTENTION: cached keys are rotated anew for each row, by the pass's key_rope */

@@ -28,7 +28,8 @@ struct field {
 static const struct field DESC_FIELDS[] = {
     OF_DESC(hidden, U32),         OF_DESC(layers, U32),        OF_DESC(vocab, U32),          OF_DESC(max_positions, U32),
     OF_DESC(norm, U32),           OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),        OF_DESC(act, U32),
-    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),   OF_DESC(raw_keys, BOOL),     OF_DESC(prefix, BOOL),
+    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),   OF_DESC(value_norm, BOOL),   OF_DESC(input_dim, U32),      OF_DESC(input_vocab, U32),
+    OF_DESC(layer_scaled, BOOL),    OF_DESC(raw_keys, BOOL),     OF_DESC(prefix, BOOL),
     OF_DESC(prefix_end, U32),     OF_DESC(prefix_masks[0], U32), OF_DESC(prefix_masks[1], U32), 
         OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
     OF_DESC(bias_qkv, BOOL),      OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),      OF_DESC(bias_head, BOOL),
@@ -45,14 +46,14 @@ static const struct field ROPE_FIELDS[] = {
     OF_ROPE(low_freq_factor, DOUBLE), OF_ROPE(high_freq_factor, DOUBLE),
     OF_ROPE(beta_fast, DOUBLE),      OF_ROPE(beta_slow, DOUBLE),
     OF_ROPE(attention_factor, DOUBLE), OF_ROPE(mscale, DOUBLE),
-    OF_ROPE(mscale_all_dim, DOUBLE), OF_ROPE(truncate, BOOL), OF_ROPE(half, BOOL),
+    OF_ROPE(mscale_all_dim, DOUBLE), OF_ROPE(truncate, BOOL), OF_ROPE(half, BOOL),  OF_ROPE(turning, U32),
     OF_ROPE(original_max_positions, U32),
 };
 
 static const struct field KIND_FIELDS[] = {
     OF_KIND(mixer, U32),  OF_KIND(q_latent, U32), OF_KIND(kv_latent, U32), OF_KIND(plain_dim, U32), OF_KIND(value_dim, U32),
     OF_KIND(taps, U32),   OF_KIND(decay_latent, U32), OF_KIND(gate_latent, U32), OF_KIND(wide_decay, BOOL),
-    OF_KIND(silu_gate, BOOL), OF_KIND(gated_out, BOOL),
+    OF_KIND(silu_gate, BOOL), OF_KIND(gated_out, BOOL), OF_KIND(shared_kv, BOOL), OF_KIND(value_is_key, BOOL),
     OF_KIND(heads, U32),  OF_KIND(kv_heads, U32), OF_KIND(head_dim, U32), OF_KIND(ffn, U32),
     OF_KIND(experts, U32), OF_KIND(expert_ffn, U32), OF_KIND(shared_ffn, U32),
     OF_KIND(window, U32), OF_KIND(chunk, U32),    OF_KIND(rope, U32),     OF_KIND(query_scaled, BOOL),

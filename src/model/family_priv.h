@@ -99,6 +99,7 @@ struct model_family {
     bool norms_plus_one;          /* norms multiply by 1 + w */
     bool transposed;              /* matrices of the layers are stored [in, out] */
     bool alibi, alibi_before_scale;
+    bool value_norm, layer_scaled; /* see struct model_desc */
     bool positions, bias_head;
     bool prefix;                  /* see struct model_desc */
     double alpha;                 /* of MODEL_ALPHA */

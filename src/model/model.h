@@ -25,7 +25,9 @@ enum model_role {
     MODEL_ROUTER, MODEL_SHARED_ROUTER,         /* scores of experts; of the shared one */
     MODEL_SHARED_GATE, MODEL_SHARED_UP, MODEL_SHARED_DOWN,
     MODEL_EXPERT_GATE, MODEL_EXPERT_UP, MODEL_EXPERT_DOWN, /* one of each per expert */
+    MODEL_INPUT_GATE, MODEL_INPUT_OUT,         /* of the layer's own input by token: gate on it, and back */
     MODEL_EMBED, MODEL_HEAD,
+    MODEL_INPUT_EMBED, MODEL_INPUT_PROJ,       /* inputs of all layers side by side: by token, and from the embedding */
     MODEL_MATRICES,
     MODEL_ATTN_NORM = MODEL_MATRICES, MODEL_MLP_NORM, MODEL_Q_BIAS, MODEL_K_BIAS, MODEL_V_BIAS, MODEL_O_BIAS,
     MODEL_GATE_BIAS, MODEL_UP_BIAS, MODEL_DOWN_BIAS,
@@ -35,12 +37,15 @@ enum model_role {
     MODEL_QA_NORM, MODEL_KV_A_NORM,            /* of the latents */
     MODEL_CONV_Q, MODEL_CONV_K, MODEL_CONV_V,  /* [channels][taps] */
     MODEL_DECAY_RATE, MODEL_DECAY_BIAS, MODEL_DELTA_NORM,
+    MODEL_INPUT_POST_NORM,                     /* on what the layer's own input adds */
+    MODEL_LAYER_SCALE,                         /* [1] multiplies what a layer gives */
     MODEL_SINKS,                               /* [heads] scores without a value */
     MODEL_ROUTER_BIAS,                         /* [experts] added to the scores */
     MODEL_CHOICE_BIAS,                         /* [experts] added to the scores for choosing only */
     MODEL_EXPERT_GATE_BIAS, MODEL_EXPERT_UP_BIAS, MODEL_EXPERT_DOWN_BIAS, /* [experts][rows] */
     MODEL_FINAL_NORM, MODEL_FINAL_NORM_BIAS, MODEL_HEAD_BIAS,
     MODEL_HEAD_SCALE,                          /* [vocab] multiplies the logits (heads with rows of unit length) */
+    MODEL_INPUT_NORM,                          /* on what the embedding adds to the inputs of layers */
     MODEL_POSITIONS,                           /* [max_positions][hidden] learned positions */
     MODEL_ROLES
 };
@@ -51,6 +56,7 @@ bool model_role_in_layers(enum model_role role);
 enum model_rope_kind {
     MODEL_ROPE_NONE_SCALING, MODEL_ROPE_LINEAR, MODEL_ROPE_DYNAMIC, MODEL_ROPE_LLAMA3, MODEL_ROPE_YARN,
     MODEL_ROPE_QWEN_NTK,      /* theta grows in powers of two with the prompt, `factor` unused */
+    MODEL_ROPE_PARTIAL,       /* dim is the whole head, but only the first `turning` pairs turn */
     MODEL_ROPE_LONG,          /* each frequency divided by a factor of its own: short or long list by length */
     MODEL_ROPE_KINDS
 };
@@ -65,6 +71,7 @@ struct model_rope {
     double beta_fast, beta_slow;                   /* yarn */
     double attention_factor;                       /* yarn, long: explicit multiplier of cos and sin, 0: derived */
     double mscale, mscale_all_dim;                 /* yarn */
+    uint32_t turning;                              /* MODEL_ROPE_PARTIAL */
     bool half;                                     /* frequencies are rounded to fp16 */
     bool truncate;                                 /* yarn: floor/ceil of the correction range */
     uint32_t original_max_positions;               /* llama3, yarn, long; Qwen: the length from which theta grows */
@@ -105,6 +112,8 @@ struct model_kind {
     uint32_t decay_latent, gate_latent; /* DELTA: widths, 0: straight from the input */
     bool wide_decay;          /* DELTA: a decay per dimension of a key */
     bool silu_gate;           /* DELTA: the gate is silu(z), not sigmoid(z) */
+    bool shared_kv;           /* ATTENTION: reads what the nearest earlier layer of the same form keeps, keeps nothing itself */
+    bool value_is_key;        /* ATTENTION: no matrix of values, the product for keys serves */
     bool gated_out;           /* ATTENTION: what it gives is multiplied by sigmoid(z) */
     uint32_t heads, kv_heads, head_dim, ffn;
     uint32_t experts;         /* 0: one MLP of width ffn */
@@ -132,6 +141,10 @@ struct model_desc {
     bool bias_qkv, bias_o, bias_mlp, bias_head;
     bool head_scaled;         /* logits times HEAD_SCALE */
     bool positions;           /* learned positions are added to the embedding */
+    bool value_norm;          /* values are normed by head, without weights */
+    uint32_t input_dim;       /* of each layer's own input by token, 0: layers have none */
+    uint32_t input_vocab;
+    bool layer_scaled;
     bool alibi;
     bool sinks;
     bool raw_keys;            /* keys are kept unrotated, since the base follows the length: each row rotates all it sees */
@@ -166,6 +179,8 @@ struct model_kept {
     uint32_t heads, k_dim, v_dim;
     uint64_t fixed_floats;    /* per sequence */
 };
+/* The layer whose keys and values a layer reads: itself, or an earlier one. */
+uint32_t model_kv_layer(const struct model_desc *desc, uint32_t layer);
 bool model_has_state(const struct model_desc *d); /* some layer keeps a state of fixed size */
 /* Rows that a head takes in a matrix of heads (MODEL_UK, MODEL_UV): whole groups of panels. */
 uint32_t model_head_rows(uint32_t rows);
@@ -210,7 +225,7 @@ struct model_tensor {
     uint64_t source_rows, source_cols; /* of the source tensor, where from.total and cols do not say */
     float plus;               /* added to each element of a vector, in fp32 */
 };
-/* Canonical tensors in store order: EMBED, HEAD (unless tied), then each layer's matrices and vectors in role order, then
+/* Canonical tensors: EMBED, HEAD (unless tied), INPUT_EMBED and INPUT_PROJ (of models with inputs by layer), then each layer's matrices and vectors in role order, then
  * the vectors outside the layers. */
 uint32_t model_tensor_count(const struct model_desc *desc);
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out);

@@ -100,13 +100,16 @@ static void add_positions(struct op_list *l) {
     const struct model_desc *d = l->d;
     bool rotates = l->k->rope != MODEL_NO_ROPE;
     bool normed = d->qk_norm != MODEL_QK_NONE && d->qk_norm != MODEL_QK_UNIT;
+    bool keys = !l->k->shared_kv;
     if (normed) {
         add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
+    }
+    if (normed && keys) {
         add_qk_norm(l, KERN_K, MODEL_K_NORM, l->k->kv_heads);
     }
     if (rotates) {
         add_rope(l, KERN_Q, l->k->heads);
-        if (!d->raw_keys) {
+        if (!d->raw_keys && keys) {
             add_rope(l, KERN_K, l->k->kv_heads);
         }
     }
@@ -119,21 +122,42 @@ static void add_positions(struct op_list *l) {
     }
 }
 
+static void add_keys_and_values(struct op_list *l, enum kern_reg in, uint32_t width) {
+    add_matmul(l, MODEL_K, KERN_K, in, width);
+    if (l->k->value_is_key) {
+        struct kern_op copy = blank(KERN_OP_COPY_HEADS, KERN_V, KERN_K, width);
+        copy.heads = 1;
+        copy.head_dim = width;
+        add(l, copy);
+    } else {
+        add_matmul(l, MODEL_V, KERN_V, in, width);
+    }
+    if (l->d->value_norm) {
+        struct kern_op norm = blank(KERN_OP_UNITNORM, KERN_V, KERN_V, width);
+        norm.group = l->k->head_dim;
+        norm.eps = l->d->norm_eps;
+        add(l, norm);
+    }
+}
+
 /* From `in` to KERN_T. */
 static void add_attention(struct op_list *l, enum kern_reg in) {
     const struct model_desc *d = l->d;
     uint32_t q_width = l->k->heads * l->k->head_dim;
     uint32_t kv_width = l->k->kv_heads * l->k->head_dim;
     add_matmul(l, MODEL_Q, KERN_Q, in, q_width);
-    add_matmul(l, MODEL_K, KERN_K, in, kv_width);
-    add_matmul(l, MODEL_V, KERN_V, in, kv_width);
+    if (!l->k->shared_kv) {
+        add_keys_and_values(l, in, kv_width);
+    }
     if (l->k->gated_out) {
         add_matmul(l, MODEL_Z, KERN_Z, in, q_width);
     }
     add_positions(l);
-    struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, kv_width);
-    store.src2 = KERN_V;
-    add(l, store);
+    if (!l->k->shared_kv) {
+        struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, kv_width);
+        store.src2 = KERN_V;
+        add(l, store);
+    }
     struct kern_op op = blank(KERN_OP_ATTENTION, KERN_A, KERN_Q, q_width);
     op.vector = (int16_t)(d->sinks ? MODEL_SINKS : -1);
     op.heads = l->k->heads;
@@ -368,6 +392,25 @@ static void add_residual(struct op_list *l) {
     }
 }
 
+/* The layer's own input: x += P(out(act(gate x) * input)). */
+static void add_layer_input(struct op_list *l) {
+    const struct model_desc *d = l->d;
+    struct kern_op gate = blank(KERN_OP_MATMUL, KERN_C, KERN_X, d->input_dim);
+    struct kern_op act = blank(KERN_OP_ACT, KERN_C, KERN_C, d->input_dim);
+    struct kern_op mul = blank(KERN_OP_MUL, KERN_C, KERN_N, d->input_dim);
+    struct kern_op out = blank(KERN_OP_MATMUL, KERN_T, KERN_C, d->hidden);
+    gate.matrix = MODEL_INPUT_GATE;
+    act.act = (uint8_t)d->act;
+    mul.by_layer = true;
+    out.matrix = MODEL_INPUT_OUT;
+    add(l, gate);
+    add(l, act);
+    add(l, mul);
+    add(l, out);
+    add_norm(l, KERN_T, KERN_T, MODEL_INPUT_POST_NORM);
+    add_plain(l, KERN_OP_ADD, KERN_X, KERN_T, d->hidden);
+}
+
 static void add_serial(struct op_list *l) {
     bool before = l->d->wiring != MODEL_POST;
     bool after = l->d->wiring != MODEL_PRE;
@@ -387,6 +430,14 @@ static void add_serial(struct op_list *l) {
             add_norm(l, KERN_T, KERN_T, half == 0 ? MODEL_ATTN_POST_NORM : MODEL_MLP_POST_NORM);
         }
         add_residual(l);
+    }
+    if (l->d->input_dim != 0) {
+        add_layer_input(l);
+    }
+    if (l->d->layer_scaled) {
+        struct kern_op scale = blank(KERN_OP_SCALE_BY, KERN_X, KERN_X, l->d->hidden);
+        scale.vector = MODEL_LAYER_SCALE;
+        add(l, scale);
     }
 }
 
@@ -428,10 +479,37 @@ uint32_t model_layer_ops(const struct model_desc *d, uint32_t kind, struct kern_
     return l.count <= max ? l.count : 0;
 }
 
+/* Inputs of all layers: (sqrt(dim) * rows of the table + norm(proj x / sqrt(hidden))) / sqrt 2. */
+static void add_inputs(struct op_list *l) {
+    const struct model_desc *d = l->d;
+    uint32_t all = d->layers * d->input_dim;
+    struct kern_op proj = blank(KERN_OP_MATMUL, KERN_W, KERN_X, all);
+    struct kern_op shrink = blank(KERN_OP_SCALE, KERN_W, KERN_W, all);
+    struct kern_op norm = blank(KERN_OP_RMSNORM, KERN_W, KERN_W, all);
+    struct kern_op grow = blank(KERN_OP_SCALE, KERN_N, KERN_N, all);
+    struct kern_op halve = blank(KERN_OP_SCALE, KERN_N, KERN_N, all);
+    proj.matrix = MODEL_INPUT_PROJ;
+    shrink.scale = (float)(1.0 / sqrt((double)d->hidden));
+    norm.vector = MODEL_INPUT_NORM;
+    norm.group = d->input_dim;
+    norm.eps = d->norm_eps;
+    grow.scale = (float)sqrt((double)d->input_dim);
+    halve.scale = (float)sqrt(0.5);
+    add(l, proj);
+    add(l, shrink);
+    add(l, norm);
+    add(l, grow);
+    add_plain(l, KERN_OP_ADD, KERN_N, KERN_W, all);
+    add(l, halve);
+}
+
 uint32_t model_front_ops(const struct model_desc *d, struct kern_op *ops, uint32_t max) {
     struct op_list l = {.d = d, .ops = ops, .max = max};
     if (d->embed_scale != 1.0f) {
         add_scaled(&l, KERN_OP_SCALE, KERN_X, KERN_X, d->embed_scale);
+    }
+    if (d->input_dim != 0) {
+        add_inputs(&l);
     }
     if (d->positions) {
         struct kern_op op = blank(KERN_OP_ADD_POSITION, KERN_X, KERN_X, d->hidden);
@@ -539,8 +617,11 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
         return widest(d, k_width);
     case KERN_V:
         return widest(d, v_width);
+    case KERN_N:
+    case KERN_W:
+        return d->layers * d->input_dim;
     case KERN_C:
-        return widest(d, c_width);
+        return widest(d, c_width) > d->input_dim ? widest(d, c_width) : d->input_dim;
     case KERN_P:
         return widest(d, p_width);
     case KERN_D:

@@ -162,6 +162,37 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
     return LAMINA_OK;
 }
 
+/* The features by which layers of one model differ. */
+struct layer_traits {
+    bool windowed, sparse, linear, plain; /* plain: without rotary positions and chunks, where the others have them */
+    bool shared;                          /* reads what an earlier layer keeps */
+};
+
+static bool is_shared(const struct config_values *v, uint32_t layers, uint32_t layer) {
+    return v->shared_layers.given && (double)layer >= (double)layers - v->shared_layers.value;
+}
+
+/* Layers that see everything may have other heads than those with a window; layers that read another's keys and values may have
+ * a wider MLP. */
+static lamina_status take_forms(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
+                                struct lamina_error *err) {
+    if (!t->windowed && v->full_head_dim.given) {
+        LAMINA_TRY(config_take_u32(&v->full_head_dim, (struct config_range){"global_head_dim", 2, 4096, -1}, &k->head_dim, err));
+        LAMINA_TRY(config_take_u32(&v->full_kv_heads, (struct config_range){"num_global_key_value_heads", 1, k->heads, k->kv_heads},
+                                   &k->kv_heads, err));
+        k->value_is_key = v->keys_as_values.given && v->keys_as_values.value;
+        if (k->heads % k->kv_heads != 0 || k->head_dim % 2 != 0 || (uint64_t)k->heads * k->head_dim > 1 << 22) {
+            return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads (%u KV) of %u make no sense", k->heads, k->kv_heads,
+                             k->head_dim);
+        }
+    }
+    k->shared_kv = t->shared;
+    if (t->shared && v->double_wide.given && v->double_wide.value) {
+        k->ffn = k->ffn <= 1 << 21 ? 2 * k->ffn : k->ffn;
+    }
+    return LAMINA_OK;
+}
+
 static bool is_plain(const struct config_values *v, const struct model_family *f, uint32_t layer) {
     uint32_t step = v->nope_step.given && v->nope_step.value >= 1 ? (uint32_t)v->nope_step.value : 4;
     if (!f->nope_by_list) {
@@ -170,13 +201,10 @@ static bool is_plain(const struct config_values *v, const struct model_family *f
     return layer < v->rope_layers.count ? v->rope_layers.value[layer] == 0.0f : (layer + 1) % step == 0;
 }
 
-/* The features by which layers of one model differ. */
-struct layer_traits {
-    bool windowed, sparse, linear, plain; /* plain: without rotary positions and chunks, where the others have them */
-};
 
 static bool same_traits(const struct layer_traits *a, const struct layer_traits *b) {
-    return a->windowed == b->windowed && a->sparse == b->sparse && a->linear == b->linear && a->plain == b->plain;
+    return a->windowed == b->windowed && a->sparse == b->sparse && a->linear == b->linear && a->plain == b->plain &&
+           a->shared == b->shared;
 }
 
 static lamina_status make_kind(const struct config_values *v, const struct model_family *f, struct model_desc *d,
@@ -191,6 +219,7 @@ static lamina_status make_kind(const struct config_values *v, const struct model
     if (f->nope_by_list && !t->plain) {
         LAMINA_TRY(config_take_u32(&v->chunk, (struct config_range){"attention_chunk_size", 0, UINT32_MAX, 8192}, &k->chunk, err));
     }
+    LAMINA_TRY(take_forms(v, t, k, err));
     if (t->linear) {
         LAMINA_TRY(take_delta(v, f, d, k, err));
     }
@@ -199,7 +228,7 @@ static lamina_status make_kind(const struct config_values *v, const struct model
 
 static lamina_status take_kinds(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
-    struct layer_traits seen[MODEL_KINDS] = {{false, false, false, false}};
+    struct layer_traits seen[MODEL_KINDS] = {{false, false, false, false, false}};
     struct model_kind base = d->kinds[0];
     /* A key that is there and null means "none"; only a missing one takes the class's default. */
     double otherwise = v->window_null ? 0 : f->window_default;
@@ -211,7 +240,7 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     d->kind_count = 0;
     for (uint32_t i = 0; i < d->layers; i++) {
         struct layer_traits t = {base.window != 0 && f->window != WINDOW_NONE && has_window(v, f, i), resolve_is_sparse(v, f, i),
-                                 is_linear(v, f, i), is_plain(v, f, i)};
+                                 is_linear(v, f, i), is_plain(v, f, i), is_shared(v, d->layers, i)};
         uint32_t kind = 0;
         while (kind < d->kind_count && !same_traits(&seen[kind], &t)) {
             kind++;
@@ -221,6 +250,11 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
             seen[kind] = t;
         }
         d->layer_kind[i] = (uint8_t)kind;
+    }
+    for (uint32_t i = 0; i < d->layers; i++) {
+        if (model_kind_of(d, i)->shared_kv && model_kv_layer(d, i) == i) {
+            return base_fail(err, LAMINA_DAMAGED, "config.json: layer %u shares keys and values, but no earlier layer of its form keeps any", i);
+        }
     }
     if (resolve_attending(d)->mixer == MODEL_DELTA) {
         return base_fail(err, LAMINA_UNSUPPORTED, "%s: all layers have linear attention", d->architecture);
@@ -355,6 +389,13 @@ static lamina_status take_ids(const struct config_values *v, const struct model_
     d->bos_id = v->bos.given ? (int64_t)v->bos.value : -1;
     d->eos_count = v->eos_count;
     memcpy(d->eos_ids, v->eos_ids, sizeof(d->eos_ids));
+    d->value_norm = f->value_norm;
+    d->layer_scaled = f->layer_scaled;
+    LAMINA_TRY(config_take_u32(&v->input_dim, (struct config_range){"hidden_size_per_layer_input", 0, 4096, 0}, &d->input_dim, err));
+    if (d->input_dim != 0) {
+        struct config_range vocab = {"vocab_size_per_layer_input", 1, 1 << 24, d->vocab};
+        LAMINA_TRY(config_take_u32(&v->input_vocab, vocab, &d->input_vocab, err));
+    }
     d->prefix = f->prefix;
     if (f->prefix) {
         struct config_range gmask = {"gmask_token_id", 0, 1 << 24, 130001};

@@ -14,7 +14,7 @@ static lamina_status rope_kind(const struct config_text *type, uint32_t *kind, s
         uint32_t kind;
     } kinds[] = {{"default", MODEL_ROPE_NONE_SCALING}, {"origin", MODEL_ROPE_NONE_SCALING}, {"mrope", MODEL_ROPE_NONE_SCALING},
                  {"linear", MODEL_ROPE_LINEAR},        {"dynamic", MODEL_ROPE_DYNAMIC},     {"llama3", MODEL_ROPE_LLAMA3},
-                 {"yarn", MODEL_ROPE_YARN},            {"longrope", MODEL_ROPE_LONG},       {"su", MODEL_ROPE_LONG}};
+                 {"yarn", MODEL_ROPE_YARN},            {"longrope", MODEL_ROPE_LONG},       {"proportional", MODEL_ROPE_PARTIAL},       {"su", MODEL_ROPE_LONG}};
     *kind = MODEL_ROPE_NONE_SCALING;
     if (!type->given) {
         return LAMINA_OK;
@@ -128,15 +128,30 @@ static lamina_status take_theta(const struct config_values *v, const struct conf
     return LAMINA_OK;
 }
 
+/* Heads of layers with a window may differ from the others. */
+static uint32_t head_of_set(const struct model_desc *d, bool windowed) {
+    for (uint32_t i = 0; i < d->kind_count; i++) {
+        if (d->kinds[i].mixer != MODEL_DELTA && (d->kinds[i].window != 0) == windowed) {
+            return d->kinds[i].head_dim;
+        }
+    }
+    return resolve_attending(d)->head_dim;
+}
+
 /* One set from one place of config.json. */
 static lamina_status take_set(const struct config_values *v, const struct config_rope *c, const struct model_family *f,
                               struct model_desc *d, struct model_rope *r, struct lamina_error *err) {
     r->factor = 1.0;
     LAMINA_TRY(rope_kind(&c->type, &r->kind, err));
+    uint32_t head_dim = head_of_set(d, r == &d->rope[1]);
     if (f->latent) {
         r->dim = resolve_attending(d)->head_dim - resolve_attending(d)->plain_dim;
     } else {
-        LAMINA_TRY(rotated_dimensions(v, c, f, resolve_attending(d)->head_dim, r, err));
+        LAMINA_TRY(rotated_dimensions(v, c, f, head_dim, r, err));
+    }
+    if (r->kind == MODEL_ROPE_PARTIAL) { /* the whole head, most of it by an angle of 0 */
+        r->turning = r->dim / 2;
+        r->dim = head_dim;
     }
     LAMINA_TRY(take_theta(v, c, f, r, err));
     switch (c->type.given ? r->kind : MODEL_ROPE_NONE_SCALING) {

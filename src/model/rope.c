@@ -169,6 +169,9 @@ void model_rope_frequencies(const struct model_desc *desc, uint32_t rope, uint32
     for (uint32_t i = 0; i < r->dim / 2; i++) {
         double f = base_frequency(theta, i, r->dim);
         switch (r->kind) {
+        case MODEL_ROPE_PARTIAL:
+            f = i < r->turning ? f : 0.0;
+            break;
         case MODEL_ROPE_LINEAR:
             f /= r->factor;
             break;

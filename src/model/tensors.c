@@ -35,6 +35,10 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_EXPERT_GATE] = "expert_gate",
     [MODEL_EXPERT_UP] = "expert_up",
     [MODEL_EXPERT_DOWN] = "expert_down",
+    [MODEL_INPUT_GATE] = "input_gate",
+    [MODEL_INPUT_OUT] = "input_out",
+    [MODEL_INPUT_EMBED] = "input_embed",
+    [MODEL_INPUT_PROJ] = "input_proj",
     [MODEL_EMBED] = "embed",
     [MODEL_HEAD] = "head",
     [MODEL_ATTN_NORM] = "attn_norm",
@@ -60,6 +64,9 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_DECAY_RATE] = "decay_rate",
     [MODEL_DECAY_BIAS] = "decay_bias",
     [MODEL_DELTA_NORM] = "delta_norm",
+    [MODEL_INPUT_POST_NORM] = "in_post_norm",
+    [MODEL_LAYER_SCALE] = "layer_scale",
+    [MODEL_INPUT_NORM] = "input_norm",
     [MODEL_SINKS] = "sinks",
     [MODEL_ROUTER_BIAS] = "router_bias",
     [MODEL_CHOICE_BIAS] = "choice_bias",
@@ -88,7 +95,7 @@ bool model_role_of_name(struct span name, enum model_role *role) {
 }
 
 bool model_role_in_layers(enum model_role role) {
-    return role != MODEL_EMBED && role != MODEL_HEAD && role < MODEL_FINAL_NORM;
+    return (role < MODEL_EMBED || role >= MODEL_MATRICES) && role < MODEL_FINAL_NORM;
 }
 
 /* ---- shapes ---- */
@@ -231,7 +238,7 @@ static bool matrix_of_layer(const struct model_desc *desc, const struct model_ki
     case MODEL_V:
         *rows = (uint64_t)k->kv_heads * k->head_dim;
         *cols = desc->hidden;
-        return true;
+        return !k->shared_kv && (role == MODEL_K || !k->value_is_key);
     case MODEL_O:
         *rows = desc->hidden;
         *cols = q_width;
@@ -251,8 +258,19 @@ static bool matrix_of_layer(const struct model_desc *desc, const struct model_ki
 }
 
 bool model_matrix_shape(const struct model_desc *desc, int32_t layer, enum model_role role, uint64_t *rows, uint64_t *cols) {
+    if (layer >= 0 && (role == MODEL_INPUT_GATE || role == MODEL_INPUT_OUT)) {
+        *rows = role == MODEL_INPUT_GATE ? desc->input_dim : desc->hidden;
+        *cols = role == MODEL_INPUT_GATE ? desc->hidden : desc->input_dim;
+        return desc->input_dim != 0;
+    }
     if (layer >= 0) {
         return matrix_of_layer(desc, model_kind_of(desc, (uint32_t)layer), role, rows, cols);
+    }
+    if (role == MODEL_INPUT_EMBED || role == MODEL_INPUT_PROJ) {
+        uint64_t all = (uint64_t)desc->layers * desc->input_dim;
+        *rows = role == MODEL_INPUT_EMBED ? desc->input_vocab : all;
+        *cols = role == MODEL_INPUT_EMBED ? all : desc->hidden;
+        return desc->input_dim != 0;
     }
     *rows = desc->vocab;
     *cols = desc->hidden;
@@ -326,9 +344,13 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     case MODEL_ATTN_POST_NORM:
     case MODEL_MLP_POST_NORM:
         return after ? desc->hidden : 0;
+    case MODEL_INPUT_POST_NORM:
+        return desc->input_dim != 0 ? desc->hidden : 0;
+    case MODEL_LAYER_SCALE:
+        return desc->layer_scaled ? 1 : 0;
     case MODEL_Q_NORM:
     case MODEL_K_NORM:
-        return desc->qk_norm == MODEL_QK_NONE || desc->qk_norm == MODEL_QK_UNIT ? 0
+        return (role == MODEL_K_NORM && k->shared_kv) ? 0 : desc->qk_norm == MODEL_QK_NONE || desc->qk_norm == MODEL_QK_UNIT ? 0
                : desc->qk_norm == MODEL_QK_HEAD                                 ? k->head_dim
                                                                                 : heads * k->head_dim;
     case MODEL_QA_NORM:
@@ -359,7 +381,19 @@ struct model_kept model_kept_of(const struct model_kind *k) {
         uint64_t channels = 2 * (uint64_t)k->kv_heads * k->head_dim + (uint64_t)k->heads * k->value_dim;
         return (struct model_kept){.fixed_floats = channels * (k->taps - 1) + (uint64_t)k->heads * k->head_dim * k->value_dim};
     }
-    return (struct model_kept){k->kv_heads, k->head_dim, k->head_dim, 0};
+    return (struct model_kept){k->shared_kv ? 0 : k->kv_heads, k->head_dim, k->head_dim, 0};
+}
+
+uint32_t model_kv_layer(const struct model_desc *desc, uint32_t layer) {
+    const struct model_kind *k = model_kind_of(desc, layer);
+    uint32_t from = layer;
+    while (k->shared_kv && from > 0) {
+        const struct model_kind *other = model_kind_of(desc, --from);
+        if (!other->shared_kv && other->mixer == k->mixer && (other->window != 0) == (k->window != 0)) {
+            return from;
+        }
+    }
+    return layer;
 }
 
 bool model_has_state(const struct model_desc *d) {
@@ -379,6 +413,8 @@ uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum mod
         return desc->hidden;
     case MODEL_FINAL_NORM_BIAS:
         return desc->norm_bias ? desc->hidden : 0;
+    case MODEL_INPUT_NORM:
+        return desc->input_dim;
     case MODEL_HEAD_BIAS:
         return desc->bias_head ? desc->vocab : 0;
     case MODEL_HEAD_SCALE:
@@ -688,8 +724,12 @@ static uint32_t outside_vectors(const struct model_desc *desc) {
     return model_roles(desc, -1, false, roles);
 }
 
+static uint32_t outside_matrices(const struct model_desc *desc) {
+    return (desc->tied ? 1u : 2u) + (desc->input_dim != 0 ? 2u : 0u);
+}
+
 uint32_t model_tensor_count(const struct model_desc *desc) {
-    uint32_t count = (desc->tied ? 1u : 2u) + outside_vectors(desc);
+    uint32_t count = outside_matrices(desc) + outside_vectors(desc);
     for (uint32_t i = 0; i < desc->layers; i++) {
         count += roles_in(desc, (int32_t)i);
     }
@@ -711,10 +751,13 @@ static void nth_role(const struct model_desc *desc, uint32_t n, struct model_ten
 }
 
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out) {
-    uint32_t fixed = desc->tied ? 1 : 2;
+    uint32_t fixed = outside_matrices(desc);
+    uint32_t ends = desc->tied ? 1 : 2;
     *out = (struct model_tensor){.layer = -1, .rows = 1};
     if (index < fixed) {
-        out->role = index == 0 ? MODEL_EMBED : MODEL_HEAD;
+        out->role = index == 0     ? MODEL_EMBED
+                    : index < ends ? MODEL_HEAD
+                                   : (enum model_role)(MODEL_INPUT_EMBED + (index - ends));
     } else {
         index -= fixed;
         int32_t layer = 0;
@@ -729,7 +772,9 @@ void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model
         out->cols = model_vector_len(desc, out->layer, out->role);
     }
     const struct model_family *f = model_family_of_name(span_of_text(desc->family));
-    enum model_role named = out->role == MODEL_HEAD_SCALE ? MODEL_HEAD : out->role;
+    /* A checkpoint without a head is tied: then the rows of the embedding are those that the scale belongs to. */
+    enum model_role head = desc->tied ? MODEL_EMBED : MODEL_HEAD;
+    enum model_role named = out->role == MODEL_HEAD_SCALE ? head : out->role;
     const char *name = f != NULL ? f->tensor[named] : NULL;
     bool linear = out->layer >= 0 && model_kind_of(desc, (uint32_t)out->layer)->mixer == MODEL_DELTA;
     if (linear && f != NULL && f->delta_tensor[named] != NULL) {

@@ -111,7 +111,7 @@ static lamina_status disagrees(const char *name, struct lamina_error *err) {
 static bool matrix_agrees(const struct store_matrix *m, int32_t layer, enum model_role role, const struct model_desc *desc) {
     uint64_t rows = 0;
     uint64_t cols = 0;
-    uint32_t layout = role == MODEL_EMBED ? PANEL_GATHERED : PANEL_BLOCKS;
+    uint32_t layout = role == MODEL_EMBED || role == MODEL_INPUT_EMBED ? PANEL_GATHERED : PANEL_BLOCKS;
     return m->role == role && model_matrix_shape(desc, layer, role, &rows, &cols) && m->shape.rows == rows &&
            m->shape.cols == cols && m->shape.layout == layout;
 }
@@ -129,12 +129,14 @@ static int32_t layer_of_file(const struct manifest *m, const char *name) {
 static lamina_status weights_agree(const struct store_head *h, const char *name, const struct manifest *m,
                                    struct lamina_error *err) {
     int32_t layer = layer_of_file(m, name);
-    uint32_t count = layer >= 0 ? model_slot_count(&m->desc, layer) : 1;
+    static const enum model_role first[] = {MODEL_EMBED, MODEL_INPUT_EMBED, MODEL_INPUT_PROJ};
+    bool embed = strcmp(name, "embed.bin") == 0;
+    uint32_t count = layer >= 0 ? model_slot_count(&m->desc, layer) : embed && m->desc.input_dim != 0 ? 3 : 1;
     if (h->matrix_count != count) {
         return disagrees(name, err);
     }
     for (uint32_t i = 0; i < count; i++) {
-        struct model_slot slot = {strcmp(name, "embed.bin") == 0 ? MODEL_EMBED : MODEL_HEAD, 0};
+        struct model_slot slot = {embed ? first[i] : MODEL_HEAD, 0};
         if (layer >= 0) {
             slot = model_slot_at(&m->desc, layer, i);
         }

@@ -236,7 +236,7 @@ static lamina_status check_mxfp4(struct planner *w, const struct model_tensor *m
 
 static lamina_status check_fp8(struct planner *w, const struct model_tensor *m, uint32_t index, const uint64_t wanted[2],
                                struct split_part *part) {
-    if (m->role >= MODEL_MATRICES || m->role == MODEL_EMBED || m->from.planes != 0) {
+    if (m->role >= MODEL_MATRICES || m->role == MODEL_EMBED || m->role == MODEL_INPUT_EMBED || m->from.planes != 0) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is F8_E4M3, which only matrices of the layers and the head may be",
                          m->source);
     }
@@ -283,7 +283,7 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
 
 static lamina_status place_matrix(struct planner *w, struct split_output *o, struct split_part *part,
                                   const struct model_tensor *m) {
-    bool gathered = m->role == MODEL_EMBED;
+    bool gathered = m->role == MODEL_EMBED || m->role == MODEL_INPUT_EMBED;
     struct store_matrix *to = &o->head.matrices[o->part_count];
     struct panel_tile t;
     bool coded = part->coding != PANEL_PLAIN && !part->transposed;
@@ -347,6 +347,7 @@ static lamina_status place(struct planner *w, const struct model_tensor *m) {
     }
     uint32_t at = m->role >= MODEL_MATRICES ? 0u
                   : m->role == MODEL_EMBED  ? 1u
+                  : m->role == MODEL_INPUT_EMBED || m->role == MODEL_INPUT_PROJ ? 1u
                   : m->role == MODEL_HEAD   ? 2u
                                             : (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
     struct split_output *o = &w->p->outputs[at];
@@ -422,7 +423,7 @@ static lamina_status make_outputs(struct planner *w) {
     }
     for (uint32_t i = 0; i < p->output_count; i++) {
         uint64_t parts = i == 0      ? vectors_of(&p->desc, layers)
-                         : i < fixed ? 1
+                         : i < fixed ? (i == 1 && p->desc.input_dim != 0 ? 3u : 1u)
                                      : model_slot_count(&p->desc, (int32_t)(i - fixed));
         LAMINA_TRY(make_output(w, i, parts));
     }
