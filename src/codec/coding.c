@@ -28,7 +28,8 @@ static const float FP8[128] = {
 };
 
 /* e2m1 with its sign in the top bit. */
-static const float FP4[16] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+static const float FP4[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                              -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
 
 float coding_fp8(uint8_t code) {
     return (code & 128) != 0 ? -FP8[code & 127] : FP8[code];

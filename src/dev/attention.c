@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * KV store and attention of the rows of a pass. The unit of work is one row and one KV head, or some of the query heads on it, so results do not depend on
+ * KV store and attention of the rows of a pass. The unit of work is one row and one KV head, or some of the query heads on it,
+ * so results do not depend on
  * how many workers share the units or how rows were grouped into passes.
  */
 #include <math.h>

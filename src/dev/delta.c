@@ -133,7 +133,8 @@ static void delta_worker(void *arg, uint32_t worker) {
 lamina_status cpu_delta(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err) {
     struct job j = {.dev = d, .op = op, .pass = pass};
     if (op->heads / op->kv_heads * op->value_dim > MOST_VALUES || op->head_dim > KERN_DELTA_DIM || op->value_dim > KERN_DELTA_DIM) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "linear attention with heads of %u by %u is too wide", op->head_dim, op->value_dim);
+        return base_fail(err, LAMINA_UNSUPPORTED, "linear attention with heads of %u by %u is too wide", op->head_dim,
+                         op->value_dim);
     }
     team_run(d->team, delta_worker, &j);
     return LAMINA_OK;

@@ -31,7 +31,8 @@ struct expert_cache {
 /* Told for each part that leaves its slot (EXPERT_NO_SLOT) or gets one; leaving comes before another's coming. */
 typedef void expert_place_fn(void *user, uint32_t expert, uint32_t part, uint32_t slot);
 
-/* `memory` holds plan_cache_table_bytes(experts, parts, slots) bytes, aligned to 8. slots 0: nothing is kept. The counts (experts, turns, parts, slots) are the caller's to
+/* `memory` holds plan_cache_table_bytes(experts, parts, slots) bytes, aligned to 8. slots 0: nothing is kept. The counts
+ * (experts, turns, parts, slots) are the caller's to
  * set before. */
 void expert_cache_init(struct expert_cache *c, void *memory);
 

@@ -44,15 +44,13 @@ enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED
 
 struct config_values {
     struct config_text architecture, model_type, activation, quant_method, framework, scoring;
-    struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, padded_vocab, max_positions,
-        sequence_length, other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
+    struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, padded_vocab, max_positions, sequence_length,
+        other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
         query_pre_scalar, score_cap, logit_cap, embed_multiplier, residual_multiplier, score_multiplier, logits_divisor,
-        logit_multiplier, local_theta, rope_ratio, original_max, experts, top_k, expert_ffn, shared_ffn,
-        shared_count, first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale,
-        query_floor, swiglu_limit,
-        q_latent, kv_latent, plain_dim, rotary_part, value_dim,
-        delta_taps, delta_k_dim, delta_v_dim, delta_k_heads, delta_heads, delta_period,
-        full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab;
+        logit_multiplier, local_theta, rope_ratio, original_max, experts, top_k, expert_ffn, shared_ffn, shared_count,
+        first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale, query_floor,
+        swiglu_limit, q_latent, kv_latent, plain_dim, rotary_part, value_dim, delta_taps, delta_k_dim, delta_v_dim,
+        delta_k_heads, delta_heads, delta_period, full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab;
     struct config_flag double_wide, keys_as_values;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, use_window, multi_query, grouped_query,
         parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned;

@@ -26,18 +26,18 @@ struct field {
 #define OF_KIND(member, kind) {#member, (uint16_t)offsetof(struct model_kind, member), kind}
 
 static const struct field DESC_FIELDS[] = {
-    OF_DESC(hidden, U32),         OF_DESC(layers, U32),        OF_DESC(vocab, U32),          OF_DESC(max_positions, U32),
-    OF_DESC(norm, U32),           OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),        OF_DESC(act, U32),
-    OF_DESC(norm_eps, FLOAT),     OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),   OF_DESC(value_norm, BOOL),   OF_DESC(input_dim, U32),      OF_DESC(input_vocab, U32),
-    OF_DESC(layer_scaled, BOOL),    OF_DESC(raw_keys, BOOL),     OF_DESC(prefix, BOOL),
-    OF_DESC(prefix_end, U32),     OF_DESC(prefix_masks[0], U32), OF_DESC(prefix_masks[1], U32), 
-        OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),         OF_DESC(tied, BOOL),
-    OF_DESC(bias_qkv, BOOL),      OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),      OF_DESC(bias_head, BOOL),
-    OF_DESC(head_scaled, BOOL),   OF_DESC(positions, BOOL),    OF_DESC(alibi, BOOL),         OF_DESC(sinks, BOOL),
-    OF_DESC(alibi_scale, FLOAT),  OF_DESC(score_scale, FLOAT), OF_DESC(score_cap, FLOAT),    OF_DESC(embed_scale, FLOAT),
-    OF_DESC(residual_scale, FLOAT), OF_DESC(logit_scale, FLOAT), OF_DESC(logit_cap, FLOAT),  OF_DESC(query_rule, U32),
-    OF_DESC(router_bias, BOOL),   OF_DESC(choice_bias, BOOL),  OF_DESC(shared_gated, BOOL),  OF_DESC(bias_expert, BOOL),
-    OF_DESC(query_length, U32),   OF_DESC(query_offset, U32),  OF_DESC(query_beta, DOUBLE),
+    OF_DESC(hidden, U32),        OF_DESC(layers, U32),        OF_DESC(vocab, U32),           OF_DESC(max_positions, U32),
+    OF_DESC(norm, U32),          OF_DESC(wiring, U32),        OF_DESC(qk_norm, U32),         OF_DESC(act, U32),
+    OF_DESC(norm_eps, FLOAT),    OF_DESC(latent_eps, FLOAT),  OF_DESC(act_limit, FLOAT),     OF_DESC(value_norm, BOOL),
+    OF_DESC(input_dim, U32),     OF_DESC(input_vocab, U32),   OF_DESC(layer_scaled, BOOL),   OF_DESC(raw_keys, BOOL),
+    OF_DESC(prefix, BOOL),       OF_DESC(prefix_end, U32),    OF_DESC(prefix_masks[0], U32), OF_DESC(prefix_masks[1], U32),
+    OF_DESC(norm_bias, BOOL),    OF_DESC(gated, BOOL),        OF_DESC(tied, BOOL),           OF_DESC(bias_qkv, BOOL),
+    OF_DESC(bias_o, BOOL),       OF_DESC(bias_mlp, BOOL),     OF_DESC(bias_head, BOOL),      OF_DESC(head_scaled, BOOL),
+    OF_DESC(positions, BOOL),    OF_DESC(alibi, BOOL),        OF_DESC(sinks, BOOL),          OF_DESC(alibi_scale, FLOAT),
+    OF_DESC(score_scale, FLOAT), OF_DESC(score_cap, FLOAT),   OF_DESC(embed_scale, FLOAT),   OF_DESC(residual_scale, FLOAT),
+    OF_DESC(logit_scale, FLOAT), OF_DESC(logit_cap, FLOAT),   OF_DESC(query_rule, U32),      OF_DESC(router_bias, BOOL),
+    OF_DESC(choice_bias, BOOL),  OF_DESC(shared_gated, BOOL), OF_DESC(bias_expert, BOOL),    OF_DESC(query_length, U32),
+    OF_DESC(query_offset, U32),  OF_DESC(query_beta, DOUBLE),
 };
 
 static const struct field ROPE_FIELDS[] = {
@@ -281,8 +281,9 @@ static bool plausible_mixer(const struct model_kind *k) {
         return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim == 0 && k->taps == 0;
     }
     if (k->mixer == MODEL_DELTA) {
-        return k->taps >= 2 && k->taps <= 64 && k->head_dim <= KERN_DELTA_DIM && k->value_dim >= 1 && k->value_dim <= KERN_DELTA_DIM &&
-               k->decay_latent <= 1 << 20 && k->gate_latent <= 1 << 20 && k->rope == MODEL_NO_ROPE;
+        return k->taps >= 2 && k->taps <= 64 && k->head_dim <= KERN_DELTA_DIM && k->value_dim >= 1 &&
+               k->value_dim <= KERN_DELTA_DIM && k->decay_latent <= 1 << 20 && k->gate_latent <= 1 << 20 &&
+               k->rope == MODEL_NO_ROPE;
     }
     return k->mixer == MODEL_LATENT && k->kv_latent >= 1 && k->kv_latent <= 1 << 14 && k->q_latent <= 1 << 20 &&
            k->plain_dim >= 1 && k->plain_dim < k->head_dim && k->value_dim >= 1 && k->value_dim <= 4096 &&
@@ -296,8 +297,8 @@ static bool plausible_kind(const struct model_desc *d, const struct model_kind *
     bool routed = k->experts == 0 || (k->experts <= MODEL_MAX_EXPERTS && k->expert_ffn >= 1 && k->expert_ffn <= 1 << 22 &&
                                       k->shared_ffn <= 1 << 22 && t->top_k >= 1 && t->top_k <= k->experts &&
                                       t->top_k <= KERN_MAX_TOP_K && t->score < KERN_SCORES && grouped);
-    bool shaped = routed && plausible_mixer(k) && k->kv_heads >= 1 && k->heads >= k->kv_heads && k->heads <= 1 << 16 && k->heads % k->kv_heads == 0 &&
-                  k->head_dim >= 2 && k->head_dim <= 4096 && k->head_dim % 2 == 0 &&
+    bool shaped = routed && plausible_mixer(k) && k->kv_heads >= 1 && k->heads >= k->kv_heads && k->heads <= 1 << 16 &&
+                  k->heads % k->kv_heads == 0 && k->head_dim >= 2 && k->head_dim <= 4096 && k->head_dim % 2 == 0 &&
                   (uint64_t)k->heads * k->head_dim <= 1 << 22 && k->ffn >= 1 && k->ffn <= 1 << 22;
     return shaped && (k->rope == MODEL_NO_ROPE || (k->rope < MODEL_ROPES && plausible_rope(&d->rope[k->rope], k)));
 }
@@ -316,11 +317,11 @@ static bool plausible_layers(const struct model_desc *d, const struct reading *w
 /* True when the numbers can be computed with: the ranges of model_resolve. */
 static bool plausible(const struct model_desc *d, const struct reading *w) {
     uint32_t pairs = d->rope[0].kind == MODEL_ROPE_LONG ? d->rope[0].dim / 2 : 0;
-    return w->seen == (UINT64_C(1) << ARRAY_LEN(DESC_FIELDS)) - 1 && w->routed && plausible_layers(d, w) && w->short_count == pairs &&
-           w->long_count == pairs && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 && d->vocab <= 1 << 24 &&
-           d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS && d->wiring < MODEL_WIRINGS &&
-           d->qk_norm < MODEL_QK_NORMS && d->act < KERN_ACTS && d->query_rule < MODEL_QUERY_RULES &&
-           (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
+    return w->seen == (UINT64_C(1) << ARRAY_LEN(DESC_FIELDS)) - 1 && w->routed && plausible_layers(d, w) &&
+           w->short_count == pairs && w->long_count == pairs && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
+           d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS &&
+           d->wiring < MODEL_WIRINGS && d->qk_norm < MODEL_QK_NORMS && d->act < KERN_ACTS &&
+           d->query_rule < MODEL_QUERY_RULES && (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
 }
 
 static void read_member(struct json_reader *r, struct span key, struct model_desc *d, struct reading *w) {

@@ -70,6 +70,7 @@ struct model_family {
     /* Source tensor names; %d stands for the layer number. NULL: the family has no such tensor. */
     const char *tensor[MODEL_ROLES];
     const char *delta_tensor[MODEL_ROLES]; /* of layers with linear attention, where they differ */
+    const char *stacked[2];       /* gate and up rows of all experts of a layer; down: the other form of checkpoints, NULL: none */
     const char *ignored[8];       /* suffixes of checkpoint tensors to drop without a word */
     uint32_t features;            /* enum model_feature */
     /* What config.json means when it is silent: class defaults of the reference framework. */
@@ -105,7 +106,8 @@ struct model_family {
     double alpha;                 /* of MODEL_ALPHA */
     const char *q_plain_name;     /* of MODEL_Q in layers without a latent of queries, where it differs */
     uint8_t delta_fused;          /* enum model_delta_fusion */
-    uint32_t delta_period;        /* layers that are not a multiple of it have linear attention, where layer_types is silent; 0: none */
+    uint32_t
+        delta_period; /* layers that are not a multiple of it have linear attention, where layer_types is silent; 0: none */
     bool delta_wide, delta_latents; /* a decay per dimension of a key; decays and gates through latents as wide as a head */
     bool delta_silu;
     bool gated_out;
@@ -121,7 +123,7 @@ struct model_family {
     bool extra_layers;            /* the checkpoint may hold layers beyond the last, for predicting further tokens */
     bool shared_by_count;         /* the shared width is a number of experts */
     bool shared_as_expert;        /* the shared expert is as wide as the others */
-    bool nope_by_list;            /* no_rope_layers (1: rotates), else every fourth layer does not rotate; those that do see chunks */
+    bool nope_by_list; /* no_rope_layers (1: rotates), else every fourth layer does not rotate; those that do see chunks */
     bool sinks;
     bool expert_ffn_is_ffn;       /* intermediate_size is the width of an expert */
     /* A head whose rows are scaled to unit length: always; or by vocabulary size, or else by a key that is there. */
@@ -133,6 +135,10 @@ struct model_family {
     bool rope_ratio_divides, rope_ratio_multiplies;
     bool query_steps;             /* MODEL_QUERY_STEPS by llama_4_scaling_beta */
 };
+
+/* The table, in two files. */
+extern const struct model_family model_families_dense[], model_families_sparse[];
+extern const unsigned model_families_dense_count, model_families_sparse_count;
 
 /* Rows in table order; NULL past the end. */
 const struct model_family *model_family_at(unsigned index);

@@ -168,6 +168,7 @@ struct model_desc {
     uint32_t kind_count;
     struct model_kind kinds[MODEL_KINDS];
     uint8_t layer_kind[MODEL_MAX_LAYERS];
+    bool stacked;             /* experts of a layer are stacked in the source, where the family has both forms */
     uint32_t names;           /* which of the family's spellings of tensor names the source has */
     int64_t bos_id;           /* -1: none */
     uint32_t eos_count;
@@ -225,14 +226,15 @@ struct model_tensor {
     uint64_t source_rows, source_cols; /* of the source tensor, where from.total and cols do not say */
     float plus;               /* added to each element of a vector, in fp32 */
 };
-/* Canonical tensors: EMBED, HEAD (unless tied), INPUT_EMBED and INPUT_PROJ (of models with inputs by layer), then each layer's matrices and vectors in role order, then
+/* Canonical tensors: EMBED, HEAD (unless tied), INPUT_EMBED and INPUT_PROJ (of models with inputs by layer), then each layer's
+ * matrices and vectors in role order, then
  * the vectors outside the layers. */
 uint32_t model_tensor_count(const struct model_desc *desc);
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out);
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);
 /* Checkpoints of one family spell the roots of names differently ("model.", "model.language_model."): takes the first
- * spelling under which has() finds the embedding; stays as it is when none does. */
+ * spelling under which has() finds the embedding; stays as it is when none does. The same for experts, one by one or stacked. */
 void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user);
 
 /* Shape by role in a layer (-1: outside the layers); false where there is no such matrix (HEAD when tied: use EMBED). */

@@ -243,7 +243,8 @@ static void add_latent(struct op_list *l, enum kern_reg in) {
 }
 
 /* [dst] gate z of what attention gives, straight from `in` or through a latent. */
-static void add_through(struct op_list *l, enum model_role matrix, uint32_t latent, enum kern_reg dst, enum kern_reg in, uint32_t rows) {
+static void add_through(struct op_list *l, enum model_role matrix, uint32_t latent, enum kern_reg dst, enum kern_reg in,
+                        uint32_t rows) {
     if (latent != 0) {
         add_matmul(l, (enum model_role)(matrix - 1), KERN_C, in, latent); /* the way into the latent stands before */
     }

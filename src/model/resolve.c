@@ -16,7 +16,9 @@
 static lamina_status take_heads(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
-    LAMINA_TRY(config_take_u32(&v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, f->heads_default != 0 ? f->heads_default : -1.0}, &k->heads, err));
+    LAMINA_TRY(config_take_u32(
+        &v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, f->heads_default != 0 ? f->heads_default : -1.0},
+        &k->heads, err));
     bool one_head = (v->multi_query.given && v->multi_query.value && !(v->new_decoder.given && v->new_decoder.value));
     /* Some classes count KV heads only where a switch says that they are fewer. */
     bool counted = !(v->grouped_query.given && !v->grouped_query.value);
@@ -83,7 +85,9 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
         k->ffn /= 2;
     }
     const struct config_number *vocab = v->padded_vocab.given ? &v->padded_vocab : &v->vocab;
-    LAMINA_TRY(config_take_u32(vocab, (struct config_range){"vocab_size", 1, 1 << 24, f->vocab_default != 0 ? f->vocab_default : -1.0}, &d->vocab, err));
+    LAMINA_TRY(config_take_u32(vocab,
+                               (struct config_range){"vocab_size", 1, 1 << 24, f->vocab_default != 0 ? f->vocab_default : -1.0},
+                               &d->vocab, err));
     const struct config_number *most = v->max_positions.given     ? &v->max_positions
                                        : v->sequence_length.given ? &v->sequence_length
                                                                   : &v->other_max;
@@ -148,15 +152,18 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
     *k = (struct model_kind){.mixer = MODEL_DELTA, .ffn = base.ffn, .rope = MODEL_NO_ROPE, .silu_gate = f->delta_silu,
                              .wide_decay = f->delta_wide};
     LAMINA_TRY(config_take_u32(&v->delta_heads, (struct config_range){"linear_num_value_heads", 1, 4096, -1}, &k->heads, err));
-    LAMINA_TRY(config_take_u32(&v->delta_k_heads, (struct config_range){"linear_num_key_heads", 1, 4096, k->heads}, &k->kv_heads, err));
-    LAMINA_TRY(config_take_u32(&v->delta_k_dim, (struct config_range){"linear_key_head_dim", 2, KERN_DELTA_DIM, -1}, &k->head_dim, err));
+    LAMINA_TRY(config_take_u32(&v->delta_k_heads, (struct config_range){"linear_num_key_heads", 1, 4096, k->heads},
+                               &k->kv_heads, err));
+    LAMINA_TRY(config_take_u32(&v->delta_k_dim, (struct config_range){"linear_key_head_dim", 2, KERN_DELTA_DIM, -1},
+                               &k->head_dim, err));
     LAMINA_TRY(config_take_u32(&v->delta_v_dim, (struct config_range){"linear_value_head_dim", 1, KERN_DELTA_DIM, k->head_dim},
                                &k->value_dim, err));
     LAMINA_TRY(config_take_u32(&v->delta_taps, (struct config_range){"linear_conv_kernel_dim", 2, 64, 4}, &k->taps, err));
     k->decay_latent = f->delta_latents ? k->head_dim : 0;
     k->gate_latent = f->delta_latents ? k->head_dim : 0;
     if (k->heads % k->kv_heads != 0 || (uint64_t)k->heads / k->kv_heads * k->value_dim > 8192) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: %s: linear attention with %u heads of values on %u of keys makes no sense",
+        return base_fail(err, LAMINA_DAMAGED,
+                         "config.json: %s: linear attention with %u heads of values on %u of keys makes no sense",
                          d->architecture, k->heads, k->kv_heads);
     }
     return LAMINA_OK;
@@ -253,7 +260,8 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     }
     for (uint32_t i = 0; i < d->layers; i++) {
         if (model_kind_of(d, i)->shared_kv && model_kv_layer(d, i) == i) {
-            return base_fail(err, LAMINA_DAMAGED, "config.json: layer %u shares keys and values, but no earlier layer of its form keeps any", i);
+            return base_fail(err, LAMINA_DAMAGED,
+                             "config.json: layer %u shares keys and values, but no earlier layer of its form keeps any", i);
         }
     }
     if (resolve_attending(d)->mixer == MODEL_DELTA) {
@@ -285,7 +293,8 @@ static lamina_status take_activation(const struct config_values *v, const struct
     const char *name = f->act != NULL ? f->act : "silu";
     double limit = 0;
     if (f->act_limit > 0) {
-        LAMINA_TRY(config_take_double(&v->swiglu_limit, (struct config_range){"swiglu_limit", 1e-3, 1e6, f->act_limit}, &limit, err));
+        LAMINA_TRY(
+            config_take_double(&v->swiglu_limit, (struct config_range){"swiglu_limit", 1e-3, 1e6, f->act_limit}, &limit, err));
         d->act = KERN_ACT_CLAMPED;
         d->act_limit = (float)limit;
         return LAMINA_OK;
@@ -325,11 +334,13 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
                            f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
     LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", f->alpha > 0 ? f->alpha : 1.0, &d->residual_scale, err));
     LAMINA_TRY(config_take_double(&v->logits_divisor, (struct config_range){"logits_scaling", 1e-9, 1e9, 1.0}, &divisor, err));
-    LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor, &d->logit_scale, err));
+    LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor,
+                           &d->logit_scale, err));
     LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, f->score_cap}, &cap, err));
     d->score_cap = (float)cap;
     d->alibi_scale = f->alibi_before_scale ? d->score_scale : 1.0f;
-    LAMINA_TRY(config_take_double(&v->logit_cap, (struct config_range){"final_logit_softcapping", 0, 1e6, f->logit_cap}, &cap, err));
+    LAMINA_TRY(
+        config_take_double(&v->logit_cap, (struct config_range){"final_logit_softcapping", 0, 1e6, f->logit_cap}, &cap, err));
     d->logit_cap = (float)cap;
     return LAMINA_OK;
 }
@@ -338,7 +349,8 @@ static lamina_status take_query_rule(const struct config_values *v, const struct
                                      struct lamina_error *err) {
     if (f->qwen_ntk && (v->logn.given ? v->logn.value : f->qwen_ntk_default)) {
         d->query_rule = MODEL_QUERY_LOGN;
-        LAMINA_TRY(config_take_u32(&v->sequence_length, (struct config_range){"seq_length", 2, 1 << 30, -1}, &d->query_length, err));
+        LAMINA_TRY(
+            config_take_u32(&v->sequence_length, (struct config_range){"seq_length", 2, 1 << 30, -1}, &d->query_length, err));
     } else if (f->query_steps && v->rope.query_beta.given) {
         d->query_rule = MODEL_QUERY_STEPS;
         LAMINA_TRY(config_take_double(&v->rope.query_beta, (struct config_range){"llama_4_scaling_beta", 0, 1e3, -1},
@@ -385,13 +397,15 @@ static bool head_normed(const struct model_family *f, const struct model_desc *d
     return d->vocab == f->normed_vocab || (d->vocab != f->plain_vocab && config_has(json, f->normed_key));
 }
 
-static lamina_status take_ids(const struct config_values *v, const struct model_family *f, struct model_desc *d, struct lamina_error *err) {
+static lamina_status take_ids(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                              struct lamina_error *err) {
     d->bos_id = v->bos.given ? (int64_t)v->bos.value : -1;
     d->eos_count = v->eos_count;
     memcpy(d->eos_ids, v->eos_ids, sizeof(d->eos_ids));
     d->value_norm = f->value_norm;
     d->layer_scaled = f->layer_scaled;
-    LAMINA_TRY(config_take_u32(&v->input_dim, (struct config_range){"hidden_size_per_layer_input", 0, 4096, 0}, &d->input_dim, err));
+    LAMINA_TRY(
+        config_take_u32(&v->input_dim, (struct config_range){"hidden_size_per_layer_input", 0, 4096, 0}, &d->input_dim, err));
     if (d->input_dim != 0) {
         struct config_range vocab = {"vocab_size_per_layer_input", 1, 1 << 24, d->vocab};
         LAMINA_TRY(config_take_u32(&v->input_vocab, vocab, &d->input_vocab, err));

@@ -42,10 +42,12 @@ static lamina_status take_score(const struct config_values *v, struct kern_routi
 static lamina_status take_groups(const struct config_values *v, uint32_t experts, struct kern_routing *r,
                                  struct lamina_error *err) {
     LAMINA_TRY(config_take_u32(&v->groups, (struct config_range){"n_group", 1, experts, 1}, &r->groups, err));
-    LAMINA_TRY(config_take_u32(&v->kept_groups, (struct config_range){"topk_group", 1, r->groups, r->groups}, &r->kept_groups, err));
+    LAMINA_TRY(
+        config_take_u32(&v->kept_groups, (struct config_range){"topk_group", 1, r->groups, r->groups}, &r->kept_groups, err));
     if (experts % r->groups != 0 || r->top_k > experts / r->groups * r->kept_groups) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: %u experts in %u groups, of which %u are kept, do not allow %u per token",
-                         experts, r->groups, r->kept_groups, r->top_k);
+        return base_fail(err, LAMINA_DAMAGED,
+                         "config.json: %u experts in %u groups, of which %u are kept, do not allow %u per token", experts,
+                         r->groups, r->kept_groups, r->top_k);
     }
     if (r->kept_groups == r->groups) {
         r->groups = 0;
@@ -64,7 +66,8 @@ static lamina_status take_widths(const struct config_values *v, const struct mod
         return LAMINA_OK;
     }
     if (f->shared_by_count) {
-        LAMINA_TRY(config_take_u32(&v->shared_count, (struct config_range){"n_shared_experts", 0, 64, f->shared_default}, &shared, err));
+        LAMINA_TRY(config_take_u32(&v->shared_count, (struct config_range){"n_shared_experts", 0, 64, f->shared_default},
+                                   &shared, err));
         k->shared_ffn = shared * k->expert_ffn;
         return LAMINA_OK;
     }

@@ -12,9 +12,16 @@ static lamina_status rope_kind(const struct config_text *type, uint32_t *kind, s
     static const struct {
         const char *name;
         uint32_t kind;
-    } kinds[] = {{"default", MODEL_ROPE_NONE_SCALING}, {"origin", MODEL_ROPE_NONE_SCALING}, {"mrope", MODEL_ROPE_NONE_SCALING},
-                 {"linear", MODEL_ROPE_LINEAR},        {"dynamic", MODEL_ROPE_DYNAMIC},     {"llama3", MODEL_ROPE_LLAMA3},
-                 {"yarn", MODEL_ROPE_YARN},            {"longrope", MODEL_ROPE_LONG},       {"proportional", MODEL_ROPE_PARTIAL},       {"su", MODEL_ROPE_LONG}};
+    } kinds[] = {{"default", MODEL_ROPE_NONE_SCALING},
+                 {"origin", MODEL_ROPE_NONE_SCALING},
+                 {"mrope", MODEL_ROPE_NONE_SCALING},
+                 {"linear", MODEL_ROPE_LINEAR},
+                 {"dynamic", MODEL_ROPE_DYNAMIC},
+                 {"llama3", MODEL_ROPE_LLAMA3},
+                 {"yarn", MODEL_ROPE_YARN},
+                 {"longrope", MODEL_ROPE_LONG},
+                 {"proportional", MODEL_ROPE_PARTIAL},
+                 {"su", MODEL_ROPE_LONG}};
     *kind = MODEL_ROPE_NONE_SCALING;
     if (!type->given) {
         return LAMINA_OK;
@@ -157,8 +164,9 @@ static lamina_status take_set(const struct config_values *v, const struct config
     switch (c->type.given ? r->kind : MODEL_ROPE_NONE_SCALING) {
     case MODEL_ROPE_LINEAR:
     case MODEL_ROPE_DYNAMIC:
-        return config_take_double(&c->factor, (struct config_range){"factor", 1e-3, 1e6, f->rope_factor_default > 0 ? f->rope_factor_default : -1},
-                                  &r->factor, err);
+        return config_take_double(
+            &c->factor, (struct config_range){"factor", 1e-3, 1e6, f->rope_factor_default > 0 ? f->rope_factor_default : -1},
+            &r->factor, err);
     case MODEL_ROPE_LLAMA3:
         return take_llama3(c, r, err);
     case MODEL_ROPE_YARN:

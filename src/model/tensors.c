@@ -4,11 +4,10 @@
  * shape; everything else derives from it.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kern/kern.h"
-#include "model/family_priv.h"
+#include "model/tensors_priv.h"
 
 static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_QA] = "q_a",
@@ -277,8 +276,8 @@ bool model_matrix_shape(const struct model_desc *desc, int32_t layer, enum model
     return role == MODEL_EMBED || (role == MODEL_HEAD && !desc->tied);
 }
 
-/* A bias belongs to the matrix whose rows it has. */
-static bool bias_matrix(const struct model_desc *desc, enum model_role role, enum model_role *matrix) {
+
+bool tensor_bias_matrix(const struct model_desc *desc, enum model_role role, enum model_role *matrix) {
     switch (role) {
     case MODEL_Q_BIAS:
     case MODEL_K_BIAS:
@@ -369,7 +368,7 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     case MODEL_EXPERT_DOWN_BIAS:
         return desc->bias_expert ? (uint64_t)k->experts * desc->hidden : 0;
     default:
-        return bias_matrix(desc, role, &matrix) && matrix_of_layer(desc, k, matrix, &rows, &cols) ? rows : 0;
+        return tensor_bias_matrix(desc, role, &matrix) && matrix_of_layer(desc, k, matrix, &rows, &cols) ? rows : 0;
     }
 }
 
@@ -470,250 +469,6 @@ struct model_slot model_slot_at(const struct model_desc *desc, int32_t layer, ui
     return (struct model_slot){roles[plain + (index - plain) % each], (index - plain) / each};
 }
 
-/* ---- where they come from ---- */
-
-uint64_t model_source_row(const struct model_rows *m, uint64_t row) {
-    if (m->group != 0) {
-        uint64_t head = row / m->group;
-        uint64_t i = row % m->group;
-        if (i >= m->real) {
-            return MODEL_ZERO_ROW;
-        }
-        row = head * m->real + i;
-    }
-    if (m->rope_dim != 0) {
-        uint64_t head = row / m->head * m->head;
-        uint64_t i = row % m->head;
-        uint64_t half = m->rope_dim / 2;
-        if (i >= m->rope_first && i < m->rope_first + m->rope_dim) {
-            uint64_t k = i - m->rope_first;
-            row = head + m->rope_first + (k < half ? 2 * k : 2 * (k - half) + 1);
-        }
-    }
-    return m->first + row / m->run * m->step + row % m->run * m->stride;
-}
-
-static struct model_rows all_rows(uint64_t rows) {
-    return (struct model_rows){.total = rows, .run = rows, .step = rows, .stride = 1};
-}
-
-/* Rows of Q (0), K (1) or V (2) in a fused tensor. */
-static struct model_rows fused_rows(const struct model_kind *k, uint8_t layout, unsigned part) {
-    uint64_t dim = k->head_dim;
-    uint64_t q = k->heads * dim;
-    uint64_t kv = k->kv_heads * dim;
-    uint64_t group = k->heads / k->kv_heads * dim;
-    uint64_t rows = part == 0 ? q : kv;
-    struct model_rows m = all_rows(rows);
-    m.total = q + 2 * kv;
-    if (layout == QKV_CAT) {
-        m.first = part == 0 ? 0 : part == 1 ? q : q + kv;
-    } else { /* one head is a group of one */
-        m.run = part == 0 ? group : dim;
-        m.first = part == 0 ? 0 : group + (part - 1) * dim;
-        m.step = group + 2 * dim;
-    }
-    return m;
-}
-
-static void add_rope_pairs(const struct model_desc *desc, const struct model_kind *k, struct model_rows *m) {
-    if (k->rope != MODEL_NO_ROPE) {
-        m->head = k->head_dim;
-        m->rope_dim = desc->rope[k->rope].dim;
-    }
-}
-
-/* Rows of a matrix of a layer, or elements of its bias. */
-static struct model_rows rows_of(const struct model_desc *desc, const struct model_family *f, const struct model_kind *k,
-                                 enum model_role matrix, uint64_t rows) {
-    struct model_rows m = all_rows(rows);
-    bool query_or_key = matrix == MODEL_Q || matrix == MODEL_K;
-    if (f->qkv != QKV_SEP && (query_or_key || matrix == MODEL_V)) {
-        m = fused_rows(k, f->qkv, (unsigned)matrix - MODEL_Q);
-    } else if (f->gate_up_fused && (matrix == MODEL_GATE || matrix == MODEL_UP)) {
-        m.total = 2 * rows;
-        m.first = matrix == MODEL_GATE ? 0 : rows;
-    }
-    if (f->rope_pairs && query_or_key) {
-        add_rope_pairs(desc, k, &m);
-    }
-    return m;
-}
-
-static bool is_norm(enum model_role role) {
-    return role == MODEL_ATTN_NORM || role == MODEL_MLP_NORM || role == MODEL_ATTN_POST_NORM || role == MODEL_MLP_POST_NORM ||
-           role == MODEL_Q_NORM || role == MODEL_K_NORM || role == MODEL_FINAL_NORM;
-}
-
-/* Matrices of experts: a tensor each, or all of a role stacked in one; gate and up in one tensor, one after the other or row
- * by row in turn; stored [in, out] or not. */
-static bool find_expert(const struct model_family *f, const struct model_kind *k, struct model_tensor *t) {
-    bool matrix = model_role_of_expert(t->role);
-    bool bias = t->role == MODEL_EXPERT_GATE_BIAS || t->role == MODEL_EXPERT_UP_BIAS || t->role == MODEL_EXPERT_DOWN_BIAS;
-    bool up = t->role == MODEL_EXPERT_UP || t->role == MODEL_EXPERT_UP_BIAS;
-    bool fused = f->expert_fused != 0 && t->role != MODEL_EXPERT_DOWN && t->role != MODEL_EXPERT_DOWN_BIAS;
-    uint64_t rows = bias ? t->cols / k->experts : t->rows;
-    if (!matrix && !bias) {
-        return false;
-    }
-    struct model_rows m = all_rows(rows);
-    if (fused) {
-        m.total = 2 * rows;
-        m.first = up ? (f->expert_fused == EXPERT_IN_TURN ? 1 : rows) : 0;
-        m.stride = f->expert_fused == EXPERT_IN_TURN ? 2 : 1;
-    }
-    if (bias) { /* all experts' biases are one canonical vector */
-        m.step = m.total;
-        m.total *= k->experts;
-    } else if (f->experts_stacked) {
-        m.planes = k->experts;
-        m.plane = t->expert * m.total * t->cols;
-    }
-    t->from = m;
-    t->transposed = matrix && f->experts_transposed;
-    return true;
-}
-
-/* Of layers with latents: rotary rows behind the plain ones; and the matrix of keys and values, head after head [keys | values]
- * of the latent's columns, whose keys are turned so that they multiply queries. */
-static bool find_latent(const struct model_family *f, const struct model_kind *k, struct model_tensor *t) {
-    uint64_t each = k->plain_dim + k->value_dim;
-    if (k->mixer != MODEL_LATENT) {
-        return false;
-    }
-    switch (t->role) {
-    case MODEL_Q:
-    case MODEL_KV_A:
-        if (k->rope != MODEL_NO_ROPE && f->rope_pairs) {
-            t->from.head = t->role == MODEL_Q ? k->head_dim : k->kv_latent + k->head_dim - k->plain_dim;
-            t->from.rope_first = t->role == MODEL_Q ? k->plain_dim : k->kv_latent;
-            t->from.rope_dim = k->head_dim - k->plain_dim;
-        }
-        return true;
-    case MODEL_UK:
-        t->from = (struct model_rows){.run = k->kv_latent, .step = each * k->kv_latent, .stride = 1};
-        t->transposed = true;
-        break;
-    case MODEL_UV:
-        t->from = (struct model_rows){.first = k->plain_dim, .run = k->value_dim, .step = each, .stride = 1};
-        break;
-    default:
-        return false;
-    }
-    t->from.real = t->role == MODEL_UK ? k->kv_latent : k->value_dim;
-    t->from.group = model_head_rows(t->from.real);
-    t->source_rows = k->heads * each;
-    t->source_cols = k->kv_latent;
-    return true;
-}
-
-static bool is_mixer_role(enum model_role role) {
-    return role <= MODEL_O || (role >= MODEL_CONV_Q && role <= MODEL_DELTA_NORM);
-}
-
-/* Of layers with linear attention, and of gated attention: parts of fused matrices and of the convolution they share. */
-static bool find_delta(const struct model_family *f, const struct model_kind *k, struct model_tensor *t) {
-    uint64_t keys = (uint64_t)k->kv_heads * k->head_dim;
-    uint64_t values = (uint64_t)k->heads * k->value_dim;
-    uint64_t shared = k->mixer == MODEL_DELTA ? k->heads / k->kv_heads : 0;
-    bool conv = t->role >= MODEL_CONV_Q && t->role <= MODEL_CONV_V;
-    unsigned part = conv ? t->role - MODEL_CONV_Q : t->role - MODEL_Q;
-    if (k->gated_out && (t->role == MODEL_Q || t->role == MODEL_Z)) { /* head after head [query | gate] */
-        t->from.run = k->head_dim;
-        t->from.step = 2 * (uint64_t)k->head_dim;
-        t->from.first = t->role == MODEL_Z ? k->head_dim : 0;
-        t->from.total = 2 * t->rows;
-        return true;
-    }
-    if (k->mixer != MODEL_DELTA || f->delta_fused == DELTA_APART) {
-        return k->mixer == MODEL_DELTA;
-    }
-    bool input = t->role >= MODEL_Q && t->role <= MODEL_V;
-    if (conv || (input && f->delta_fused == DELTA_CAT)) {
-        uint64_t times = conv ? k->taps : 1;
-        t->from.first = part * keys * times;
-        t->from.total = (2 * keys + values) * times;
-    } else if (input || t->role == MODEL_Z) { /* one head of keys after the other: [q | k | its values | their gates] */
-        uint64_t run = shared * k->value_dim;
-        bool key = t->role == MODEL_Q || t->role == MODEL_K;
-        if (f->delta_fused == DELTA_BY_HEAD) {
-            t->from.run = key ? k->head_dim : run;
-            t->from.step = 2 * (uint64_t)k->head_dim + 2 * run;
-            t->from.first = t->role == MODEL_Q   ? 0
-                            : t->role == MODEL_K ? k->head_dim
-                            : t->role == MODEL_V ? 2 * (uint64_t)k->head_dim
-                                                 : 2 * (uint64_t)k->head_dim + run;
-            t->from.total = k->kv_heads * t->from.step;
-        }
-    } else if (f->delta_fused == DELTA_BY_HEAD && (t->role == MODEL_BETA || t->role == MODEL_DECAY)) {
-        t->from.run = shared;
-        t->from.step = 2 * shared;
-        t->from.first = t->role == MODEL_DECAY ? shared : 0;
-        t->from.total = 2 * (uint64_t)k->heads;
-    }
-    return true;
-}
-
-static void find_source(const struct model_desc *desc, const struct model_family *f, struct model_tensor *t) {
-    enum model_role matrix = t->role;
-    bool matrix_role = t->role < MODEL_MATRICES;
-    t->from = all_rows(matrix_role ? t->rows : t->cols);
-    t->plus = is_norm(t->role) && f->norms_plus_one ? 1.0f : 0.0f;
-    if (t->role == MODEL_HEAD_SCALE) {
-        t->row_norms = true;
-        t->source_cols = desc->hidden;
-    }
-    if (t->layer < 0) {
-        return;
-    }
-    const struct model_kind *k = model_kind_of(desc, (uint32_t)t->layer);
-    if (find_expert(f, k, t) || find_latent(f, k, t) || (is_mixer_role(t->role) && find_delta(f, k, t))) {
-        return;
-    }
-    if (matrix_role || bias_matrix(desc, t->role, &matrix)) {
-        t->from = rows_of(desc, f, k, matrix, matrix_role ? t->rows : t->cols);
-        t->transposed = matrix_role && f->transposed;
-    } else if ((t->role == MODEL_Q_NORM || t->role == MODEL_K_NORM) && f->rope_pairs) {
-        add_rope_pairs(desc, k, &t->from);
-    }
-}
-
-/* The number that a hole (%d: layer, %e: expert) stands for; the text up to it is copied. Returns what follows the hole. */
-static const char *fill_hole(const char *text, int32_t layer, uint32_t expert, struct str *out) {
-    const char *hole = strchr(text, '%');
-    if (hole == NULL) {
-        str_add_text(out, text);
-        return text + strlen(text);
-    }
-    str_add_span(out, span_of(text, (size_t)(hole - text)));
-    str_printf(out, "%d", hole[1] == 'e' ? (int)expert : (int)layer);
-    return hole + 2;
-}
-
-static void source_name(const struct model_family *f, uint32_t spelling, const char *pattern, int32_t layer, uint32_t expert,
-                        char *out, size_t len) {
-    const struct model_spelling *s = &f->spellings[spelling];
-    struct str name = {0};
-    str_add_text(&name, pattern[0] == '~' ? s->body : pattern[0] == '^' ? s->head : "");
-    for (const char *rest = pattern[0] == '~' || pattern[0] == '^' ? pattern + 1 : pattern; *rest != 0;) {
-        rest = fill_hole(rest, layer, expert, &name);
-    }
-    (void)snprintf(out, len, "%s", str_text(&name));
-    str_drop(&name);
-}
-
-void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user) {
-    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
-    char name[160];
-    for (uint32_t i = 0; f != NULL && i < ARRAY_LEN(f->spellings) && f->spellings[i].body != NULL; i++) {
-        source_name(f, i, f->tensor[MODEL_EMBED], -1, 0, name, sizeof(name));
-        if (has(user, name)) {
-            desc->names = i;
-            return;
-        }
-    }
-}
-
 static uint32_t roles_in(const struct model_desc *desc, int32_t layer) {
     enum model_role roles[MODEL_ROLES];
     return model_slot_count(desc, layer) + model_roles(desc, layer, false, roles);
@@ -771,68 +526,7 @@ void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model
         out->rows = 1;
         out->cols = model_vector_len(desc, out->layer, out->role);
     }
-    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
-    /* A checkpoint without a head is tied: then the rows of the embedding are those that the scale belongs to. */
-    enum model_role head = desc->tied ? MODEL_EMBED : MODEL_HEAD;
-    enum model_role named = out->role == MODEL_HEAD_SCALE ? head : out->role;
-    const char *name = f != NULL ? f->tensor[named] : NULL;
-    bool linear = out->layer >= 0 && model_kind_of(desc, (uint32_t)out->layer)->mixer == MODEL_DELTA;
-    if (linear && f != NULL && f->delta_tensor[named] != NULL) {
-        name = f->delta_tensor[named];
-    }
-    if (out->role == MODEL_Q && f != NULL && f->q_plain_name != NULL && !linear && model_kind_of(desc, (uint32_t)out->layer)->q_latent == 0) {
-        name = f->q_plain_name;
-    }
-    if (name != NULL) {
-        source_name(f, desc->names, name, out->layer, out->expert, out->source, sizeof(out->source));
-        find_source(desc, f, out);
-    }
-}
-
-/* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
-static const char *const OTHER_TOWERS[] = {"model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.",
-                                           "multi_modal_projector.", "model.multi_modal_projector.", "mtp."};
-
-/* "~layers.N." with N past the last layer. */
-static bool beyond_last_layer(const struct model_desc *desc, const struct model_family *f, struct span source) {
-    char root[96];
-    int n = snprintf(root, sizeof(root), "%slayers.", f->spellings[desc->names].body);
-    if (n < 0 || !span_starts_with(source, root) || source.len > 150) {
-        return false;
-    }
-    char text[160];
-    memcpy(text, source.ptr, source.len);
-    text[source.len] = 0;
-    char *end = NULL;
-    unsigned long layer = strtoul(text + n, &end, 10);
-    return end != text + n && *end == '.' && layer >= desc->layers;
-}
-
-bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
-    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
-    char head[160];
-    if (f == NULL) {
-        return false;
-    }
-    for (unsigned i = 0; i < ARRAY_LEN(f->ignored) && f->ignored[i] != NULL; i++) {
-        if (span_ends_with(source, f->ignored[i])) {
-            return true;
-        }
-    }
-    for (unsigned i = 0; (f->features & FEATURE_TEXT_TOWER) != 0 && i < ARRAY_LEN(OTHER_TOWERS); i++) {
-        if (span_starts_with(source, OTHER_TOWERS[i])) {
-            return true;
-        }
-    }
-    if (f->extra_layers && beyond_last_layer(desc, f, source)) {
-        return true;
-    }
-    if (!desc->tied || f->tensor[MODEL_HEAD] == NULL) {
-        return false;
-    }
-    /* A tied model may still ship its head; the embedding is used. The splitter asks after it saw both. */
-    source_name(f, desc->names, f->tensor[MODEL_HEAD], -1, 0, head, sizeof(head));
-    return span_is(source, head);
+    tensor_find_source(desc, out);
 }
 
 /* ---- sums ---- */

@@ -96,7 +96,8 @@ uint64_t plan_scratch_bytes(const struct model_desc *desc, uint64_t embed_panel_
         rope += round_up(threads * positions * model_kept_of(&desc->kinds[0]).k_dim * sizeof(float), PAGE);
     }
     uint64_t choices = model_reg_width(desc, KERN_R) != 0 ? round_up((uint64_t)rows * sizeof(struct kern_choice), PAGE) : 0;
-    return threads * per_thread + rope + choices + round_up((uint64_t)rows * sizeof(float), PAGE) + round_up((uint64_t)rows * 64, PAGE);
+    return threads * per_thread + rope + choices + round_up((uint64_t)rows * sizeof(float), PAGE) +
+           round_up((uint64_t)rows * 64, PAGE);
 }
 
 /* ---- the cache of experts ---- */

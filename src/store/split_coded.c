@@ -76,7 +76,8 @@ static lamina_status read_codes(struct split_job *job, const struct split_slot *
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: rows of %llu codes are too long", s->output->name,
                          (unsigned long long)part->shape.cols);
     }
-    LAMINA_TRY(src->read(src->user, part->tensor, (plane + first) * codes, s->memory + CODES_AT, (size_t)(rows * codes), &job->err));
+    LAMINA_TRY(
+        src->read(src->user, part->tensor, (plane + first) * codes, s->memory + CODES_AT, (size_t)(rows * codes), &job->err));
     return src->read(src->user, g->tensor, (scale_plane + scale_first) * line, s->memory + SCALES_AT, (size_t)(scale_rows * line),
                      &job->err);
 }
@@ -137,7 +138,8 @@ lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, ui
     const struct split_scales *g = &part->scales;
     uint64_t grid = g->rows * g->cols * scale_size(g);
     if (part->coding != PANEL_FP8 || grid > SPLIT_ROWS - SCALES_AT || count > SCALES_AT - CODES_AT || step_of(&part->from) != 1) {
-        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix of codes this large cannot be split", s->output->name);
+        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix of codes this large cannot be split",
+                         s->output->name);
     }
     s->rows = s->memory;
     s->rows_len = (size_t)(count * s->stride);

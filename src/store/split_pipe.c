@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Reading and packing at the same time: the caller fills one of two slots with source rows while a thread packs and hashes
- * the other (and a further one writes, split_write.c). The slots go to and fro by their `state` word; whoever owns a slot may touch it, nobody else.
+ * the other (and a further one writes, split_write.c). The slots go to and fro by their `state` word; whoever owns a slot may
+ * touch it, nobody else.
  * What is written depends on the order of slots only, never on timing.
  *
  * After a failure the thread goes on taking slots without doing anything, so the caller never hangs. */

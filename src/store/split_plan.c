@@ -223,8 +223,8 @@ static lamina_status check_mxfp4(struct planner *w, const struct model_tensor *m
     LAMINA_TRY(w->s->tensor(w->s->user, part->scales.tensor, &g, w->err));
     fits = fits && g.rank == 3 && memcmp(g.shape, wanted, 3 * sizeof(wanted[0])) == 0 && strcmp(g.dtype, "U8") == 0;
     if (!fits || m->cols % CODING_MXFP4_COLS != 0) {
-        return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s_blocks\" and its scales have not the shapes that config.json asks for",
-                         m->source);
+        return base_fail(w->err, LAMINA_DAMAGED,
+                         "tensor \"%s_blocks\" and its scales have not the shapes that config.json asks for", m->source);
     }
     uint32_t scales = part->scales.tensor;
     *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
@@ -237,8 +237,8 @@ static lamina_status check_mxfp4(struct planner *w, const struct model_tensor *m
 static lamina_status check_fp8(struct planner *w, const struct model_tensor *m, uint32_t index, const uint64_t wanted[2],
                                struct split_part *part) {
     if (m->role >= MODEL_MATRICES || m->role == MODEL_EMBED || m->role == MODEL_INPUT_EMBED || m->from.planes != 0) {
-        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is F8_E4M3, which only matrices of the layers and the head may be",
-                         m->source);
+        return base_fail(w->err, LAMINA_UNSUPPORTED,
+                         "tensor \"%s\" is F8_E4M3, which only matrices of the layers and the head may be", m->source);
     }
     *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
                                 .source_cols = wanted[1], .transposed = m->transposed, .coding = PANEL_FP8};

@@ -13,7 +13,8 @@ enum { HALF = SPLIT_ROWS / 2 };
 
 bool split_part_is_plain(const struct split_part *part) {
     const struct model_rows *m = &part->from;
-    return !part->transposed && m->rope_dim == 0 && m->group == 0 && m->stride == 1 && m->run >= (part->len != 0 ? part->len : part->shape.rows);
+    return !part->transposed && m->rope_dim == 0 && m->group == 0 && m->stride == 1 &&
+           m->run >= (part->len != 0 ? part->len : part->shape.rows);
 }
 
 static lamina_status read_at(struct split_job *job, const struct split_part *part, uint64_t element, uint64_t count,
@@ -128,7 +129,8 @@ static lamina_status compute_lengths(struct split_job *job, const struct split_s
         uint64_t n = min_u64(most, part->len - row);
         LAMINA_TRY(read_at(job, part, row * part->source_cols, n * part->source_cols, s->memory + HALF));
         for (uint64_t i = 0; i < n; i++) {
-            put(s->memory + (row + i) * sizeof(float), inverse_length(s->memory + HALF + i * row_bytes, part->source_cols, part->dtype));
+            put(s->memory + (row + i) * sizeof(float),
+                inverse_length(s->memory + HALF + i * row_bytes, part->source_cols, part->dtype));
         }
         row += n;
     }

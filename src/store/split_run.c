@@ -132,7 +132,9 @@ static lamina_status read_group(struct split_job *job, struct split_slot *s, uin
     if (!split_part_is_plain(s->part)) {
         return split_read_rows(job, s, row, rows);
     }
-    return read_into(job, s, s->part->from.plane * kern_dtype_bytes((enum kern_dtype)s->part->dtype) + (s->part->from.first + row) * s->stride,
+    return read_into(job, s,
+                     s->part->from.plane * kern_dtype_bytes((enum kern_dtype)s->part->dtype) +
+                         (s->part->from.first + row) * s->stride,
                      (size_t)(rows * s->stride));
 }
 
@@ -148,7 +150,8 @@ static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uin
 
 static lamina_status matrix(struct split_job *job, struct split_output *o, const struct split_part *part) {
     const struct panel_shape *shape = &part->shape;
-    uint64_t row_bytes = shape->coding != PANEL_PLAIN ? shape->row_bytes : shape->cols * kern_dtype_bytes((enum kern_dtype)shape->dtype);
+    uint64_t row_bytes =
+        shape->coding != PANEL_PLAIN ? shape->row_bytes : shape->cols * kern_dtype_bytes((enum kern_dtype)shape->dtype);
     for (uint32_t tile = 0; tile < shape->tiles;) {
         struct split_slot *s = NULL;
         struct panel_tile t;

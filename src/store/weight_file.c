@@ -126,7 +126,8 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     enum panel_coding coding = PANEL_PLAIN;
     struct span type = fixed_text(at + 16, 8);
     if (!model_role_of_name(fixed_text(at, ROLE_LEN), &role) || role >= MODEL_MATRICES ||
-        !panel_type_of_name((const char *)type.ptr, type.len, &dtype, &coding) || load_le32(at + 24) > 1 || load_le32(at + 28) > FLAG_ROW_SCALED) {
+        !panel_type_of_name((const char *)type.ptr, type.len, &dtype, &coding) || load_le32(at + 24) > 1 ||
+        load_le32(at + 28) > FLAG_ROW_SCALED) {
         return false;
     }
     m->role = role;
