@@ -352,7 +352,7 @@ def aarch64_kernels(cross, qemu, out):
     sources += [str(p) for p in (ROOT / "src" / "base").glob("*.c") if p.name != "hash.c"]
     if check("build: kcheck for aarch64",
              [cross, *AARCH64_FLAGS, "-static", *sources, "-o", str(out / "kcheck"), "-lpthread", "-lm"]):
-        status, output = run([qemu, str(out / "kcheck")], timeout=900)
+        status, output = run(["timeout", "-s", "KILL", "900", qemu, str(out / "kcheck")], timeout=910)
         count_kcheck("kcheck-aarch64", status, output)
 
 

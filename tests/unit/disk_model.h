@@ -14,6 +14,7 @@
 
 #include <dirent.h>
 
+#include "base/hash.h"
 #include "base/str.h"
 #include "sys_calls.h"
 
@@ -349,10 +350,12 @@ static inline void disk_left(const struct disk_node *n, struct disk_cut *cut, st
     }
 }
 
-static inline void disk_build(struct disk *d, int node, const char *path, struct disk_cut *cut) {
+/* `print`: of all names and bytes built. */
+static inline void disk_build(struct disk *d, int node, const char *path, struct disk_cut *cut, struct hash_stream *print) {
     const struct disk_node *n = d->node[node];
     struct disk_name names[DISK_NAMES];
     unsigned count = n->kept_count;
+    hash_stream_add(print, path, strlen(path) + 1);
     if (n->is_link) {
         if (linkat(AT_FDCWD, n->pool, AT_FDCWD, path, 0) != 0) {
             abort();
@@ -367,6 +370,7 @@ static inline void disk_build(struct disk *d, int node, const char *path, struct
             abort();
         }
         (void)close(fd);
+        hash_stream_add(print, left.ptr, left.len);
         str_drop(&left);
         return;
     }
@@ -382,14 +386,21 @@ static inline void disk_build(struct disk *d, int node, const char *path, struct
     for (unsigned i = 0; i < count; i++) {
         char full[1300];
         calls_name_to(full, sizeof(full), "%s/%s", path, names[i].name);
-        disk_build(d, names[i].node, full, cut);
+        disk_build(d, names[i].node, full, cut, print);
     }
 }
 
-/* Replaces the directory `path` by what the drive holds. */
-static inline void disk_restore(struct disk *d, const char *path, struct disk_cut cut) {
+/* Replaces the directory `path` by what the drive holds. Equal values: equal directories, made in the same order. */
+static inline uint64_t disk_restore(struct disk *d, const char *path, struct disk_cut cut) {
+    struct hash_stream *print = hash_stream_open();
+    if (print == NULL) {
+        abort();
+    }
     disk_remove_tree(path);
-    disk_build(d, 0, path, &cut);
+    disk_build(d, 0, path, &cut, print);
+    uint64_t value = hash_stream_value(print).low;
+    hash_stream_close(&print);
+    return value;
 }
 
 #endif

@@ -312,6 +312,210 @@ static void scores_and_truncation_agree_with_plain_feeding(void **state) {
     lamina_model_close(&m);
 }
 
+/* ---- several sequences ---- */
+
+enum { TRIO = 3 };
+static const uint32_t TRIO_PROMPT[TRIO] = {9, 1, 30}; /* lengths */
+
+static struct lamina_settings trio_settings(void) {
+    struct lamina_settings s = settings();
+    s.sequences = TRIO;
+    s.logit_rows = TRIO;
+    s.context_tokens = 40;
+    return s;
+}
+
+static void feed_prompt(struct lamina_session *q, uint32_t number, uint32_t vocab) {
+    struct lamina_error err = {0};
+    uint32_t ids[64];
+    for (uint32_t i = 0; i < TRIO_PROMPT[number]; i++) {
+        ids[i] = (i * 37 + 11 + 5 * number) % vocab;
+    }
+    assert_int_equal(lamina_session_feed(q, ids, TRIO_PROMPT[number], NULL, &err), LAMINA_OK);
+}
+
+static void open_trio(struct lamina_model *m, struct lamina_session **q, uint32_t *next, uint32_t vocab) {
+    struct lamina_error err = {0};
+    for (uint32_t i = 0; i < TRIO; i++) {
+        assert_int_equal(lamina_session_open(&q[i], m, &err), LAMINA_OK);
+        feed_prompt(q[i], i, vocab);
+        assert_int_equal(lamina_session_sample(q[i], &next[i], &err), LAMINA_OK);
+    }
+}
+
+static void close_trio(struct lamina_model **m, struct lamina_session **q) {
+    for (uint32_t i = 0; i < TRIO; i++) {
+        lamina_session_close(&q[i]);
+    }
+    lamina_model_close(m);
+}
+
+/* Prompts of different lengths grow together, in another order each time; then each grows alone. */
+static void a_batch_gives_what_each_sequence_gives_alone(void **state) {
+    (void)state;
+    for (size_t shape = 0; shape < ARRAY_LEN(SHAPES); shape++) {
+        struct lamina_settings s = trio_settings();
+        struct lamina_error err = {0};
+        struct lamina_model *m = NULL;
+        struct lamina_session *q[TRIO] = {NULL};
+        uint32_t next[TRIO] = {0};
+        uint32_t fed[TRIO][STEPS];
+        uint32_t vocab = SHAPES[shape].vocab;
+        float *want = (float *)calloc((size_t)TRIO * vocab, sizeof(float));
+        float hidden[TRIO];
+        assert_int_equal(lamina_model_open(&m, fixture.model[shape], &s, &err), LAMINA_OK);
+        open_trio(m, q, next, vocab);
+        for (uint32_t step = 0; step < STEPS; step++) {
+            struct lamina_session *turned[TRIO];
+            uint32_t ids[TRIO];
+            for (uint32_t i = 0; i < TRIO; i++) {
+                turned[i] = q[(i + step) % TRIO];
+                ids[i] = next[(i + step) % TRIO];
+                fed[i][step] = next[i];
+            }
+            assert_int_equal(lamina_batch_feed(turned, ids, TRIO, &err), LAMINA_OK);
+            for (uint32_t i = 0; i < TRIO; i++) {
+                assert_int_equal(lamina_session_sample(q[i], &next[i], &err), LAMINA_OK);
+            }
+        }
+        for (uint32_t i = 0; i < TRIO; i++) {
+            memcpy(want + (size_t)i * vocab, lamina_session_logits(q[i]), vocab * sizeof(float));
+            hidden[i] = lamina_session_hidden(q[i])[SHAPES[shape].hidden - 1];
+        }
+        for (uint32_t i = 0; i < TRIO; i++) {
+            assert_int_equal(lamina_session_length(q[i]), TRIO_PROMPT[i] + STEPS);
+            assert_int_equal(lamina_session_truncate(q[i], 0, &err), LAMINA_OK);
+            feed_prompt(q[i], i, vocab);
+            for (uint32_t step = 0; step < STEPS; step++) {
+                assert_int_equal(lamina_session_feed(q[i], &fed[i][step], 1, NULL, &err), LAMINA_OK);
+            }
+            assert_memory_equal(want + (size_t)i * vocab, lamina_session_logits(q[i]), vocab * sizeof(float));
+            assert_memory_equal(&hidden[i], lamina_session_hidden(q[i]) + SHAPES[shape].hidden - 1, sizeof(float));
+        }
+        close_trio(&m, q);
+        free(want);
+    }
+}
+
+static void refuse_batch(struct lamina_session *const *q, const uint32_t *ids, uint32_t count, const char *words) {
+    struct lamina_error err = {0};
+    assert_int_equal(lamina_batch_feed(q, ids, count, &err), LAMINA_USAGE);
+    if (strstr(err.message, words) == NULL) {
+        fail_msg("\"%s\" was expected in: %s", words, err.message);
+    }
+}
+
+static void wrong_batches_are_refused_and_change_nothing(void **state) {
+    (void)state;
+    struct lamina_settings s = trio_settings();
+    struct lamina_error err = {0};
+    struct lamina_model *m = NULL;
+    struct lamina_model *other = NULL;
+    struct lamina_session *q[TRIO] = {NULL};
+    struct lamina_session *stranger = NULL;
+    uint32_t next[TRIO] = {0};
+    uint32_t many[40] = {0};
+    assert_int_equal(lamina_model_open(&m, fixture.model[0], &s, &err), LAMINA_OK);
+    assert_int_equal(lamina_model_open(&other, fixture.model[0], &s, &err), LAMINA_OK);
+    assert_int_equal(lamina_session_open(&stranger, other, &err), LAMINA_OK);
+    open_trio(m, q, next, 331);
+    refuse_batch(q, next, 0, "no sequence");
+    refuse_batch((struct lamina_session *[]){q[0], q[1], q[2], q[0]}, many, 4, "opened for 3");
+    refuse_batch((struct lamina_session *[]){q[0], q[2], q[0]}, many, 3, "1 and 3");
+    refuse_batch((struct lamina_session *[]){q[0], stranger}, many, 2, "sequence 2 of the batch belongs to another model");
+    refuse_batch(q, (uint32_t[]){1, 331, 2}, 3, "sequence 2 of the batch: token id 331");
+    assert_int_equal(lamina_session_feed(q[2], many, 10, NULL, &err), LAMINA_OK);
+    refuse_batch(q, next, 3, "sequence 3 of the batch");
+    refuse_batch(q, next, 3, "-c 41");
+    for (uint32_t i = 0; i < TRIO; i++) {
+        assert_int_equal(lamina_session_length(q[i]), TRIO_PROMPT[i] + (i == 2 ? 10 : 0));
+    }
+    assert_int_equal(lamina_batch_feed(q, next, 2, &err), LAMINA_OK); /* the others go on */
+    lamina_session_close(&stranger);
+    lamina_model_close(&other);
+    close_trio(&m, q);
+}
+
+static void a_batch_needs_rows_and_logits_for_all(void **state) {
+    (void)state;
+    for (int few_rows = 0; few_rows < 2; few_rows++) {
+        struct lamina_settings s = trio_settings();
+        struct lamina_error err = {0};
+        struct lamina_model *m = NULL;
+        struct lamina_session *q[TRIO] = {NULL};
+        uint32_t next[TRIO] = {0};
+        s.prompt_rows = few_rows ? 2 : 0;
+        s.logit_rows = few_rows ? TRIO : 2;
+        assert_int_equal(lamina_model_open(&m, fixture.model[0], &s, &err), LAMINA_OK);
+        open_trio(m, q, next, 331);
+        refuse_batch(q, next, 3, "settings.logit_rows");
+        assert_int_equal(lamina_batch_feed(q, next, 2, &err), LAMINA_OK);
+        close_trio(&m, q);
+    }
+}
+
+/* Results lie where the next pass, of whatever sequence, puts its own. */
+static void results_of_a_sequence_end_with_the_next_pass(void **state) {
+    (void)state;
+    struct lamina_settings s = trio_settings();
+    struct lamina_error err = {0};
+    struct lamina_model *m = NULL;
+    struct lamina_session *q[TRIO] = {NULL};
+    uint32_t next[TRIO] = {0};
+    uint32_t id = 0;
+    assert_int_equal(lamina_model_open(&m, fixture.model[0], &s, &err), LAMINA_OK);
+    assert_int_equal(lamina_session_open(&q[0], m, &err), LAMINA_OK);
+    assert_null(lamina_session_hidden(q[0]));
+    lamina_session_close(&q[0]);
+    open_trio(m, q, next, 331);
+    assert_null(lamina_session_logits(q[0]));
+    assert_null(lamina_session_hidden(q[1]));
+    assert_non_null(lamina_session_hidden(q[2]));
+    assert_int_equal(lamina_session_sample(q[0], &id, &err), LAMINA_USAGE);
+    assert_non_null(strstr(err.message, "another was computed"));
+    close_trio(&m, q);
+}
+
+/* Turns all bytes of the file with embeddings over, so that no token can be looked up; doing it twice heals it. */
+static void turn_embeddings_over(const char *store) {
+    char path[512];
+    uint8_t bytes[4096];
+    size_t n = 0;
+    (void)snprintf(path, sizeof(path), "%s/embed.bin", store);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    for (long at = 0; (n = fread(bytes, 1, sizeof(bytes), f)) > 0; at += (long)n) {
+        for (size_t i = 0; i < n; i++) {
+            bytes[i] ^= 0xff;
+        }
+        assert_int_equal(fseek(f, at, SEEK_SET), 0);
+        assert_int_equal(fwrite(bytes, 1, n, f), n);
+        assert_int_equal(fseek(f, at + (long)n, SEEK_SET), 0);
+    }
+    assert_int_equal(fclose(f), 0);
+}
+
+static void a_failed_batch_leaves_every_length(void **state) {
+    (void)state;
+    struct lamina_settings s = trio_settings();
+    struct lamina_error err = {0};
+    struct lamina_model *m = NULL;
+    struct lamina_session *q[TRIO] = {NULL};
+    struct lamina_info info = {.size = sizeof(info)};
+    uint32_t next[TRIO] = {0};
+    assert_int_equal(lamina_model_open(&m, fixture.model[0], &s, &err), LAMINA_OK);
+    lamina_model_info(m, &info);
+    open_trio(m, q, next, 331);
+    turn_embeddings_over(info.store_path);
+    assert_int_equal(lamina_batch_feed(q, next, TRIO, &err), LAMINA_DAMAGED);
+    turn_embeddings_over(info.store_path);
+    for (uint32_t i = 0; i < TRIO; i++) {
+        assert_int_equal(lamina_session_length(q[i]), TRIO_PROMPT[i]);
+        assert_null(lamina_session_logits(q[i]));
+    }
+    close_trio(&m, q);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_do_not_depend_on_isa_and_threads),
@@ -322,6 +526,11 @@ int main(void) {
         cmocka_unit_test(read_errors_become_errors_not_answers),
         cmocka_unit_test(wrong_calls_are_refused),
         cmocka_unit_test(scores_and_truncation_agree_with_plain_feeding),
+        cmocka_unit_test(a_batch_gives_what_each_sequence_gives_alone),
+        cmocka_unit_test(wrong_batches_are_refused_and_change_nothing),
+        cmocka_unit_test(a_batch_needs_rows_and_logits_for_all),
+        cmocka_unit_test(results_of_a_sequence_end_with_the_next_pass),
+        cmocka_unit_test(a_failed_batch_leaves_every_length),
     };
     return cmocka_run_group_tests_name("engine", tests, setup, teardown);
 }

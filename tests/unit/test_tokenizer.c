@@ -397,6 +397,39 @@ static void test_refusals(void **state) {
     expect_refused(&none, LAMINA_NOT_FOUND, "tokenizer.json");
 }
 
+/* Old files name no type: their members tell. */
+static void test_models_without_type(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        const char *kind;
+        const char *ids; /* of "abab" */
+    } rows[] = {
+        {MODEL("\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]"), "BPE", "2 2"},
+        {MODEL("\"vocab\":[[\"<unk>\",0],[\"a\",-1],[\"b\",-1],[\"ab\",-1.5]],\"unk_id\":0"), "Unigram", "3 3"},
+        {MODEL("\"unk_token\":\"?\",\"max_input_chars_per_word\":9,\"vocab\":{\"?\":0,\"ab\":1,\"##ab\":2}"), "WordPiece",
+         "1 2"},
+        {MODEL("\"vocab\":{\"?\":0,\"abab\":1},\"unk_token\":\"?\""), "WordLevel", "1"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct text_tokenizer *t = open_json(rows[i].json);
+        assert_string_equal(text_tokenizer_kind(t), rows[i].kind);
+        expect_ids(t, span_of_text("abab"), 0, rows[i].ids);
+        text_tokenizer_close(&t);
+    }
+    expect_json_refused(MODEL("\"vocab\":{\"a\":0}"), LAMINA_UNSUPPORTED, "without a type");
+}
+
+/* Two ways to cut one text, equally good as the reference reads the scores; as the nearest doubles they would differ by
+ * one bit, and the other way would win. */
+static void test_score_bits(void **state) {
+    (void)state;
+    struct text_tokenizer *t = open_json(MODEL("\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",-99],[\"a\",0],"
+                                               "[\"b\",-10.149038443451316],[\"ab\",-10.149038443451317]]"));
+    expect_ids(t, span_of_text("ab"), 0, "3");
+    text_tokenizer_close(&t);
+}
+
 /* A pattern made to take for ever ends with an error. */
 static void test_runaway_pattern(void **state) {
     (void)state;
@@ -498,7 +531,8 @@ int main(void) {
         cmocka_unit_test(test_byte_alphabet),   cmocka_unit_test(test_long_equals_short),
         cmocka_unit_test(test_questions),       cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_runaway_pattern), cmocka_unit_test(test_vocab_and_merges),
-        cmocka_unit_test(test_config_ends),
+        cmocka_unit_test(test_config_ends),     cmocka_unit_test(test_models_without_type),
+        cmocka_unit_test(test_score_bits),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
