@@ -49,6 +49,8 @@ struct lamina_progress {
 struct lamina_callbacks {
     void (*log)(void *user, int level, const char *text); /* level 0 warning, 1 note, 2 debug */
     bool (*progress)(void *user, const struct lamina_progress *p);
+    /* Which experts of a layer the rows of a pass chose: chosen[i] is nonzero for those among `count`. */
+    void (*experts)(void *user, uint32_t layer, const uint8_t *chosen, uint32_t count);
     void *user;
 };
 
@@ -59,7 +61,7 @@ struct lamina_settings {
     uint32_t context_tokens;  /* most positions of one sequence; required (> 0) */
     uint32_t sequences;       /* sequences held at once; default 1 */
     uint32_t prompt_rows;     /* most rows of a prefill pass; 0: chosen by the plan. Never changes a result */
-    uint32_t logit_rows;      /* rows of one pass whose logits are kept; default 1; prefill with scores needs more */
+    uint32_t logit_rows;      /* rows of one pass whose logits are kept; default 1; prefill with scores and batches need more */
     uint32_t threads;         /* compute threads; 0: one per physical core allowed to this process */
     enum lamina_io_engine io;
     enum lamina_kv_type kv;
@@ -88,7 +90,8 @@ struct lamina_plan {
     uint64_t smallest_budget_bytes;/* the smallest budget that fits this request, a whole number of MiB */
     uint64_t model_bytes;          /* bytes of weights in the store */
     uint64_t streamed_bytes;       /* weight bytes read from disk in one pass once pinned tiles are loaded */
-    uint64_t pinned_bytes;
+    uint64_t pinned_bytes;         /* room for tiles that every pass reads */
+    uint64_t expert_cache_bytes;   /* room for experts */
     uint64_t ring_bytes;
     uint64_t request_bytes;        /* of one read */
     uint32_t depth;                /* reads in flight */
@@ -142,6 +145,8 @@ LAMINA_API const struct lamina_plan *lamina_model_plan(const struct lamina_model
 struct lamina_stats {
     size_t size;
     uint64_t bytes_read, tiles_read, tiles_verified, passes, rows;
+    uint64_t expert_bytes_chosen;  /* sizes of the experts that passes needed, 0: no layer has experts */
+    uint64_t expert_bytes_cached;  /* of these, what the expert cache held: the rest was read */
     uint64_t memory_budget_bytes, peak_memory_bytes;
     double read_wait_s;    /* computing had nothing to do because bytes were not there yet */
     double decode_s, compute_s, other_s;
@@ -188,10 +193,24 @@ struct lamina_scores {
 LAMINA_API lamina_status lamina_session_feed(struct lamina_session *session, const uint32_t *ids, uint32_t count,
                                              struct lamina_scores *scores, struct lamina_error *err);
 
-/* Logits of the last position, fp32 [vocab]; valid until the next call on the session. NULL before the first feed. */
+/* Appends ids[i] to sessions[i], one token for each of `count` different sessions of one model, and computes all of them in
+ * one pass: the weights are read once for the whole batch. Afterwards each session has its logits, the same bits as fed alone.
+ * After a failure every session has the length it had before. Each session's first feed brings its whole prompt, as above.
+ * USAGE when count is 0 or more than settings.sequences, settings.logit_rows or the plan's prompt_rows, when a session is given
+ * twice or belongs to another model, when an id is out of range or a context would overflow. */
+LAMINA_API lamina_status lamina_batch_feed(struct lamina_session *const *sessions, const uint32_t *ids, uint32_t count,
+                                           struct lamina_error *err);
+
+/* Logits of the last position, fp32 [vocab]; valid until the next pass of any session of the model. NULL before the first feed,
+ * after a failed one, and once such a pass has run. */
 LAMINA_API const float *lamina_session_logits(const struct lamina_session *session);
 
-/* Chooses the next token from the current logits; does not compute it yet (the next feed of it does). */
+/* The hidden state of the last position behind the final norm, fp32 [hidden]: what the head makes the logits from. Valid, and
+ * NULL, as lamina_session_logits. */
+LAMINA_API const float *lamina_session_hidden(const struct lamina_session *session);
+
+/* Chooses the next token from the current logits; does not compute it yet (the next feed of it does). USAGE when there are none,
+ * or when another session was computed since. */
 LAMINA_API lamina_status lamina_session_sample(struct lamina_session *session, uint32_t *id, struct lamina_error *err);
 
 LAMINA_API uint32_t lamina_session_length(const struct lamina_session *session); /* positions computed so far */

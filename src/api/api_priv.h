@@ -42,6 +42,7 @@ struct lamina_model {
     struct exec *exec;
     struct lamina_plan plan;
     uint32_t open_sessions;
+    struct session **batch;       /* [sequences] of the lamina_batch_feed at hand */
     uint32_t eos[40];
     uint32_t eos_count;
 };

@@ -80,9 +80,15 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
             .read_ahead = s->read_ahead,
             .engine = (enum io_engine)s->io,
             .sim = s->sim,
+            .chosen = s->callbacks.experts,
+            .chosen_user = s->callbacks.user,
             .log = &m->p.log,
         };
         status = exec_open(&m->exec, &eo, err);
+    }
+    if (status == LAMINA_OK) {
+        m->batch = (struct session **)calloc(m->p.settings.sequences, sizeof(struct session *));
+        status = m->batch != NULL ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for the list of a batch");
     }
     if (status != LAMINA_OK) {
         lamina_model_close(&m);
@@ -104,6 +110,7 @@ void lamina_model_close(struct lamina_model **model) {
         return;
     }
     exec_close(&m->exec);
+    free(m->batch);
     api_prepared_drop(&m->p);
     free(m);
     *model = NULL;
@@ -144,6 +151,8 @@ void lamina_model_stats(const struct lamina_model *m, struct lamina_stats *out) 
         .tiles_verified = s.stream.tiles_verified,
         .passes = s.passes,
         .rows = s.rows,
+        .expert_bytes_chosen = s.expert_bytes_chosen,
+        .expert_bytes_cached = s.expert_bytes_cached,
         .memory_budget_bytes = m->p.budget_bytes,
         .peak_memory_bytes = use.peak_resident_bytes + use.hugetlb_bytes + use.page_table_bytes,
         .read_wait_s = (double)s.read_wait_ns * 1e-9,
@@ -227,8 +236,31 @@ lamina_status lamina_session_feed(struct lamina_session *session, const uint32_t
     return session_feed(&session->s, ids, count, true, scores, err);
 }
 
+lamina_status lamina_batch_feed(struct lamina_session *const *sessions, const uint32_t *ids, uint32_t count,
+                                struct lamina_error *err) {
+    struct lamina_model *m = count > 0 ? sessions[0]->model : NULL;
+    if (m == NULL) {
+        return base_fail(err, LAMINA_USAGE, "there is no sequence in the batch");
+    }
+    if (count > m->p.settings.sequences) {
+        return base_fail(err, LAMINA_USAGE, "a batch of %u sequences, but the model was opened for %u (settings.sequences)", count,
+                         m->p.settings.sequences);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (sessions[i]->model != m) {
+            return base_fail(err, LAMINA_USAGE, "sequence %u of the batch belongs to another model than the first", i + 1);
+        }
+        m->batch[i] = &sessions[i]->s;
+    }
+    return session_feed_batch(m->batch, ids, count, err);
+}
+
 const float *lamina_session_logits(const struct lamina_session *session) {
-    return session->s.logits;
+    return session_logits(&session->s);
+}
+
+const float *lamina_session_hidden(const struct lamina_session *session) {
+    return session_hidden(&session->s);
 }
 
 lamina_status lamina_session_sample(struct lamina_session *session, uint32_t *id, struct lamina_error *err) {

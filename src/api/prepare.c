@@ -185,8 +185,14 @@ static void describe_part(const struct api_prepared *p, enum plan_part part, cha
         (void)snprintf(note, len, "reads of %s, %u in flight", format_bytes(a, p->plan.request_bytes), p->plan.depth);
         break;
     case PLAN_PINNED:
-        (void)snprintf(note, len, "%.1f %% of the weights of a pass",
-                       100.0 * (double)p->plan.pinned_limit / (double)p->store->weight_bytes);
+        (void)snprintf(note, len, "%.1f %% of the weights of every pass",
+                       100.0 * (double)p->plan.pinned_limit / (double)p->plan.dense_bytes);
+        break;
+    case PLAN_EXPERTS:
+        if (p->plan.expert_bytes != 0) {
+            (void)snprintf(note, len, "%.1f %% of the experts",
+                           100.0 * (double)p->plan.bytes[PLAN_EXPERTS] / (double)p->plan.expert_bytes);
+        }
         break;
     default:
         break;
@@ -203,6 +209,7 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
         .model_bytes = p->store->weight_bytes,
         .streamed_bytes = plan->streamed_bytes,
         .pinned_bytes = plan->bytes[PLAN_PINNED],
+        .expert_cache_bytes = plan->bytes[PLAN_EXPERTS],
         .ring_bytes = plan->ring_bytes,
         .request_bytes = plan->request_bytes,
         .depth = plan->depth,

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* A choice of HALF_LIFE passes ago counts half. bench/expert_policy.py compares lives on recorded choices. */
-static const double HALF_LIFE = 64.0;
+static const double HALF_LIFE = 32.0;
 static const double LN2 = 0.6931471805599453;
 static const double MOST_WEIGHT = 1e100;
 

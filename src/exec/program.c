@@ -243,12 +243,34 @@ static void count_experts(const struct program *p, struct plan_store *out) {
     }
 }
 
+/* Experts of a layer have one geometry: the first stands for all. */
+static uint32_t part_pages(const void *user, uint32_t parts) {
+    const struct program *p = (const struct program *)user;
+    uint64_t most = 1;
+    for (uint32_t layer = 0; layer < p->store->desc.layers; layer++) {
+        uint64_t pages = p->expert_span[layer] != PROGRAM_NONE ? program_expert_pages(p, layer, 0) : 0;
+        uint64_t before = 0;
+        uint64_t begin = 0; /* of the part at hand */
+        for (uint32_t i = p->expert_span[layer]; pages != 0 && i < program_expert_span(p, layer, 1); i++) {
+            const struct stream_span *s = &p->spans[i];
+            for (uint32_t t = 0; t < s->matrix->shape.tiles; t++) {
+                bool next = plan_part_of(pages, parts, before) != plan_part_of(pages, parts, begin);
+                begin = next ? before : begin;
+                before += s->file->tiles[s->matrix->first_tile + t].pages;
+                most = before - begin > most ? before - begin : most;
+            }
+        }
+    }
+    return (uint32_t)most;
+}
+
 void program_plan_store(const struct program *p, struct plan_store *out) {
     *out = (struct plan_store){
         .tile_count = p->positions,
         .tile_pages = tile_pages,
         .tile_adjacent = tile_adjacent,
         .tile_routed = tile_routed,
+        .part_pages = part_pages,
         .user = p,
         .embed_panel_bytes = program_embed_panel_bytes(p->store),
         .small_bytes = p->store->small_floats * sizeof(float),

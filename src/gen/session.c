@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Feeding and sampling. A failed pass leaves the session at the length it had before the feed. */
+ * Feeding and sampling. A failed pass leaves the sessions in it at the length they had before the feed. */
 #include "gen/session.h"
 
 #include <stdlib.h>
@@ -57,18 +57,21 @@ static lamina_status check_feed(const struct session *s, const uint32_t *ids, ui
     return LAMINA_OK;
 }
 
+static struct exec_row row_of(const struct session *s, uint32_t token, uint32_t position, bool wants_logits) {
+    return (struct exec_row){
+        .token = token,
+        .position = position,
+        .prompt_length = s->prompt_length,
+        .prefix = s->prefix,
+        .mask_at = s->mask_at,
+        .sequence = &s->kv,
+        .wants_logits = wants_logits,
+    };
+}
+
 static void fill_rows(struct session *s, const uint32_t *ids, uint32_t first, uint32_t rows, bool all_logits, bool last) {
     for (uint32_t i = 0; i < rows; i++) {
-        uint32_t position = s->length + i;
-        s->rows[i] = (struct exec_row){
-            .token = ids[first + i],
-            .position = position,
-            .prompt_length = s->prompt_length,
-            .prefix = s->prefix,
-            .mask_at = s->mask_at,
-            .sequence = &s->kv,
-            .wants_logits = all_logits || (last && i + 1 == rows),
-        };
+        s->rows[i] = row_of(s, ids[first + i], s->length + i, all_logits || (last && i + 1 == rows));
     }
 }
 
@@ -120,23 +123,40 @@ static lamina_status catch_up(struct session *s, struct lamina_error *err) {
     return status;
 }
 
+/* What the passes of a feed rest on: room, lengths and places that its rows go by, a state that is up to date. */
+static lamina_status begin_feed(struct session *s, const uint32_t *ids, uint32_t count, struct lamina_error *err) {
+    bool first = s->length == 0;
+    LAMINA_TRY(kv_sequence_grow(exec_kv(s->o.exec), &s->kv, s->length + count, err));
+    if (first || s->o.desc->raw_keys) { /* keys that are not rotated yet turn with the length at hand */
+        s->prompt_length = s->length + count;
+    }
+    if (first && s->o.desc->prefix && !model_prefix(s->o.desc, ids, count, &s->prefix, &s->mask_at)) {
+        return base_fail(err, LAMINA_USAGE, "the prompt holds no token %u, which ends the prompts of %s: use its chat template",
+                         s->o.desc->prefix_end, s->o.desc->architecture);
+    }
+    return catch_up(s, err);
+}
+
+/* After the last pass of a feed that ended at s->length: `row` of it has the logits. */
+static void end_feed(struct session *s, const uint32_t *ids, uint32_t count, uint32_t row) {
+    if (s->tokens != NULL) {
+        memcpy(s->tokens + (s->length - count), ids, count * sizeof(uint32_t));
+    }
+    s->logits = exec_logits(s->o.exec, row);
+    s->hidden = exec_hidden(s->o.exec, row);
+    s->pass = exec_passes(s->o.exec);
+    for (uint32_t i = 0; i < count; i++) {
+        sampler_saw(&s->sampler, ids[i]);
+    }
+}
+
 lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
                            struct lamina_scores *scores, struct lamina_error *err) {
     LAMINA_TRY(check_feed(s, ids, count, err));
     uint32_t before = s->length;
     uint32_t most = scores != NULL && s->o.logit_rows < s->o.prompt_rows ? s->o.logit_rows : s->o.prompt_rows;
     uint64_t begin_ns = sys_now_ns();
-    lamina_status status = kv_sequence_grow(exec_kv(s->o.exec), &s->kv, s->length + count, err);
-    if (before == 0 || s->o.desc->raw_keys) { /* keys that are not rotated yet turn with the length at hand */
-        s->prompt_length = before + count;
-    }
-    if (before == 0 && s->o.desc->prefix && !model_prefix(s->o.desc, ids, count, &s->prefix, &s->mask_at)) {
-        return base_fail(err, LAMINA_USAGE, "the prompt holds no token %u, which ends the prompts of %s: use its chat template",
-                         s->o.desc->prefix_end, s->o.desc->architecture);
-    }
-    if (status == LAMINA_OK) {
-        status = catch_up(s, err);
-    }
+    lamina_status status = begin_feed(s, ids, count, err);
     uint32_t rows = 0;
     for (uint32_t first = 0; status == LAMINA_OK && first < count; first += rows) {
         rows = count - first < most ? count - first : most;
@@ -157,19 +177,94 @@ lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t coun
         s->logits = NULL;
         return status;
     }
-    if (s->tokens != NULL) {
-        memcpy(s->tokens + before, ids, count * sizeof(uint32_t));
+    end_feed(s, ids, count, scores != NULL ? rows - 1 : 0);
+    return LAMINA_OK;
+}
+
+static lamina_status check_batch(struct session *const *sessions, const uint32_t *ids, uint32_t count,
+                                 struct lamina_error *err) {
+    const struct session_options *o = count > 0 ? &sessions[0]->o : NULL;
+    if (o == NULL) {
+        return base_fail(err, LAMINA_USAGE, "there is no sequence in the batch");
     }
-    s->logits = exec_logits(s->o.exec, scores != NULL ? rows - 1 : 0);
+    if (count > o->prompt_rows || count > o->logit_rows) {
+        return base_fail(err, LAMINA_USAGE,
+                         "a batch of %u sequences needs passes of as many rows, all with logits; the model was opened for %u and %u "
+                         "(settings.prompt_rows, settings.logit_rows)",
+                         count, o->prompt_rows, o->logit_rows);
+    }
     for (uint32_t i = 0; i < count; i++) {
-        sampler_saw(&s->sampler, ids[i]);
+        struct lamina_error own = {0};
+        lamina_status status = check_feed(sessions[i], &ids[i], 1, &own);
+        if (status != LAMINA_OK) {
+            return base_fail(err, status, "sequence %u of the batch: %s", i + 1, own.message);
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            if (sessions[k] == sessions[i]) {
+                return base_fail(err, LAMINA_USAGE, "sequences %u and %u of the batch are the same one", k + 1, i + 1);
+            }
+        }
     }
     return LAMINA_OK;
+}
+
+static lamina_status begin_batch(struct session *const *sessions, const uint32_t *ids, uint32_t count,
+                                 struct lamina_error *err) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct lamina_error own = {0};
+        lamina_status status = begin_feed(sessions[i], &ids[i], 1, &own);
+        if (status != LAMINA_OK) {
+            return base_fail(err, status, "sequence %u of the batch: %s", i + 1, own.message);
+        }
+    }
+    return LAMINA_OK;
+}
+
+lamina_status session_feed_batch(struct session *const *sessions, const uint32_t *ids, uint32_t count,
+                                 struct lamina_error *err) {
+    LAMINA_TRY(check_batch(sessions, ids, count, err));
+    lamina_status status = begin_batch(sessions, ids, count, err);
+    bool ran = status == LAMINA_OK;
+    if (ran) {
+        struct exec_row *rows = sessions[0]->rows; /* free again: begin_batch was the last to use them */
+        for (uint32_t i = 0; i < count; i++) {
+            rows[i] = row_of(sessions[i], ids[i], sessions[i]->length, true);
+        }
+        status = exec_pass(sessions[0]->o.exec, rows, count, true, err);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct session *s = sessions[i];
+        if (status == LAMINA_OK) {
+            s->state_length = ++s->length;
+            end_feed(s, &ids[i], 1, i);
+        } else {
+            s->state_length = ran ? UINT32_MAX : s->state_length;
+            s->logits = NULL;
+        }
+    }
+    return status;
+}
+
+static bool is_current(const struct session *s) {
+    return s->logits != NULL && s->pass == exec_passes(s->o.exec);
+}
+
+const float *session_logits(const struct session *s) {
+    return is_current(s) ? s->logits : NULL;
+}
+
+const float *session_hidden(const struct session *s) {
+    return is_current(s) ? s->hidden : NULL;
 }
 
 lamina_status session_sample(struct session *s, uint32_t *id, struct lamina_error *err) {
     if (s->logits == NULL) {
         return base_fail(err, LAMINA_USAGE, "nothing has been computed yet: feed tokens first");
+    }
+    if (!is_current(s)) {
+        return base_fail(err, LAMINA_USAGE,
+                         "the logits of this sequence are gone, since another was computed: sample before that, or feed both in "
+                         "one batch");
     }
     return sampler_choose(&s->sampler, s->o.kern, s->logits, s->length, id, err);
 }

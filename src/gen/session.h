@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One sequence over an executor: its tokens, its KV pages, its sampler, and the logits of its last position. Feeding
- * splits a prompt into passes of the plan's rows; results do not depend on the split.
+ * splits a prompt into passes of the plan's rows, or carries one token of each of several sequences in one pass; results do
+ * not depend on either.
  */
 #ifndef GEN_SESSION_H
 #define GEN_SESSION_H
@@ -33,7 +34,8 @@ struct session {
     uint32_t state_length;       /* positions that the state of fixed size holds: `length`, unless a cut or a failure came between */
     uint32_t prompt_length;      /* of the first feed: length-dependent RoPE goes by it */
     uint32_t prefix, mask_at;    /* of the first feed, prefix models */
-    const float *logits;
+    const float *logits, *hidden; /* of the last position, NULL: none; they lie in the executor */
+    uint64_t pass;               /* that they are of: any later pass, of whatever sequence, overwrites them */
 };
 
 lamina_status session_init(struct session *s, const struct session_options *o, struct lamina_error *err);
@@ -42,6 +44,12 @@ void session_drop(struct session *s);
 /* `more`: another feed is likely to follow (reading may run ahead). See lamina_session_feed. */
 lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
                            struct lamina_scores *scores, struct lamina_error *err);
+/* One token for each of `count` sequences of one executor, in one pass. See lamina_batch_feed. */
+lamina_status session_feed_batch(struct session *const *sessions, const uint32_t *ids, uint32_t count,
+                                 struct lamina_error *err);
+/* Of the last position; NULL when nothing was computed, or something else since. */
+const float *session_logits(const struct session *s);
+const float *session_hidden(const struct session *s);
 lamina_status session_sample(struct session *s, uint32_t *id, struct lamina_error *err);
 lamina_status session_truncate(struct session *s, uint32_t length, struct lamina_error *err);
 

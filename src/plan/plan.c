@@ -17,9 +17,7 @@ enum {
     MOST_PROMPT_ROWS = 512,
     FEWEST_PROMPT_ROWS = 16,
     SMALLEST_RING = 4 * MIB,
-    /* A part of an expert is one or a few large reads; a cache has some tens of slots at least. */
-    LEAST_PART = 4 * MIB,
-    WANTED_SLOTS = 64,
+    LEAST_PART = MIB, /* of an expert in the cache: one large read */
 };
 
 /* Stacks, io rings, allocator slack: what the kernel and libraries take beside the arena after planning. */
@@ -117,18 +115,27 @@ static uint64_t most_cache_tables(const struct plan_store *s) {
     return s->expert_count != 0 ? plan_cache_table_bytes(s->expert_count, (uint32_t)parts, (uint32_t)slots) : 0;
 }
 
+/* As many experts as the room can hold: cutting them wastes less at the end of the room, and a little in each slot, whose size
+ * is that of the largest part. More parts must be worth their bookkeeping. */
 static struct plan_cache size_cache(const struct plan_store *s, uint64_t room) {
-    struct plan_cache c = {0};
-    if (s->expert_count == 0) {
-        return c;
+    static const uint32_t counts[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32};
+    static const double WORTH = 1.02;
+    struct plan_cache best = {0};
+    double most = 0;
+    for (size_t i = 0; s->expert_count != 0 && i < ARRAY_LEN(counts); i++) {
+        struct plan_cache c = {.parts = counts[i]};
+        if (i > 0 && s->largest_expert_bytes / counts[i] < LEAST_PART) {
+            break;
+        }
+        c.slot_pages = s->part_pages(s->user, c.parts);
+        c.slots = (uint32_t)min_u64(room / PAGE / c.slot_pages, (uint64_t)s->expert_count * c.parts);
+        double experts = (double)c.slots / c.parts;
+        if (i == 0 || experts > most * WORTH) {
+            best = c;
+            most = experts;
+        }
     }
-    uint64_t pages = s->largest_expert_bytes / PAGE;
-    uint64_t unit = max_u64(LEAST_PART, room / WANTED_SLOTS) / PAGE;
-    c.parts = (uint32_t)div_up(pages, unit);
-    /* A part ends with the tile that fills it. */
-    c.slot_pages = (uint32_t)min_u64(pages, div_up(pages, c.parts) + s->largest_tile_bytes / PAGE);
-    c.slots = (uint32_t)min_u64(room / PAGE / c.slot_pages, (uint64_t)s->expert_count * c.parts);
-    return c;
+    return best;
 }
 
 static uint64_t cache_bytes(const struct plan_cache *c) {
@@ -260,7 +267,8 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
         return base_fail(err, LAMINA_USAGE, "a plan needs at least one position of context, one sequence and one thread");
     }
     struct sizing z = {desc, store, machine, request};
-    struct plan p = {.depth = machine->depth, .request_bytes = machine->request_bytes};
+    struct plan p = {.depth = machine->depth, .request_bytes = machine->request_bytes, .dense_bytes = store->dense_bytes,
+                     .expert_bytes = store->expert_bytes};
     uint64_t ring = smallest_ring(store);
     uint32_t rows = fewest_rows(desc, request);
     p.smallest_bytes = round_up(total_for(&z, rows, ring, &p), MIB);

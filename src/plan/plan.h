@@ -39,6 +39,8 @@ struct plan_store {
     uint64_t chosen_bytes;      /* of these, what one row chooses */
     uint32_t expert_count;      /* experts of all layers together, 0: none */
     uint64_t largest_expert_bytes;
+    /* Pages of the largest part when each expert is cut into so many (plan_part_of); NULL without experts. */
+    uint32_t (*part_pages)(const void *user, uint32_t parts);
     uint64_t model_bytes;
     uint32_t largest_tile_bytes;
     uint64_t embed_panel_bytes; /* one gathered panel */
@@ -79,6 +81,7 @@ struct plan {
     struct plan_cache cache;
     uint64_t arena_bytes;       /* one mapping that holds tables .. pinned, a multiple of 2 MiB */
     uint64_t pinned_limit;      /* bytes that pinned tiles may take */
+    uint64_t dense_bytes, expert_bytes; /* of the store: tiles of every pass; of all experts */
     uint64_t streamed_bytes;    /* per pass once pinned tiles are loaded */
     double s_per_token;
     uint32_t best_batch;
@@ -95,7 +98,7 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
 #define PLAN_STREAMED UINT32_MAX
 uint64_t plan_pins(const struct plan_store *store, uint64_t limit_bytes, uint64_t run_bytes, uint32_t *place);
 
-/* The part of its expert that a tile belongs to, from the pages of the expert before it. No part outgrows a slot. */
+/* The part of its expert that a tile belongs to, from the pages of the expert before it. */
 uint32_t plan_part_of(uint64_t expert_pages, uint32_t parts, uint64_t pages_before);
 /* Bytes of a cache's tables for a number of experts. */
 uint64_t plan_cache_table_bytes(uint64_t experts, uint32_t parts, uint32_t slots);

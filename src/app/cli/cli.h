@@ -22,7 +22,7 @@ enum { CLI_MAX_STOPS = 16, CLI_MAX_ARGS = 2 };
 
 struct cli_options {
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
-    const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *source, *output,
+    const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source, *output,
         *codec, *kwargs, *tools;
     const char *stop[CLI_MAX_STOPS];
     uint32_t stop_count;
@@ -111,9 +111,15 @@ struct cli_progress {
     bool bar_shown;
     uint64_t last_ns; /* elapsed_ns of the last line or bar */
     int last_kind;
+    FILE *trace; /* of --expert-trace; closed when the program ends */
+    const char *trace_path;
 };
 /* Callbacks for the library: log lines, progress, and Ctrl-C as a stop. `p` stays valid while they are in use. */
 void cli_progress_init(struct cli_progress *p, const struct cli_options *o, struct lamina_callbacks *callbacks);
+/* Opens the file of --expert-trace, where one is asked for. */
+lamina_status cli_trace_open(struct cli_progress *p, const struct cli_options *o, struct lamina_callbacks *callbacks,
+                             struct lamina_error *err);
+lamina_status cli_trace_close(struct cli_progress *p, struct lamina_error *err);
 void cli_progress_clear(struct cli_progress *p); /* takes the bar off the screen */
 
 /* ---- signals (signals.c) ---- */

@@ -178,7 +178,10 @@ lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err) {
     }
     settings.logit_rows = count < LOGIT_ROWS ? (uint32_t)count : LOGIT_ROWS;
     cli_progress_init(&progress, o, &settings.callbacks);
-    status = lamina_model_open(&model, o->args[0], &settings, err);
+    status = cli_trace_open(&progress, o, &settings.callbacks, err);
+    if (status == LAMINA_OK) {
+        status = lamina_model_open(&model, o->args[0], &settings, err);
+    }
     cli_progress_clear(&progress);
     if (status < 0) {
         goto done;
@@ -193,6 +196,9 @@ lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err) {
     }
     if (status == LAMINA_OK) {
         status = print_result(o, &result, count, err);
+    }
+    if (status == LAMINA_OK) {
+        status = cli_trace_close(&progress, err);
     }
     if (status == LAMINA_OK && o->report != NULL) {
         status = cli_report_write(o->report, model, &facts, err);

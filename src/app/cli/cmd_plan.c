@@ -35,6 +35,7 @@ static void plan_json(struct str *s, const struct lamina_plan *p) {
     member(s, "model_bytes", p->model_bytes);
     member(s, "streamed_bytes", p->streamed_bytes);
     member(s, "pinned_bytes", p->pinned_bytes);
+    member(s, "expert_cache_bytes", p->expert_cache_bytes);
     member(s, "ring_bytes", p->ring_bytes);
     member(s, "request_bytes", p->request_bytes);
     member(s, "depth", p->depth);

@@ -227,7 +227,10 @@ lamina_status cmd_run(struct cli_options *o, struct lamina_error *err) {
         goto done;
     }
     cli_progress_init(&progress, o, &settings.callbacks);
-    status = lamina_model_open(&model, o->args[0], &settings, err);
+    status = cli_trace_open(&progress, o, &settings.callbacks, err);
+    if (status == LAMINA_OK) {
+        status = lamina_model_open(&model, o->args[0], &settings, err);
+    }
     cli_progress_clear(&progress);
     if (status < 0) {
         goto done;
@@ -238,6 +241,10 @@ lamina_status cmd_run(struct cli_options *o, struct lamina_error *err) {
     status = lamina_session_open(&session, model, err);
     if (status == LAMINA_OK) {
         status = answer(model, session, o, ids, count, tokens, err);
+    }
+    if (status >= 0) {
+        lamina_status closed = cli_trace_close(&progress, err);
+        status = closed < 0 ? closed : status;
     }
 done:
     lamina_session_close(&session);

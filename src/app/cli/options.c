@@ -86,6 +86,8 @@ const struct cli_option cli_option_table[] = {
     {"chat-template-kwargs", NULL, 0, CLI_TEXT, "JSON", NULL, "further variables of the template, a JSON object",
      BIT(CMD_TEMPLATE) | GENERATING, AT(kwargs), 0},
     {"report", NULL, 0, CLI_TEXT, "FILE", NULL, "write what the run took to FILE as JSON", COMPUTING, AT(report), 0},
+    {"expert-trace", NULL, 0, CLI_TEXT, "FILE", NULL, "write the experts that passes chose to FILE, a line per pass and layer",
+     COMPUTING, AT(expert_trace), 0},
     {"home", "store", 0, CLI_TEXT, "DIR", NULL, "where stores and caches live (default: lamina beside the hub's cache)",
      WITH_HOME, AT(home), 0},
     {"json", NULL, 0, CLI_FLAG, NULL, NULL, "one JSON object on stdout",

@@ -3,10 +3,12 @@
  * How far a long job is: a bar that is redrawn in place where a person watches a capable terminal, else one plain line
  * every 5 s. The same callback carries Ctrl-C into the library.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "app/cli/cli.h"
 #include "base/log.h"
+#include "base/status.h"
 
 enum { BAR_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS_MAX = 30 };
 #define LINE_EVERY_NS (5ull * 1000 * 1000 * 1000)
@@ -126,4 +128,37 @@ void cli_progress_init(struct cli_progress *c, const struct cli_options *o, stru
     *c = (struct cli_progress){.quiet = o->quiet, .verbose = o->verbose, .last_kind = -1};
     cli_terminal_init(&c->terminal, o->color);
     *callbacks = (struct lamina_callbacks){.log = on_log, .progress = on_progress, .user = c};
+}
+
+/* "layer: expert expert ..." */
+static void on_experts(void *user, uint32_t layer, const uint8_t *chosen, uint32_t count) {
+    struct cli_progress *c = (struct cli_progress *)user;
+    (void)fprintf(c->trace, "%u:", layer);
+    for (uint32_t i = 0; i < count; i++) {
+        if (chosen[i] != 0) {
+            (void)fprintf(c->trace, " %u", i);
+        }
+    }
+    (void)fputc('\n', c->trace);
+}
+
+lamina_status cli_trace_open(struct cli_progress *p, const struct cli_options *o, struct lamina_callbacks *callbacks,
+                             struct lamina_error *err) {
+    if (o->expert_trace == NULL) {
+        return LAMINA_OK;
+    }
+    p->trace_path = o->expert_trace;
+    p->trace = fopen(o->expert_trace, "wbe");
+    callbacks->experts = on_experts;
+    return p->trace != NULL ? LAMINA_OK : base_fail_errno(err, errno, "cannot write %s", o->expert_trace);
+}
+
+lamina_status cli_trace_close(struct cli_progress *p, struct lamina_error *err) {
+    if (p->trace == NULL) {
+        return LAMINA_OK;
+    }
+    bool good = ferror(p->trace) == 0;
+    good = fclose(p->trace) == 0 && good;
+    p->trace = NULL;
+    return good ? LAMINA_OK : base_fail_errno(err, errno, "cannot write %s", p->trace_path);
 }

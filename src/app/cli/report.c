@@ -44,6 +44,18 @@ static void stages(struct str *s, const struct lamina_stats *stats) {
     str_add_text(s, "}");
 }
 
+static void experts(struct str *s, const struct lamina_plan *plan, const struct lamina_stats *stats, const struct cli_run_facts *f) {
+    double tokens = (double)(f->prompt_tokens + f->new_tokens);
+    str_add_text(s, "\"experts\": {");
+    u64_member(s, "cache_bytes", plan->expert_cache_bytes);
+    u64_member(s, "chosen_bytes", stats->expert_bytes_chosen);
+    u64_member(s, "cached_bytes", stats->expert_bytes_cached);
+    double_member(s, "chosen_bytes_per_token", tokens > 0 ? (double)stats->expert_bytes_chosen / tokens : 0.0, tokens > 0);
+    str_add_text(s, "\"hit_rate\": ");
+    json_write_double(s, (double)stats->expert_bytes_cached / (double)stats->expert_bytes_chosen);
+    str_add_text(s, "}, ");
+}
+
 void cli_report_json(struct str *s, const struct lamina_model *model, const struct cli_run_facts *f) {
     struct lamina_info info = {.size = sizeof(info)};
     struct lamina_stats stats = {.size = sizeof(stats)};
@@ -78,6 +90,9 @@ void cli_report_json(struct str *s, const struct lamina_model *model, const stru
     double_member(s, "s_per_token", seconds_per_token(f), f->new_tokens > 1);
     double_member(s, "disk_bytes_per_s", stats.disk_bytes_per_s, true);
     double_member(s, "disk_limit_bytes_per_s", stats.disk_limit_bytes_per_s, stats.disk_limit_bytes_per_s > 0.0);
+    if (stats.expert_bytes_chosen > 0) {
+        experts(s, plan, &stats, f);
+    }
     stages(s, &stats);
     str_add_text(s, "}\n");
 }
@@ -109,8 +124,11 @@ void cli_say_start(const struct lamina_model *model) {
     str_printf(&line, "%s, %s; budget ", plan->model, format_bytes(a, plan->model_bytes));
     str_add_text(&line, plan->budget_bytes == UINT64_MAX ? "none" : format_bytes(a, plan->budget_bytes));
     str_printf(&line, ", planned %s", format_bytes(a, plan->total_bytes));
-    str_printf(&line, " (%s pinned, ring %s, %u tokens of context)", format_bytes(a, plan->pinned_bytes),
-               format_bytes(b, plan->ring_bytes), plan->context_tokens);
+    str_printf(&line, " (%s pinned, ring %s", format_bytes(a, plan->pinned_bytes), format_bytes(b, plan->ring_bytes));
+    if (plan->expert_cache_bytes > 0) {
+        str_printf(&line, ", %s for experts", format_bytes(a, plan->expert_cache_bytes));
+    }
+    str_printf(&line, ", %u tokens of context)", plan->context_tokens);
     if (plan->disk_bytes_per_s > 0.0) {
         str_printf(&line, "; disk %s", cli_rate(a, plan->disk_bytes_per_s));
     }
@@ -137,6 +155,10 @@ void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts 
                    cli_rate(a, stats.disk_limit_bytes_per_s));
     } else {
         str_add_text(&line, " (the drive's limit was not measured)");
+    }
+    if (stats.expert_bytes_chosen > 0) {
+        str_printf(&line, ", %.0f %% of the experts' bytes from memory",
+                   100.0 * (double)stats.expert_bytes_cached / (double)stats.expert_bytes_chosen);
     }
     str_printf(&line, ", %llu + %llu tokens in %s", (unsigned long long)f->prompt_tokens, (unsigned long long)f->new_tokens,
                cli_seconds(a, f->wall_s));
