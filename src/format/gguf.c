@@ -38,7 +38,7 @@ static bool check_version(struct gguf_cursor *c, uint32_t version) {
     if (version == 2 || version == 3) {
         return true;
     }
-    if ((version & 0xffff) == 0) {
+    if (version != 0 && (version & 0xffff) == 0) {
         return gguf_refuse(c, LAMINA_UNSUPPORTED, "it is a big-endian file; take the little-endian one");
     }
     return gguf_refuse(c, LAMINA_UNSUPPORTED, "version %" PRIu32 " of the format; 2 and 3 are known%s", version,
@@ -62,7 +62,7 @@ static bool take_front(struct gguf_cursor *c, struct front *f) {
         f->pairs > c->file_size / PAIR_LEAST) {
         return gguf_refuse(c, LAMINA_DAMAGED,
                            "%" PRIu64 " tensors and %" PRIu64 " keys are announced, more than a file of %" PRIu64
-                           " bytes can hold or anything needs",
+                           " bytes can hold or any model needs; it is cut short or damaged",
                            f->tensors, f->pairs, c->file_size);
     }
     return true;

@@ -55,8 +55,8 @@ static const struct quant_type types[] = {
     {"F64", 28, 1, 8, NULL},
     {"IQ1_M", 29, 256, 56, NULL},
     {"BF16", 30, 1, 2, decode_bf16},
-    {"TQ1_0", 34, 256, 54, NULL},
-    {"TQ2_0", 35, 256, 66, NULL},
+    {"TQ1_0", 34, 256, 54, quant_tq1_0},
+    {"TQ2_0", 35, 256, 66, quant_tq2_0},
     {"MXFP4", 39, 32, 17, quant_mxfp4},
     {"NVFP4", 40, 64, 36, quant_nvfp4},
 };

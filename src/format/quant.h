@@ -5,7 +5,8 @@
  * of a checkpoint are read by quant_matrix.h.
  *
  * "Exactly" means: the float32 operations of the format's reference, in its order, each rounded once (no contraction),
- * denormal numbers kept. So the values equal ggml's dequantize_row_* and gguf-py's bit for bit. Pure; no allocation. */
+ * denormal numbers kept (call it from threads that do not flush them). So the values equal ggml's dequantize_row_* and
+ * gguf-py's bit for bit. Pure; no allocation. */
 #ifndef FORMAT_QUANT_H
 #define FORMAT_QUANT_H
 

@@ -82,6 +82,8 @@ void quant_q4_k(const uint8_t *in, size_t blocks, float *out);
 void quant_q5_k(const uint8_t *in, size_t blocks, float *out);
 void quant_q6_k(const uint8_t *in, size_t blocks, float *out);
 void quant_iq4_xs(const uint8_t *in, size_t blocks, float *out);
+void quant_tq1_0(const uint8_t *in, size_t blocks, float *out);
+void quant_tq2_0(const uint8_t *in, size_t blocks, float *out);
 
 extern const int8_t quant_iq4_values[16];
 

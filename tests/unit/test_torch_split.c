@@ -75,7 +75,7 @@ static void write_shard(const char *dir, const char *name, const struct style *s
     struct zip_maker z = {0};
     struct str p = {0};
     struct str f = {0};
-    char key[512][8];
+    char key[512][12];
     const char *keys[512];
     struct pk_tensor as[512];
     assert_true(end - first <= 512);
@@ -308,9 +308,11 @@ static void test_refusals(void **state) {
                            torch), 0);
     refuse(LAMINA_DAMAGED, "not an acceptable file name");
     write_torch(&one);
-    maker_write(torch, "pytorch_model.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", 65);
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    maker_write(torch, "pytorch_model.bin", pointer, strlen(pointer));
     refuse(LAMINA_DAMAGED, "git lfs pull");
-    maker_write(torch, "pytorch_model.bin", "cos\nsystem\n(S'touch /tmp/x'\ntR.", 30);
+    static const char hostile[] = "cos\nsystem\n(S'touch /tmp/x'\ntR.";
+    maker_write(torch, "pytorch_model.bin", hostile, strlen(hostile));
     refuse(LAMINA_UNSUPPORTED, "os.system");
     maker_write(torch, "pytorch_model.bin", "", 0);
     refuse(LAMINA_DAMAGED, "neither a zip file nor a pickle");
