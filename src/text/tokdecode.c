@@ -186,11 +186,16 @@ void tok_decoder_drop(struct tok_decoder *d) {
 }
 
 bool tok_decoder_waits(const struct tok_decoder *d) {
-    return d->sp != NULL && d->sp->style != TOK_SP_BARE && d->sp->style != TOK_SP_PLAIN && d->sp->style != TOK_SP_ONE_RUN;
+    enum tok_sp_style style = d->sp == NULL ? TOK_SP_BARE : d->sp->style;
+    return style != TOK_SP_BARE && style != TOK_SP_TIGHT && style != TOK_SP_PLAIN && style != TOK_SP_ONE_RUN;
 }
 
 bool tok_decoder_is_bytes(const struct tok_decoder *d) {
     return tok_steps_has(&d->steps, DEC_BYTES);
+}
+
+bool tok_decoder_gathers(const struct tok_decoder *d) {
+    return tok_steps_has(&d->steps, DEC_FALLBACK);
 }
 
 /* --- lists of texts --- */

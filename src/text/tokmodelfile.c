@@ -86,13 +86,47 @@ struct scores {
     size_t cap; /* bytes */
 };
 
+/* The reference reads a decimal fraction as a 64-bit integer divided by a power of ten, which may miss the nearest double
+ * by one bit; equally good paths are told apart by that bit, so scores are read the same way. Numbers of another shape
+ * are taken as they are. */
+static bool read_score(struct json_reader *r, double *score) {
+    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                  1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    struct json_reader look = *r;
+    struct span text = {0};
+    uint64_t significand = 0;
+    size_t places = 0;
+    bool point = false;
+    if (!json_double(r, score) || !json_raw_number(&look, &text)) {
+        return false;
+    }
+    bool minus = text.ptr[0] == '-';
+    for (size_t i = minus ? 1 : 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        uint64_t digit = (uint64_t)c - '0';
+        bool full = significand > (UINT64_MAX - 9) / 10;
+        if (c == 'e' || c == 'E' || (full && !point)) {
+            return true;
+        }
+        point = point || c == '.';
+        if (c != '.' && !full) {
+            significand = significand * 10 + digit;
+            places += point;
+        }
+    }
+    if (places < ARRAY_LEN(tens)) {
+        *score = (minus ? -1 : 1) * ((double)significand / tens[places]);
+    }
+    return true;
+}
+
 static bool read_scored(struct text_tokenizer *t, struct json_reader *r, struct scores *s, uint32_t id,
                         struct str *text) {
     double score = 0;
     int n = 0;
     json_enter_array(r);
     while (json_next_item(r)) {
-        (void)(n == 0 ? tok_json_text(r, text) : n == 1 ? json_double(r, &score) : json_skip(r));
+        (void)(n == 0 ? tok_json_text(r, text) : n == 1 ? read_score(r, &score) : json_skip(r));
         n++;
     }
     if (r->failed == LAMINA_OK && (n != 2 || text->len > TOK_TOKEN_LIMIT || id >= TOK_VOCAB_LIMIT)) {
@@ -205,16 +239,34 @@ static void read_other_member(struct model_members *m, struct span key, struct j
 
 /* --- the model --- */
 
-/* The type decides before anything is read, because the models shape "vocab" differently. Files from before 2020 have
- * none; with merges they are BPE. */
-static bool read_type(const struct json_reader *at, struct json_reader *r, enum model_type *type) {
-    struct json_reader look = *at;
+/* What the members of a model without a type make it: files from before 2021 have none. */
+struct shape {
+    bool merges;
+    bool pieces;
+    bool list;
+    bool unk;
+};
+
+static enum model_type type_of_shape(const struct shape *s) {
+    return s->merges   ? MODEL_BPE
+           : s->list   ? MODEL_UNIGRAM
+           : s->pieces ? MODEL_WORD_PIECE
+           : s->unk    ? MODEL_WORD_LEVEL
+                       : MODEL_TYPES;
+}
+
+/* The type decides before anything is read, because the models shape "vocab" differently. */
+static bool read_type(struct json_reader *r, enum model_type *type) {
+    struct json_reader look = *r;
+    struct shape shape = {0};
     struct str text = {0};
     struct span key;
-    bool merges = false;
     json_enter_object(&look);
     while (json_next_key(&look, &key)) {
-        merges = merges || span_is(key, "merges");
+        shape.merges = shape.merges || span_is(key, "merges");
+        shape.pieces = shape.pieces || span_is(key, "max_input_chars_per_word");
+        shape.unk = shape.unk || span_is(key, "unk_token");
+        shape.list = shape.list || (span_is(key, "vocab") && json_peek(&look) == JSON_ARRAY);
         if (span_is(key, "type")) {
             tok_json_text(&look, &text);
             break;
@@ -222,7 +274,7 @@ static bool read_type(const struct json_reader *at, struct json_reader *r, enum 
         json_skip(&look);
     }
     r->failed = look.failed;
-    *type = text.len > 0 || !merges ? MODEL_TYPES : MODEL_BPE;
+    *type = text.len > 0 ? MODEL_TYPES : type_of_shape(&shape);
     for (int i = 0; i < MODEL_TYPES; i++) {
         *type = strcmp(str_text(&text), type_names[i]) == 0 ? (enum model_type)i : *type;
     }
@@ -276,7 +328,7 @@ bool tok_model_read(struct text_tokenizer *t, struct json_reader *r) {
     if (t->model.ops != NULL) {
         return json_refuse(r, LAMINA_DAMAGED, "a second \"model\"");
     }
-    if (!read_type(r, r, &m.type)) {
+    if (!read_type(r, &m.type)) {
         return false;
     }
     str_add_text(&m.word.prefix, "##");

@@ -37,6 +37,13 @@ static const struct tok_slow_class classes[] = {
      .pad = "</s>",
      .style = TOK_SP_INTERNLM,
      .add_bos = true},
+    {.classes = " InternLM3Tokenizer ",
+     .models = " internlm3 ",
+     .bos = "<s>",
+     .eos = "</s>",
+     .unk = "<unk>",
+     .style = TOK_SP_TIGHT,
+     .add_bos = true},
     {.classes = " GemmaTokenizer GemmaTokenizerFast ",
      .models = " gemma gemma2 gemma3 gemma3_text ",
      .bos = "<bos>",
@@ -45,6 +52,13 @@ static const struct tok_slow_class classes[] = {
      .pad = "<pad>",
      .style = TOK_SP_PLAIN,
      .add_bos = true},
+    {.classes = " Ernie4_5_Tokenizer ",
+     .models = " ernie4_5 ernie4_5_moe ",
+     .bos = "<s>",
+     .eos = "</s>",
+     .unk = "<unk>",
+     .pad = "<pad>",
+     .style = TOK_SP_PLAIN},
 };
 
 /* One class name for two kinds of file: the older one has pieces for line feeds and blanks, and its special tokens in

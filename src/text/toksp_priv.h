@@ -109,6 +109,7 @@ enum tok_sp_style {
     TOK_SP_BARE,      /* all tokens are one run, as SentencePiece itself decodes */
     TOK_SP_LLAMA,     /* a space before the run that a special token ends; the first mark of a space is dropped */
     TOK_SP_LLAMA_NEW, /* legacy false: no such space */
+    TOK_SP_TIGHT,     /* as LLAMA, without any space at special tokens */
     TOK_SP_BAICHUAN,  /* a space before the run that a special token ends */
     TOK_SP_INTERNLM,  /* also where that run is empty and the first */
     TOK_SP_PLAIN,     /* special tokens end runs, nothing is added */
@@ -119,7 +120,7 @@ struct tok_sp_decoder {
     enum tok_sp_style style;
     bool strip_first;  /* the mark of a space at the front of a run is not text */
     bool strip_all;    /* nor are those after it */
-    bool prefix_space; /* LLAMA styles: the tokenizer puts a mark in front */
+    bool prefix_space; /* LLAMA and TIGHT: the tokenizer puts a mark in front */
     bool rewrites;     /* line feeds, tabs and runs of blanks have pieces of their own */
     bool silent_specials; /* special tokens have no text */
     struct str unk_surface;

@@ -174,7 +174,8 @@ static void take_special(struct sp_decoding *s, struct span text) {
 static void take_piece(struct sp_decoding *s, struct span text, uint8_t kind) {
     bool first = !has(s, ONE_TOKEN) && !has(s, MORE_TOKENS);
     bool marked = span_starts_with(text, "\xe2\x96\x81");
-    if (is_llama(s->d) && s->d->prefix_space && first && marked && kind != TOK_PIECE_BYTE) {
+    bool drops = is_llama(s->d) || s->d->style == TOK_SP_TIGHT;
+    if (drops && s->d->prefix_space && first && marked && kind != TOK_PIECE_BYTE) {
         text = span_sub(text, 3, text.len);
     }
     if (is_llama(s->d) && s->d->prefix_space && has(s, AFTER_SPECIAL) && has(s, ONE_TOKEN) && !marked) {

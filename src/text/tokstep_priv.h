@@ -115,6 +115,8 @@ void tok_decoder_drop(struct tok_decoder *d);
 bool tok_decoder_is_bytes(const struct tok_decoder *d);
 /* Whether text that is out could still change when a special token comes. */
 bool tok_decoder_waits(const struct tok_decoder *d);
+/* Whether byte tokens at the end are held back until another kind of token comes. */
+bool tok_decoder_gathers(const struct tok_decoder *d);
 /* A list of token texts. */
 struct tok_texts {
     struct str text;

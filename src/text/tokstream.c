@@ -54,6 +54,21 @@ static lamina_status settle(const struct text_tokenizer *t, struct text_stream *
     return held == 0 ? LAMINA_OK : decode_pending(t, s, &mode, &s->shown, err);
 }
 
+/* Whether the token is one that only lengthens a run of bytes. Nothing can come out then, and decoding the run again for
+ * each of its tokens would take quadratic time. */
+static bool lengthens_run(const struct text_tokenizer *t, uint32_t id, struct span token) {
+    struct text_stream alone = {.pending = {.ids = &id, .count = 1}};
+    struct tok_decode_mode mode = {.started = true, .partial = true};
+    struct lamina_error ignored = {0};
+    struct str text = {0};
+    if (!tok_decoder_gathers(&t->decoder) || !span_starts_with(token, "<0x")) {
+        return false;
+    }
+    bool held = decode_pending(t, &alone, &mode, &text, &ignored) == LAMINA_OK && mode.held_tokens == 1;
+    str_drop(&text);
+    return held;
+}
+
 lamina_status text_stream_add(const struct text_tokenizer *t, struct text_stream *s, uint32_t id, bool skip_special,
                               struct str *out, struct lamina_error *err) {
     struct span token;
@@ -66,7 +81,8 @@ lamina_status text_stream_add(const struct text_tokenizer *t, struct text_stream
     if (!tok_ids_push(&s->pending, id)) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory for ids");
     }
-    if (t->decoder.stream == TOK_STREAM_WHOLE || (!skip_special && tok_decoder_waits(&t->decoder))) {
+    if (t->decoder.stream == TOK_STREAM_WHOLE || (!skip_special && tok_decoder_waits(&t->decoder)) ||
+        lengthens_run(t, id, token)) {
         return LAMINA_OK;
     }
     struct str text = {0};
