@@ -326,6 +326,30 @@ LAMINA_API lamina_status lamina_verify(const char *model, const char *home, cons
 LAMINA_API lamina_status lamina_show(const char *model, const char *home, bool json, char **out,
                                      struct lamina_error *err);
 
+/* ---- families ------------------------------------------------------------------------------------------------ */
+
+/* A trait is something a family of models may have, in words ("latents of keys and values (MLA)"); `aspect` says which part
+ * of a model it is about ("attention"). Both are static. */
+struct lamina_trait {
+    const char *aspect, *words;
+};
+/* Trait `index`, counted from 0; false past the last one. Traits of one aspect follow each other. */
+LAMINA_API bool lamina_trait_at(uint32_t index, struct lamina_trait *trait);
+
+/* One family: a row of the table that says how configs and tensors of a kind of model are read. Pointers are valid during the
+ * call that hands it out. */
+struct lamina_family {
+    const char *name;
+    const char *const *architectures; /* of config.json, ended by NULL; namesakes are told apart by further keys */
+    const char *const *model_types;   /* the same where config.json names no architecture */
+    const bool *has;                  /* by index of a trait */
+};
+/* Calls each(user, family) per family, in the order in which detection tries them. */
+LAMINA_API void lamina_families(void (*each)(void *user, const struct lamina_family *family), void *user);
+/* The name of the family that reads a checkpoint with this config.json (its whole text). UNSUPPORTED names what is missing,
+ * DAMAGED the key whose value is out of range. */
+LAMINA_API lamina_status lamina_family_of_config(const char *json, size_t len, char name[32], struct lamina_error *err);
+
 /* ---- machine ------------------------------------------------------------------------------------------------- */
 
 struct lamina_machine {

@@ -189,8 +189,8 @@ static lamina_status check_batch(struct session *const *sessions, const uint32_t
     }
     if (count > o->prompt_rows || count > o->logit_rows) {
         return base_fail(err, LAMINA_USAGE,
-                         "a batch of %u sequences needs passes of as many rows, all with logits; the model was opened for %u and %u "
-                         "(settings.prompt_rows, settings.logit_rows)",
+                         "a batch of %u sequences needs passes of as many rows, all with logits; the model was opened for %u "
+                         "and %u (settings.prompt_rows, settings.logit_rows)",
                          count, o->prompt_rows, o->logit_rows);
     }
     for (uint32_t i = 0; i < count; i++) {

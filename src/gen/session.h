@@ -31,7 +31,7 @@ struct session {
     struct exec_row *rows;       /* [prompt_rows] */
     uint32_t length;             /* positions computed */
     uint32_t *tokens;            /* [context] fed so far; NULL where nothing has to be computed again */
-    uint32_t state_length;       /* positions that the state of fixed size holds: `length`, unless a cut or a failure came between */
+    uint32_t state_length;       /* positions in the state of fixed size: `length`, unless a cut or a failure came between */
     uint32_t prompt_length;      /* of the first feed: length-dependent RoPE goes by it */
     uint32_t prefix, mask_at;    /* of the first feed, prefix models */
     const float *logits, *hidden; /* of the last position, NULL: none; they lie in the executor */
