@@ -135,7 +135,7 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
         switch (ops[i].kind) {
         case KERN_OP_MATMUL:
         case KERN_OP_MATMUL_HEADS:
-            status = cpu_matmul(d, &ops[i], pass, err);
+            status = cpu_matmuls(d, &ops[i], 1, pass, err);
             break;
         case KERN_OP_DELTA:
             status = cpu_delta(d, &ops[i], pass, err);

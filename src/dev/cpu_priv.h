@@ -21,7 +21,9 @@ struct dev_cpu {
     _Atomic uint32_t part_done[CPU_PART_FLAGS]; /* matmul: tile index + 1 in slot index % CPU_PART_FLAGS */
 };
 
-lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);
+/* One product, or two that share their input and do not need each other, side by side. */
+lamina_status cpu_matmuls(struct dev_cpu *d, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,
+                          struct lamina_error *err);
 void cpu_route(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass);
 lamina_status cpu_experts(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);
 lamina_status cpu_delta(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err);

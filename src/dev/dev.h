@@ -81,6 +81,8 @@ struct dev_pass {
     bool (*matrix)(void *user, int role, uint32_t expert, struct dev_matrix *out);
     /* Says which experts the rows chose, once per KERN_OP_ROUTE and before any of them is asked for. used[experts]. */
     void (*chosen)(void *user, const uint8_t *used, uint32_t experts);
+    /* Is all of this expert in memory? Such tiles may be taken out of turn. */
+    bool (*resident)(void *user, uint32_t expert);
     void *user;
     struct kern_choice *choices;     /* [rows], NULL for models without experts */
     struct dev_rope rope[KERN_ROPES];

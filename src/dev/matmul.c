@@ -11,12 +11,20 @@
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
+/* One product. */
 struct job {
     struct dev_cpu *dev;
     const struct kern_op *op;
     const struct dev_pass *pass;
     struct dev_matrix matrix;
     const float *bias;
+    _Atomic uint32_t *failed;
+};
+
+/* One or two of them, their tiles one after the other. */
+struct jobs {
+    struct job job[2];
+    uint32_t count;
     _Atomic uint32_t next;
     _Atomic uint32_t failed;
 };
@@ -109,7 +117,7 @@ static void wait_for_part(struct job *j, uint32_t index) {
     _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
     for (unsigned spins = 0;; spins++) {
         uint32_t seen = atomic_load_explicit(flag, memory_order_acquire);
-        if (seen == index + 1 || atomic_load_explicit(&j->failed, memory_order_relaxed) != 0) {
+        if (seen == index + 1 || atomic_load_explicit(j->failed, memory_order_relaxed) != 0) {
             return;
         }
         if (spins > 1000) {
@@ -139,49 +147,90 @@ static void multiply_tile(struct job *j, uint32_t worker, uint32_t index, const 
     }
 }
 
+/* The product that tile `index` of all belongs to, and its number there. */
+static struct job *job_of(struct jobs *all, uint32_t *index) {
+    for (uint32_t i = 0; i < all->count; i++) {
+        if (*index < all->job[i].matrix.tiles.count) {
+            return &all->job[i];
+        }
+        *index -= all->job[i].matrix.tiles.count;
+    }
+    return NULL;
+}
+
+static void say_done(struct job *j, uint32_t index) {
+    if (j->matrix.shape->parts_per_group > 1) {
+        _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
+        atomic_store_explicit(flag, index + 1, memory_order_release);
+        sys_wake_all(flag);
+    }
+}
+
 static void matmul_worker(void *arg, uint32_t worker) {
-    struct job *j = (struct job *)arg;
-    const struct dev_tiles *tiles = &j->matrix.tiles;
-    bool in_parts = j->matrix.shape->parts_per_group > 1;
+    struct jobs *all = (struct jobs *)arg;
+    struct dev_cpu *dev = all->job[0].dev;
     uint64_t busy_ns = 0;
-    for (;;) {
-        uint32_t index = atomic_fetch_add(&j->next, 1);
-        if (index >= tiles->count || atomic_load_explicit(&j->failed, memory_order_relaxed) != 0) {
+    while (atomic_load_explicit(&all->failed, memory_order_relaxed) == 0) {
+        uint32_t index = atomic_fetch_add(&all->next, 1);
+        struct job *j = job_of(all, &index);
+        if (j == NULL) {
             break;
         }
+        const struct dev_tiles *tiles = &j->matrix.tiles;
         const void *bytes = tiles->acquire(tiles->user, index);
         if (bytes == NULL) {
-            atomic_store(&j->failed, 1);
+            atomic_store(&all->failed, 1);
             break;
         }
         uint64_t begin = sys_now_ns();
         multiply_tile(j, worker, index, (const uint8_t *)bytes);
         busy_ns += sys_now_ns() - begin;
         tiles->release(tiles->user, index);
-        if (in_parts) {
-            _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
-            atomic_store_explicit(flag, index + 1, memory_order_release);
-            sys_wake_all(flag);
-        }
+        say_done(j, index);
     }
-    atomic_fetch_add(&j->dev->compute_ns, busy_ns);
+    atomic_fetch_add(&dev->compute_ns, busy_ns);
 }
 
-lamina_status cpu_matmul(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass,
-                         struct lamina_error *err) {
-    struct job j = {.dev = d, .op = op, .pass = pass};
-    if (!pass->matrix(pass->user, op->matrix, pass->expert, &j.matrix)) {
+static lamina_status prepare(struct job *j, struct lamina_error *err) {
+    const struct kern_op *op = j->op;
+    const struct dev_pass *pass = j->pass;
+    if (!pass->matrix(pass->user, op->matrix, pass->expert, &j->matrix)) {
         return base_fail(err, LAMINA_UNEXPECTED, "no matrix of role %d in this layer", op->matrix);
     }
-    j.bias = op->vector >= 0 ? pass->vectors[op->vector] + (size_t)pass->expert * op->width : NULL;
-    if (op->kind == KERN_OP_MATMUL_HEADS && (j.matrix.shape->parts_per_group > 1 || j.matrix.shape->layout != PANEL_BLOCKS)) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "heads of %u weights a row are too wide", (unsigned)j.matrix.shape->cols);
+    const struct panel_shape *s = j->matrix.shape;
+    j->bias = op->vector >= 0 ? pass->vectors[op->vector] + (size_t)pass->expert * op->width : NULL;
+    if (op->kind == KERN_OP_MATMUL_HEADS && (s->parts_per_group > 1 || s->layout != PANEL_BLOCKS)) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "heads of %u weights a row are too wide", (unsigned)s->cols);
     }
-    if (j.matrix.shape->parts_per_group > 1) {
-        for (uint32_t i = 0; i < CPU_PART_FLAGS; i++) {
-            atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);
-        }
+    return LAMINA_OK;
+}
+
+static lamina_status run_jobs(struct dev_cpu *d, struct jobs *all, struct lamina_error *err) {
+    bool in_parts = false;
+    for (uint32_t i = 0; i < all->count; i++) {
+        in_parts = in_parts || all->job[i].matrix.shape->parts_per_group > 1;
     }
-    team_run(d->team, matmul_worker, &j);
-    return atomic_load(&j.failed) != 0 ? base_fail(err, LAMINA_IO, "a weight tile could not be read") : LAMINA_OK;
+    for (uint32_t i = 0; in_parts && i < CPU_PART_FLAGS; i++) {
+        atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);
+    }
+    team_run(d->team, matmul_worker, all);
+    return atomic_load(&all->failed) != 0 ? base_fail(err, LAMINA_IO, "a weight tile could not be read") : LAMINA_OK;
+}
+
+lamina_status cpu_matmuls(struct dev_cpu *d, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,
+                          struct lamina_error *err) {
+    struct jobs all = {.count = count};
+    bool in_parts = false;
+    for (uint32_t i = 0; i < count; i++) {
+        all.job[i] = (struct job){.dev = d, .op = &ops[i], .pass = pass, .failed = &all.failed};
+        LAMINA_TRY(prepare(&all.job[i], err));
+        in_parts = in_parts || all.job[i].matrix.shape->parts_per_group > 1;
+    }
+    /* Matrices cut along k signal by tile number: one at a time. */
+    for (uint32_t i = 0; in_parts && count > 1 && i < count; i++) {
+        struct jobs one = {.job = {all.job[i]}, .count = 1};
+        one.job[0].failed = &one.failed;
+        LAMINA_TRY(run_jobs(d, &one, err));
+    }
+    return in_parts && count > 1 ? LAMINA_OK : run_jobs(d, &all, err);
 }

@@ -68,7 +68,11 @@ struct exec {
     uint32_t row_count;
     uint32_t first_span;         /* of the layer at hand */
     uint32_t span_count;
-    uint32_t matrix_first;       /* position of the matrix at hand */
+    struct matrix_handle {
+        struct exec *exec;
+        uint32_t first;          /* position of its first tile */
+    } handles[4];                /* of the matrices a device holds at once, at most two */
+    uint32_t next_handle;
     uint32_t layer;
     bool with_head, more;        /* as exec_pass was told */
     _Atomic uint32_t next_row;
@@ -368,13 +372,26 @@ static lamina_status prepare_row(struct exec *e, uint32_t t, struct lamina_error
 /* ---- layers ---- */
 
 static const void *tile_acquire(void *user, uint32_t index) {
-    struct exec *e = (struct exec *)user;
-    return stream_acquire(e->stream, e->matrix_first + index);
+    const struct matrix_handle *h = (const struct matrix_handle *)user;
+    return stream_acquire(h->exec->stream, h->first + index);
 }
 
 static void tile_release(void *user, uint32_t index) {
+    const struct matrix_handle *h = (const struct matrix_handle *)user;
+    stream_release(h->exec->stream, h->first + index);
+}
+
+static bool is_resident(void *user, uint32_t expert) {
     struct exec *e = (struct exec *)user;
-    stream_release(e->stream, e->matrix_first + index);
+    const struct program *p = &e->program;
+    uint32_t first = p->spans[program_expert_span(p, e->layer, expert)].first;
+    uint32_t end = program_span_end(p, program_expert_span(p, e->layer, expert + 1) - 1);
+    for (uint32_t i = first; i < end; i++) {
+        if (stream_resident(e->stream, i) == NULL) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool find_matrix(void *user, int role, uint32_t expert, struct dev_matrix *out) {
@@ -382,10 +399,11 @@ static bool find_matrix(void *user, int role, uint32_t expert, struct dev_matrix
     for (uint32_t i = e->first_span; i < e->first_span + e->span_count; i++) {
         const struct stream_span *span = &e->program.spans[i];
         if ((int)span->matrix->role == role && span->matrix->expert == expert) {
-            e->matrix_first = span->first;
+            struct matrix_handle *h = &e->handles[e->next_handle++ % ARRAY_LEN(e->handles)];
+            *h = (struct matrix_handle){e, span->first};
             *out = (struct dev_matrix){
                 .shape = &span->matrix->shape,
-                .tiles = {.user = e, .count = span->matrix->shape.tiles, .acquire = tile_acquire, .release = tile_release},
+                .tiles = {.user = h, .count = span->matrix->shape.tiles, .acquire = tile_acquire, .release = tile_release},
                 .row_scale = role == MODEL_HEAD || role == MODEL_EMBED ? e->vectors[MODEL_HEAD_SCALE] : NULL,
             };
             return true;
@@ -495,6 +513,7 @@ static void fill_pass(const struct exec *e, struct dev_pass *p, uint32_t layer) 
         .vectors = e->vectors,
         .matrix = find_matrix,
         .chosen = experts_chosen,
+        .resident = is_resident,
         .choices = e->choices,
         .user = (void *)(uintptr_t)e,
         .query_factor = e->query_factor,

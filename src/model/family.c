@@ -19,15 +19,3 @@ const struct model_family *model_family_of_name(struct span name) {
     }
     return NULL;
 }
-
-void model_families(void (*each)(void *user, const char *family, const char *architectures), void *user) {
-    const struct model_family *f = NULL;
-    for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
-        struct str names = {0};
-        for (unsigned a = 0; a < ARRAY_LEN(f->architectures) && f->architectures[a] != NULL; a++) {
-            str_printf(&names, "%s%s", a == 0 ? "" : ", ", f->architectures[a]);
-        }
-        each(user, f->name, str_text(&names));
-        str_drop(&names);
-    }
-}

@@ -280,8 +280,21 @@ uint64_t model_flops_per_row(const struct model_desc *desc); /* of the matrix pr
 
 /* "LlamaForCausalLM, 16 layers, hidden 2048, 16 heads (4 KV) of 128, FFN 8192, vocabulary 32768" */
 void model_describe(const struct model_desc *desc, char *out, size_t len);
-/* Calls each(user, family name, architectures text) per row, for the programs' lists. */
-void model_families(void (*each)(void *user, const char *family, const char *architectures), void *user);
+
+/* The family table in words, for the programs' lists. A trait is something a row may have, told from the row's data alone;
+ * `aspect` says which part of a model it is about ("attention"), traits of one aspect follow each other. */
+struct model_trait {
+    const char *aspect, *words;
+};
+enum { MODEL_MAX_TRAITS = 128, MODEL_ROW_NAMES = 8 };
+const struct model_trait *model_traits(unsigned *count);
+struct model_row {
+    const char *name;
+    const char *architectures[MODEL_ROW_NAMES], *model_types[MODEL_ROW_NAMES]; /* 0-ended */
+    bool has[MODEL_MAX_TRAITS];
+};
+/* Row `index` of the table, false past its end. Pointers are static. */
+bool model_row_at(unsigned index, struct model_row *row);
 
 /* generation_config.json: sampling defaults and end tokens. Absent keys keep what is in *g. */
 struct model_generation {

@@ -638,6 +638,8 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
         return d->vocab;
     case KERN_R:
         return widest(d, expert_count);
+    case KERN_B:
+        return widest(d, expert_count) != 0 ? d->hidden * d->routing.top_k : 0;
     case KERN_M:
     case KERN_Y:
         return widest(d, expert_count) != 0 ? d->hidden : 0;

@@ -22,16 +22,21 @@ enum { CHAT_TEMPLATES_MAX = 64 };
 
 struct named_template {
     struct str name;
+    struct str source;
     struct jinja_template *parsed; /* NULL: `why` tells */
     struct lamina_error why;
-    bool knows_developer; /* the word stands in its source */
 };
 
 struct chat_template {
     struct named_template *item;
     size_t count;
     struct str tokens; /* special tokens as JSON members, each followed by a comma */
+    struct str eos;
+    bool builtin;
 };
+
+/* What a JSON file is read for. */
+enum { READ_TEMPLATES = 1, READ_TOKENS = 2 };
 
 static const char marker_word[] = "QzmarkerzQ";
 
@@ -41,12 +46,23 @@ static bool contains(struct span text, struct span what) {
 
 /* ---- sources ----------------------------------------------------------------------------------------------------- */
 
+static const struct named_template *find_template(const struct chat_template *t, struct span name) {
+    for (size_t i = 0; i < t->count; i++) {
+        if (span_equal(str_span(&t->item[i].name), name)) {
+            return &t->item[i];
+        }
+    }
+    return NULL;
+}
+
 /* A template that cannot be parsed is kept with its error, for the others may be all that is asked for. */
 static lamina_status add_template(struct chat_template *t, struct span name, struct span source,
                                   struct lamina_error *err) {
+    if (find_template(t, name) != NULL) {
+        return LAMINA_OK;
+    }
     if (t->count == CHAT_TEMPLATES_MAX) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "tokenizer_config.json: more than %d chat templates",
-                         (int)CHAT_TEMPLATES_MAX);
+        return base_fail(err, LAMINA_UNSUPPORTED, "more than %d chat templates", (int)CHAT_TEMPLATES_MAX);
     }
     struct named_template *grown = (struct named_template *)realloc(t->item, (t->count + 1) * sizeof(*grown));
     if (grown == NULL) {
@@ -54,8 +70,12 @@ static lamina_status add_template(struct chat_template *t, struct span name, str
     }
     t->item = grown;
     struct named_template *one = &t->item[t->count++];
-    *one = (struct named_template){.knows_developer = contains(source, span_of_text("developer"))};
+    *one = (struct named_template){0};
     str_add_span(&one->name, name);
+    str_add_span(&one->source, source);
+    if (one->name.failed || one->source.failed) {
+        return base_fail(err, LAMINA_NO_FIT, "no memory for the chat templates");
+    }
     (void)jinja_parse(&one->parsed, source, &one->why);
     return LAMINA_OK;
 }
@@ -138,6 +158,10 @@ static void add_token(struct chat_template *t, struct span name, struct json_rea
         str_add_text(&t->tokens, ": ");
         json_write_string(&t->tokens, str_span(&text));
         str_add_text(&t->tokens, ", ");
+        if (span_is(str_span(&copy), "eos_token")) {
+            str_clear(&t->eos);
+            str_add_span(&t->eos, str_span(&text));
+        }
     }
     str_drop(&text);
     str_drop(&copy);
@@ -176,9 +200,10 @@ static void add_extra_tokens(struct chat_template *t, struct json_reader *j) {
     }
 }
 
-/* Walks tokenizer_config.json or special_tokens_map.json. */
-static lamina_status read_config(struct chat_template *t, struct span json, const char *name, bool templates,
+/* Walks one of the JSON files; `what` of READ_... */
+static lamina_status read_config(struct chat_template *t, struct span json, const char *name, unsigned what,
                                  struct lamina_error *err) {
+    bool tokens = (what & READ_TOKENS) != 0;
     struct str scratch = {0};
     struct json_reader j;
     struct span key;
@@ -188,13 +213,13 @@ static lamina_status read_config(struct chat_template *t, struct span json, cons
     json_init(&j, json, name, &scratch, err);
     (void)json_enter_object(&j);
     while (json_next_key(&j, &key)) {
-        if (span_is(key, "chat_template") && templates) {
+        if (span_is(key, "chat_template") && (what & READ_TEMPLATES) != 0) {
             read_templates(t, &j);
-        } else if (span_is(key, "additional_special_tokens")) {
+        } else if (span_is(key, "additional_special_tokens") && tokens) {
             add_token_list(t, &j);
-        } else if (span_is(key, "extra_special_tokens")) {
+        } else if (span_is(key, "extra_special_tokens") && tokens) {
             add_extra_tokens(t, &j);
-        } else if (span_ends_with(key, "_token")) {
+        } else if (span_ends_with(key, "_token") && tokens) {
             add_token(t, key, &j);
         } else {
             (void)json_skip(&j);
@@ -205,25 +230,39 @@ static lamina_status read_config(struct chat_template *t, struct span json, cons
     return status;
 }
 
+static lamina_status read_files(struct chat_template *t, const struct chat_files *files, struct lamina_error *err) {
+    struct span usual = span_of_text("default");
+    unsigned inside = READ_TEMPLATES;
+    if (files->chat_template_jinja.len != 0) {
+        LAMINA_TRY(add_template(t, usual, files->chat_template_jinja, err));
+        inside = 0;
+    }
+    for (size_t i = 0; i < files->more_count; i++) {
+        LAMINA_TRY(add_template(t, files->more[i].name, files->more[i].source, err));
+    }
+    /* The map comes first: of two values for one name the later counts. */
+    LAMINA_TRY(read_config(t, files->special_tokens_map, "special_tokens_map.json", READ_TOKENS, err));
+    LAMINA_TRY(read_config(t, files->tokenizer_config, "tokenizer_config.json", READ_TOKENS | inside, err));
+    if (find_template(t, usual) == NULL) {
+        LAMINA_TRY(read_config(t, files->chat_template_json, "chat_template.json", READ_TEMPLATES, err));
+    }
+    if (find_template(t, usual) == NULL) {
+        LAMINA_TRY(read_config(t, files->processor_config, "processor_config.json", READ_TEMPLATES, err));
+    }
+    t->builtin = t->count == 0 && files->builtin.len != 0;
+    if (t->builtin) {
+        LAMINA_TRY(read_config(t, files->builtin_tokens, "the tokens of the format", READ_TOKENS, err));
+        LAMINA_TRY(add_template(t, usual, files->builtin, err));
+    }
+    return t->tokens.failed || t->eos.failed ? base_fail(err, LAMINA_NO_FIT, "no memory for the special tokens") : LAMINA_OK;
+}
+
 lamina_status chat_open(struct chat_template **t, const struct chat_files *files, struct lamina_error *err) {
     struct chat_template *made = (struct chat_template *)calloc(1, sizeof(*made));
-    bool own_file = files->chat_template_jinja.len != 0;
     if (made == NULL) {
         return base_fail(err, LAMINA_NO_FIT, "no memory for the chat templates");
     }
-    lamina_status status = LAMINA_OK;
-    if (own_file) {
-        status = add_template(made, span_of_text("default"), files->chat_template_jinja, err);
-    }
-    if (status == LAMINA_OK) { /* the map comes first: of two values for one name the later counts */
-        status = read_config(made, files->special_tokens_map, "special_tokens_map.json", false, err);
-    }
-    if (status == LAMINA_OK) {
-        status = read_config(made, files->tokenizer_config, "tokenizer_config.json", !own_file, err);
-    }
-    if (status == LAMINA_OK && made->tokens.failed) {
-        status = base_fail(err, LAMINA_NO_FIT, "no memory for the special tokens");
-    }
+    lamina_status status = read_files(made, files, err);
     if (status != LAMINA_OK || made->count == 0) {
         chat_close(&made);
     }
@@ -235,25 +274,34 @@ void chat_close(struct chat_template **t) {
     if (*t != NULL) {
         for (size_t i = 0; i < (*t)->count; i++) {
             str_drop(&(*t)->item[i].name);
+            str_drop(&(*t)->item[i].source);
             jinja_close(&(*t)->item[i].parsed);
         }
         free((*t)->item);
         str_drop(&(*t)->tokens);
+        str_drop(&(*t)->eos);
         free(*t);
         *t = NULL;
     }
 }
 
-/* ---- choosing ---------------------------------------------------------------------------------------------------- */
-
-static const struct named_template *find_template(const struct chat_template *t, struct span name) {
-    for (size_t i = 0; i < t->count; i++) {
-        if (span_equal(str_span(&t->item[i].name), name)) {
-            return &t->item[i];
-        }
-    }
-    return NULL;
+bool chat_is_builtin(const struct chat_template *t) {
+    return t->builtin;
 }
+
+bool chat_mentions(const struct chat_template *t, struct span text) {
+    bool found = false;
+    for (size_t i = 0; i < t->count; i++) {
+        found = found || contains(str_span(&t->item[i].source), text);
+    }
+    return found;
+}
+
+struct span chat_eos(const struct chat_template *t) {
+    return str_span(&t->eos);
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 static lamina_status choose(const struct chat_template *t, const struct chat_request *r, bool tools,
                             const struct named_template **chosen, struct lamina_error *err) {
@@ -392,7 +440,7 @@ static lamina_status fit(struct attempt *a, struct str *prompt, struct lamina_er
     struct str one = {0};
     unsigned possible = chat_messages_possible(a->messages);
     bool rendered = false;
-    if (a->chosen->knows_developer) {
+    if (contains(str_span(&a->chosen->source), span_of_text("developer"))) {
         possible &= ~(unsigned)CHAT_DEVELOPER_AS_SYSTEM;
     }
     for (unsigned step = 0; next_rewrites(possible, &step, &a->rewrites);) {
