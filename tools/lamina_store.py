@@ -197,6 +197,30 @@ def widen(dtype, source):
     return out
 
 
+def compare_fp8(f, matrix, codes, grid):
+    """Counts rows of a coded matrix whose record is not the source's codes and its scales per 128 columns."""
+    dtype, shape, data = grid
+    rows, cols = matrix["rows"], matrix["cols"]
+    need(matrix["layout"] == 0 and matrix["parts_per_group"] == 1, f.name + ": wrong layout of a coded matrix")
+    need(shape == [-(-rows // 128), -(-cols // 128)], f.name + ": scales of another shape")
+    scales = struct.pack("<%dI" % (shape[0] * shape[1]), *widen(dtype, data))
+    line = shape[1] * 4
+    record = cols + line
+    per_tile = matrix["groups_per_tile"] * PANEL_ROWS * GROUP_PANELS
+    wrong = 0
+    for tile in range(matrix["tiles"]):
+        begin, length = f.tiles[matrix["first_tile"] + tile]
+        first = tile * per_tile
+        count = min(per_tile, rows - first)
+        need(count > 0 and 0 <= length - count * record < PAGE, f.name + ": a tile has another size")
+        for i in range(count):
+            row = first + i
+            want = codes[row * cols:(row + 1) * cols] + scales[row // 128 * line:(row // 128 + 1) * line]
+            wrong += f.data[begin + i * record:begin + (i + 1) * record] != want
+        need(not any(f.data[begin + count * record:begin + length]), f.name + ": padding is not zero")
+    return wrong
+
+
 class Checkpoint:
     def __init__(self, path):
         self.path = path
@@ -256,10 +280,13 @@ def check_file(store, checkpoint, name, layer, counts):
         need(matrix["flags"] == 0, name + ": unknown flags")
         tensor = LLAMA_NAMES[matrix["role"]].format(layer)
         dtype, shape, data = checkpoint.read(tensor)
-        need(dtype == matrix["dtype"] and shape == [matrix["rows"], matrix["cols"]],
+        need({"F8_E4M3": "FP8"}.get(dtype, dtype) == matrix["dtype"] and shape == [matrix["rows"], matrix["cols"]],
              "%s is %s %s in the checkpoint, %s %s in the store"
              % (tensor, dtype, shape, matrix["dtype"], [matrix["rows"], matrix["cols"]]))
-        wrong = compare_matrix(f, matrix, data)
+        if dtype == "F8_E4M3":
+            wrong = compare_fp8(f, matrix, data, checkpoint.read(tensor + "_scale_inv"))
+        else:
+            wrong = compare_matrix(f, matrix, data)
         counts["matrices"] += 1
         counts["weights"] += matrix["rows"] * matrix["cols"]
         if wrong:

@@ -39,7 +39,8 @@ static void test_checkpoints_of_others(void **state) {
     (void)state;
     static const char *const names[] = {
         "oracle/llama-mha",     "oracle/llama-gqa-llama3", "oracle/llama-tied-bias",     "oracle/llama-linear",
-        "oracle/llama-dynamic", "stories260k/hf",          "stories260k/hf-bf16-sharded"};
+        "oracle/llama-dynamic", "stories260k/hf",          "stories260k/hf-bf16-sharded",
+        "oracle/llama-fp8-block"};
     const char *data = getenv("LAMINA_TESTDATA");
     unsigned done = 0;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
