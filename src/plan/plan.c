@@ -211,7 +211,8 @@ static uint32_t fewest_rows(const struct model_desc *desc, const struct plan_req
         return most;
     }
     uint32_t wanted = q->prompt_rows != 0 ? q->prompt_rows : FEWEST_PROMPT_ROWS;
-    return wanted < most ? wanted : most;
+    wanted = wanted > q->sequences ? wanted : q->sequences; /* a batch is one pass */
+    return wanted < most || q->sequences > most ? wanted : most;
 }
 
 /* Doubles the rows of prefill while they take no more than a quarter of what pinned tiles would otherwise have. */

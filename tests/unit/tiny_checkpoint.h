@@ -7,6 +7,7 @@
 #define TINY_CHECKPOINT_H
 
 #include <stdint.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,17 @@ static inline uint64_t tiny_random(uint64_t *state) {
     return x * UINT64_C(0x2545F4914F6CDD1D);
 }
 
+/* fp16 of a number of ordinary size, ties to even; small ones become multiples of 2^-24. */
+static inline uint16_t tiny_half(float v) {
+    int exponent = 0;
+    (void)frexpf(v, &exponent);
+    exponent = exponent < -13 ? -13 : exponent; /* |v| = 0.1... * 2^exponent; -13: the smallest normal numbers */
+    uint32_t steps = (uint32_t)nearbyintf(ldexpf(fabsf(v), 11 - exponent));
+    /* The hidden bit carries into the exponent, also when rounding up reaches the next power of two. */
+    uint32_t bits = steps + (uint32_t)(exponent + 13) * 1024u;
+    return (uint16_t)(bits | (v < 0 ? 0x8000u : 0u));
+}
+
 static inline void tiny_write_weights(FILE *f, const char *dtype, uint64_t count, float scale, float centre,
                                       uint64_t *random) {
     for (uint64_t i = 0; i < count; i++) {
@@ -49,7 +61,7 @@ static inline void tiny_write_weights(FILE *f, const char *dtype, uint64_t count
         if (strcmp(dtype, "F32") == 0) {
             (void)fwrite(&v, 4, 1, f);
         } else if (strcmp(dtype, "F16") == 0) {
-            _Float16 h = (_Float16)v;
+            uint16_t h = tiny_half(v);
             (void)fwrite(&h, 2, 1, f);
         } else {
             uint32_t bits = 0;
