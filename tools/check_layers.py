@@ -4,7 +4,7 @@
 
 Prints one line per offence and a closing line of counts; exits 1 when there was any. The arrows between rooms are data
 in tools/layers.txt. Checks: arrows, cycles, third-party and system headers, private headers, every header compiles
-alone, unique file names, file and function length, line width, family names outside src/model, licence line, tabs,
+alone, unique file names, file and function length, line width, family names outside their tables, licence line, tabs,
 trailing blanks, invisible characters, printing and exiting in rooms, source lists of the build.
 """
 import concurrent.futures
@@ -29,10 +29,15 @@ LICENSED_SUFFIXES = {".c", ".h", ".cu", ".py", ".sh", ".build"}
 ISO_HEADERS = set("assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
                   "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath uchar wchar wctype".split())
 PURE_FORBIDDEN = {"signal", "setjmp", "locale", "stdatomic", "fenv"}
-FAMILIES = re.compile(r"llama(?!\.cpp)|mistral|mixtral|qwen|gemma|\bphi[-_ ]?\d|falcon|baichuan|chatglm|\bglm\d?\b|internlm|"
-                      r"deepseek|gpt[-_]?(2|neo|j|oss)|starcoder|\bolmo|granite|cohere|stablelm|\bbloom|\bmpt\b|"
-                      r"\bkimi|minimax[-_ ]?m\d|\bernie", re.I)
-FAMILY_FREE = ("src/model/", "src/text/", "src/app/tools/")
+# Where names of model families may stand: the table, and the tables of tokenizers and chat formats, which go by the same names;
+# the inflater makes models of one family.
+FAMILY_TABLES = ("src/model/family_dense.c", "src/model/family_sparse.c", "src/model/family_names_priv.h",
+                 "src/model/chat_formats.c")
+FAMILY_FREE = ("src/text/", "src/app/tools/")
+# Words of config.json, files and formulas that are called after a family, and no sign of one.
+FAMILY_WORDS = re.compile(r"llama\.cpp|minimax fit|qwen\.tiktoken", re.I)
+MODEL_WORDS = re.compile(r"llama_4_scaling_beta|(?<![a-z])(MODEL_ROPE_|take_)?llama3(_frequency)?\b|"
+                         r"MODEL_ROPE_QWEN_NTK|qwen_(ntk(_default)?|growth|theta)\b", re.I)
 SPEAKING = re.compile(r"(?<![\w.>])(printf|fprintf|vprintf|puts|putchar|perror|exit|_exit|abort|quick_exit)\s*\(")
 GLOBAL_STATE = re.compile(r"(?<![\w.>])(fopen|open|openat|clock_gettime|time|pthread_(?!once\b)\w+|getenv|setlocale|rand|strtok)\s*\(")
 
@@ -43,6 +48,21 @@ counts = {}
 def fault(path, line, text):
     where = f"{path}:{line}" if line else str(path)
     faults.append(f"{where}: {text}")
+
+
+def read_families():
+    """A pattern of what the rows of the family table are called: the first word of each name, and every architecture and model
+    type as it is. A short word counts only where it stands alone, or before a digit."""
+    text = "".join((ROOT / path).read_text() for path in FAMILY_TABLES if path.startswith("src/model/family_"))
+    names = re.findall(r'\.name = "([a-z]+)[^"]*"', text)
+    listed = [word for field in ("architectures", "model_types")
+              for words in re.findall(rf"\.{field} = {{([^}}]*)}}", text) for word in re.findall(r'"([^"]+)"', words)]
+    counts["families"] = len(names)
+    if not names or len(listed) < len(names) or text.count(".architectures = ") != len(names):
+        fault(FAMILY_TABLES[0], 0, f"{len(names)} names and {len(listed)} architectures and model types: rows cannot be read")
+    stems = [name if len(name) > 4 else rf"(?<![a-z]){name}(?![a-z])" for name in sorted(set(names))]
+    exact = [rf"\b{re.escape(word)}\b" for word in sorted(set(listed))]
+    return re.compile("|".join(stems + exact) or "(?!)", re.I)
 
 
 def read_layers():
@@ -160,6 +180,18 @@ def check_text(path, text):
                     fault(path, number, f"invisible character U+{ord(char):04X}")
 
 
+def check_families(path, text, families):
+    """No file knows a family by its name but the tables. Comments of the model room may mention one."""
+    if path in FAMILY_TABLES or path.startswith(FAMILY_FREE):
+        return
+    words = FAMILY_WORDS.sub(lambda m: " " * len(m.group(0)), text)
+    if path.startswith("src/model/"):
+        words = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m.group(0)), words, flags=re.S)
+        words = MODEL_WORDS.sub(lambda m: " " * len(m.group(0)), words)
+    for match in families.finditer(words):
+        fault(path, line_of(text, match.start()), f'family name "{match.group(0)}" outside the tables of src/model')
+
+
 def check_source(path, text):
     """Rules for C files under src/."""
     room = path.split("/")[1]
@@ -167,9 +199,6 @@ def check_source(path, text):
     if len(lines) - 1 > MAX_FILE and not path.startswith(KERNEL_FOLDERS):
         fault(path, 0, f"{len(lines) - 1} lines, at most {MAX_FILE}")
     check_functions(path, lines)
-    if not path.startswith(FAMILY_FREE):
-        for match in FAMILIES.finditer(text):
-            fault(path, line_of(text, match.start()), f'family name "{match.group(0)}" outside src/model')
     code = strip_code(text)
     if room != "app":
         for match in SPEAKING.finditer(code):
@@ -209,6 +238,7 @@ def check_headers(headers):
 
 def main():
     order, allowed, special, owners = read_layers()
+    families = read_families()
     by_name, headers = {}, []
     for path in walk():
         text = (ROOT / path).read_text(encoding="utf-8", errors="strict")
@@ -219,6 +249,8 @@ def main():
                 by_name.setdefault(os.path.basename(path), []).append(path)
             if path.endswith(".h") and path.startswith(("src/", "include/")):
                 headers.append(path)
+            if path.startswith(("src/", "include/")):
+                check_families(path, text, families)
             if path.startswith("src/"):
                 room = path.split("/")[1]
                 if room not in allowed:
@@ -240,7 +272,8 @@ def main():
     check_headers(headers)
     print("\n".join(faults), end="\n" if faults else "")
     print(f"include lock: {len(order)} rooms, {counts.get('files', 0)} files, {counts.get('includes', 0)} includes, "
-          f"{counts['headers']} headers compiled alone, {counts.get('functions', 0)} functions, {len(faults)} faults")
+          f"{counts['headers']} headers compiled alone, {counts.get('functions', 0)} functions, "
+          f"names of {counts['families']} families, {len(faults)} faults")
     return 1 if faults else 0
 
 

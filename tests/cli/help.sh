@@ -4,7 +4,7 @@
 # shellcheck source=tests/cli/lib/tap.bash
 . "$(dirname "$0")/lib/tap.bash"
 
-commands='run split plan verify show doctor logits tokenize detokenize template completion version'
+commands='run split plan verify show families doctor logits tokenize detokenize template completion version'
 flags_run='model prompt file memory predict ctx-size temp top-k top-p min-p repeat-penalty seed stop ignore-eos raw kv numerics
     threads prompt-rows io sim isa no-read-ahead no-pin report home json color quiet verbose help'
 flags_logits='ids predict ctx-size kv memory numerics threads json report isa io'
@@ -12,6 +12,7 @@ flags_plan='memory ctx-size json kv threads'
 flags_split='output codec delete-original home json'
 flags_verify='source home json'
 flags_show='home json'
+flags_families='json color quiet verbose help'
 flags_doctor='again home json'
 flags_tokenize='no-special json'
 flags_detokenize='skip-special'

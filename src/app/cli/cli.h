@@ -22,8 +22,8 @@ enum { CLI_MAX_STOPS = 16, CLI_MAX_ARGS = 2 };
 
 struct cli_options {
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
-    const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source, *output,
-        *codec, *kwargs, *tools;
+    const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source;
+    const char *output, *codec, *kwargs, *tools;
     const char *stop[CLI_MAX_STOPS];
     uint32_t stop_count;
     uint64_t memory, seed;
@@ -61,7 +61,7 @@ struct cli_command {
 };
 
 enum cli_command_id {
-    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_DOCTOR, CMD_LOGITS, CMD_TOKENIZE, CMD_DETOKENIZE,
+    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_FAMILIES, CMD_DOCTOR, CMD_LOGITS, CMD_TOKENIZE, CMD_DETOKENIZE,
     CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
 };
 
@@ -165,6 +165,7 @@ lamina_status cmd_split(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_plan(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_verify(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_show(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_families(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_tokenize(struct cli_options *o, struct lamina_error *err);
