@@ -13,7 +13,8 @@
 /* X residual stream; H normed input; Q K V projections; A attention output; G U gate and up; T projection back; L logits. */
 /* C latent of queries; P queries against latent keys. D decays and E write strengths of linear attention; Z gate of what
  * attention gives. N inputs of all layers by token; W what the embedding adds to them. */
-/* R scores of experts; M rows gathered for an expert; Y what it gives; B the same by row and choice, side by side; S score of the shared expert. */
+/* R scores of experts; M rows gathered for an expert; Y what it gives; B the same by row and choice, side by side; S score of
+ * the shared expert. */
 enum kern_reg {
     KERN_X, KERN_H, KERN_Q, KERN_K, KERN_V, KERN_A, KERN_G, KERN_U, KERN_T, KERN_L, KERN_R, KERN_M, KERN_Y, KERN_S,
     KERN_C, KERN_P, KERN_D, KERN_E, KERN_Z, KERN_N, KERN_W, KERN_B,

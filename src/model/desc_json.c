@@ -294,9 +294,10 @@ static bool plausible_kind(const struct model_desc *d, const struct model_kind *
     const struct kern_routing *t = &d->routing;
     bool grouped = t->groups == 0 || (k->experts % t->groups == 0 && t->kept_groups >= 1 && t->kept_groups <= t->groups &&
                                       t->top_k <= k->experts / t->groups * t->kept_groups);
-    bool routed = k->experts == 0 || (k->experts <= MODEL_MAX_EXPERTS && k->expert_ffn >= 1 && k->expert_ffn <= 1 << 22 &&
-                                      k->shared_ffn <= 1 << 22 && t->top_k >= 1 && t->top_k <= k->experts &&
-                                      t->top_k <= KERN_MAX_TOP_K && (uint64_t)t->top_k * d->hidden <= 1 << 24 && t->score < KERN_SCORES && grouped);
+    bool routed =
+        k->experts == 0 || (k->experts <= MODEL_MAX_EXPERTS && k->expert_ffn >= 1 && k->expert_ffn <= 1 << 22 &&
+                            k->shared_ffn <= 1 << 22 && t->top_k >= 1 && t->top_k <= k->experts && t->top_k <= KERN_MAX_TOP_K &&
+                            (uint64_t)t->top_k * d->hidden <= 1 << 24 && t->score < KERN_SCORES && grouped);
     bool shaped = routed && plausible_mixer(k) && k->kv_heads >= 1 && k->heads >= k->kv_heads && k->heads <= 1 << 16 &&
                   k->heads % k->kv_heads == 0 && k->head_dim >= 2 && k->head_dim <= 4096 && k->head_dim % 2 == 0 &&
                   (uint64_t)k->heads * k->head_dim <= 1 << 22 && k->ffn >= 1 && k->ffn <= 1 << 22;

@@ -44,7 +44,8 @@ static void stages(struct str *s, const struct lamina_stats *stats) {
     str_add_text(s, "}");
 }
 
-static void experts(struct str *s, const struct lamina_plan *plan, const struct lamina_stats *stats, const struct cli_run_facts *f) {
+static void experts(struct str *s, const struct lamina_plan *plan, const struct lamina_stats *stats,
+                    const struct cli_run_facts *f) {
     double tokens = (double)(f->prompt_tokens + f->new_tokens);
     str_add_text(s, "\"experts\": {");
     u64_member(s, "cache_bytes", plan->expert_cache_bytes);
