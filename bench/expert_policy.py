@@ -5,7 +5,7 @@
 usage: expert_policy.py TRACE SLOTS [HALF_LIFE ...]
 
 Prints hit rates: Belady's optimum (free to read past the cache), least frequently used with ageing as exec/expert_cache.c does
-it (per half-life in passes), and least recently used."""
+it (per half-life in passes; a newcomer leads by half a choice), and least recently used."""
 import bisect
 import heapq
 import sys
@@ -44,7 +44,7 @@ def belady(trace, slots):
     return hits / total
 
 
-def aged_frequency(trace, slots, half_life):
+def aged_frequency(trace, slots, half_life, lead=0.5):
     turns = len({layer for layer, _ in trace})
     grow, weight = 1.0 + 0.6931471805599453 / (half_life * turns), 1.0
     rank, cached, hits, total = defaultdict(float), set(), 0, 0
@@ -61,7 +61,7 @@ def aged_frequency(trace, slots, half_life):
                 cached.add(key)
                 continue
             loser = min((k for k in cached if k not in now), key=lambda k: rank[k], default=None)
-            if loser is not None and rank[loser] < rank[key]:
+            if loser is not None and rank[loser] + lead * weight < rank[key]:
                 cached.remove(loser)
                 cached.add(key)
     return hits / total

@@ -19,7 +19,7 @@ VOCAB, HIDDEN, WIDTH, NARROW = 4096, 1024, 3584, 512
 
 def mixtral(layers):
     config = dict(architectures=["MixtralForCausalLM"], model_type="mixtral", hidden_size=HIDDEN, intermediate_size=WIDTH,
-                  num_hidden_layers=layers, num_attention_heads=16, num_key_value_heads=4, num_local_experts=8,
+                  num_hidden_layers=layers, num_attention_heads=16, num_key_value_heads=4096 // HIDDEN, num_local_experts=8,
                   num_experts_per_tok=2, vocab_size=VOCAB, rms_norm_eps=1e-5, rope_theta=1e6, max_position_embeddings=4096)
     tensors = {}
     for i in range(layers):

@@ -10,6 +10,8 @@
 
 /* A choice of HALF_LIFE passes ago counts half. bench/expert_policy.py compares lives on recorded choices. */
 static const double HALF_LIFE = 32.0;
+/* Who comes in must lead by this share of a choice: else a cache smaller than what a pass chooses would only churn. */
+static const double LEAD = 0.5;
 static const double LN2 = 0.6931471805599453;
 static const double MOST_WEIGHT = 1e100;
 
@@ -79,7 +81,7 @@ static uint32_t take_slot(struct choosing *h, double rank) {
     while (h->next_victim < c->used_slots && is_in_use(h, c->order[h->next_victim])) {
         h->next_victim++;
     }
-    if (h->next_victim == c->used_slots || rank_of_slot(c, c->order[h->next_victim]) >= rank) {
+    if (h->next_victim == c->used_slots || rank_of_slot(c, c->order[h->next_victim]) + LEAD * c->weight >= rank) {
         return EXPERT_NO_SLOT;
     }
     uint32_t slot = c->order[h->next_victim++];
