@@ -256,7 +256,8 @@ LAMINA_API struct lamina_text *lamina_model_text(struct lamina_model *model);
  * false: neither. *ids is malloc'ed for the caller (lamina_free). */
 LAMINA_API lamina_status lamina_tokenize(struct lamina_text *text, const char *bytes, size_t len, bool special,
                                          uint32_t **ids, size_t *count, struct lamina_error *err);
-/* As lamina_tokenize, for a rendered chat prompt: special tokens in it are recognised but none is added. */
+/* As lamina_tokenize, for a rendered chat prompt: special tokens in it are recognised; none is added, unless the template is a
+ * built-in one, which leaves to the tokenizer what it adds to every text. */
 LAMINA_API lamina_status lamina_tokenize_prompt(struct lamina_text *text, const char *bytes, size_t len, uint32_t **ids,
                                                 size_t *count, struct lamina_error *err);
 LAMINA_API lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count,

@@ -14,11 +14,17 @@
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
+enum { API_STOPS = 16 };
 struct lamina_text {
     struct text_tokenizer *tokenizer;
     struct chat_template *chat;
     struct model_generation generation;
     bool has_generation;
+    /* What ends an answer beside the end tokens of the configs. */
+    uint32_t stop_ids[API_STOPS];
+    uint32_t stop_id_count;
+    char *stops[API_STOPS];       /* texts, malloc'ed */
+    uint32_t stop_count;
 };
 
 /* Everything known before memory is taken: shared by planning and opening, so that both see the same sizes. */
@@ -43,7 +49,7 @@ struct lamina_model {
     struct lamina_plan plan;
     uint32_t open_sessions;
     struct session **batch;       /* [sequences] of the lamina_batch_feed at hand */
-    uint32_t eos[40];
+    uint32_t eos[32 + API_STOPS];
     uint32_t eos_count;
 };
 
@@ -60,6 +66,19 @@ lamina_status api_drive_of_store(const struct store *store, const char *home, bo
 
 /* `home` as given, else the default place. */
 lamina_status api_home(const char *given, struct str *home, struct lamina_error *err);
+
+/* A file of a directory, empty when it is not there; sys_unload it. */
+lamina_status api_load(const char *dir, const char *name, uint64_t limit, struct span *out, struct lamina_error *err);
+/* The most bytes of a configuration or template (reference/reliability.md 5.2). */
+enum { API_CONFIG_LIMIT = 64 << 20 };
+
+/* Fills t->chat (NULL: nothing says how to talk to it) and the stops; t->tokenizer must be open. */
+struct api_chat_files {
+    struct span config, tokenizer_config, special_tokens_map, generation;
+};
+lamina_status api_chat_open(struct lamina_text *t, const char *dir, const struct api_chat_files *files,
+                            struct lamina_error *err);
+void api_chat_drop(struct lamina_text *t);
 
 lamina_status api_text_open_dir(struct lamina_text **text, const char *dir, struct lamina_error *err);
 

@@ -99,6 +99,9 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
     if (m->p.text != NULL && m->p.text->has_generation) {
         add_eos(m, m->p.text->generation.eos_ids, m->p.text->generation.eos_count);
     }
+    if (m->p.text != NULL) {
+        add_eos(m, m->p.text->stop_ids, m->p.text->stop_id_count);
+    }
     warn_about_lengths(m);
     *out = m;
     return LAMINA_OK;
@@ -119,9 +122,11 @@ void lamina_model_close(struct lamina_model **model) {
 void lamina_model_info(const struct lamina_model *m, struct lamina_info *info) {
     const struct store *s = m->p.store;
     const struct model_desc *d = &s->desc;
+    const struct model_kind *k = &d->kinds[0];
     *info = (struct lamina_info){
-        .size = sizeof(*info), .layers = d->layers, .hidden = d->hidden, .heads = d->kinds[0].heads, .kv_heads = d->kinds[0].kv_heads,
-        .head_dim = d->kinds[0].head_dim, .ffn = d->kinds[0].ffn, .vocab = d->vocab, .max_positions = d->max_positions, .tied = d->tied,
+        .size = sizeof(*info), .layers = d->layers, .hidden = d->hidden, .heads = k->heads, .kv_heads = k->kv_heads,
+        .head_dim = k->head_dim, .ffn = k->ffn, .vocab = d->vocab, .max_positions = d->max_positions,
+        .tied = d->tied,
         .synthetic = s->synthetic, .weights = model_weight_count(d), .model_bytes = s->weight_bytes,
         .store_bytes = s->store_bytes, .store_path = s->path,
     };
@@ -275,6 +280,27 @@ lamina_status lamina_session_truncate(struct lamina_session *session, uint32_t l
     return session_truncate(&session->s, length, err);
 }
 
+/* The caller's stop strings and those of the model's files; nothing changes where the files name none. */
+static lamina_status join_stops(const struct lamina_text *t, struct lamina_generate *g, const char ***joined,
+                                struct lamina_error *err) {
+    if (t == NULL || t->stop_count == 0 || g->ignore_eos) {
+        return LAMINA_OK;
+    }
+    *joined = (const char **)calloc((size_t)g->stop_count + t->stop_count, sizeof(**joined));
+    if (*joined == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for the stop strings");
+    }
+    for (uint32_t i = 0; i < g->stop_count; i++) {
+        (*joined)[i] = g->stop[i];
+    }
+    for (uint32_t i = 0; i < t->stop_count; i++) {
+        (*joined)[g->stop_count + i] = t->stops[i];
+    }
+    g->stop = *joined;
+    g->stop_count += t->stop_count;
+    return LAMINA_OK;
+}
+
 lamina_status lamina_session_generate(struct lamina_session *session, const uint32_t *prompt, uint32_t prompt_count,
                                       struct lamina_generate *g, struct lamina_error *err) {
     const struct lamina_model *m = session->model;
@@ -283,5 +309,13 @@ lamina_status lamina_session_generate(struct lamina_session *session, const uint
         .eos = m->eos,
         .eos_count = m->eos_count,
     };
-    return session_generate(&session->s, &o, prompt, prompt_count, g, err);
+    const char *const *asked = g->stop;
+    uint32_t asked_count = g->stop_count;
+    const char **stops = NULL;
+    LAMINA_TRY(join_stops(m->p.text, g, &stops, err));
+    lamina_status status = session_generate(&session->s, &o, prompt, prompt_count, g, err);
+    g->stop = asked;
+    g->stop_count = asked_count;
+    free(stops);
+    return status;
 }

@@ -12,11 +12,10 @@
 
 enum { MIB = 1 << 20 };
 
-/* reference/reliability.md 5.2, 5.3 */
+/* reference/reliability.md 5.3 */
 static const uint64_t TOKENIZER_LIMIT = 256 * (uint64_t)MIB;
-static const uint64_t CONFIG_LIMIT = 64 * (uint64_t)MIB;
 
-static lamina_status load(const char *dir, const char *name, uint64_t limit, struct span *out, struct lamina_error *err) {
+lamina_status api_load(const char *dir, const char *name, uint64_t limit, struct span *out, struct lamina_error *err) {
     struct str path = {0};
     lamina_status status = LAMINA_OK;
     *out = (struct span){0};
@@ -30,7 +29,6 @@ static lamina_status load(const char *dir, const char *name, uint64_t limit, str
 
 struct files {
     struct text_files text;
-    struct span template_jinja;
     struct span generation;
 };
 
@@ -38,7 +36,7 @@ static void unload_all(struct files *f) {
     struct span *const all[] = {&f->text.tokenizer_json,     &f->text.vocab_json,       &f->text.merges_txt,
                                 &f->text.tokenizer_model,    &f->text.tiktoken,         &f->text.added_tokens_json,
                                 &f->text.tokenizer_config,   &f->text.special_tokens_map, &f->text.config,
-                                &f->template_jinja,          &f->generation};
+                                &f->generation};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         sys_unload(all[i]);
     }
@@ -56,20 +54,19 @@ static lamina_status load_all(const char *dir, struct files *f, struct lamina_er
         {"tokenizer.model", TOKENIZER_LIMIT, &f->text.tokenizer_model},
         {"spiece.model", TOKENIZER_LIMIT, &f->text.tokenizer_model},
         {"ice_text.model", TOKENIZER_LIMIT, &f->text.tokenizer_model},
-        {"added_tokens.json", CONFIG_LIMIT, &f->text.added_tokens_json},
-        {"tokenizer_config.json", CONFIG_LIMIT, &f->text.tokenizer_config},
-        {"special_tokens_map.json", CONFIG_LIMIT, &f->text.special_tokens_map},
-        {"config.json", CONFIG_LIMIT, &f->text.config},
-        {"chat_template.jinja", CONFIG_LIMIT, &f->template_jinja},
-        {"generation_config.json", CONFIG_LIMIT, &f->generation},
+        {"added_tokens.json", API_CONFIG_LIMIT, &f->text.added_tokens_json},
+        {"tokenizer_config.json", API_CONFIG_LIMIT, &f->text.tokenizer_config},
+        {"special_tokens_map.json", API_CONFIG_LIMIT, &f->text.special_tokens_map},
+        {"config.json", API_CONFIG_LIMIT, &f->text.config},
+        {"generation_config.json", API_CONFIG_LIMIT, &f->generation},
     };
     static const char *const ranks[] = {MODEL_RANK_FILES};
     for (size_t i = 0; i < ARRAY_LEN(ranks) && f->text.tiktoken.len == 0; i++) {
-        LAMINA_TRY(load(dir, ranks[i], TOKENIZER_LIMIT, &f->text.tiktoken, err));
+        LAMINA_TRY(api_load(dir, ranks[i], TOKENIZER_LIMIT, &f->text.tiktoken, err));
     }
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
         if (list[i].out->len == 0) { /* of several names for one thing the first that is there counts */
-            LAMINA_TRY(load(dir, list[i].name, list[i].limit, list[i].out, err));
+            LAMINA_TRY(api_load(dir, list[i].name, list[i].limit, list[i].out, err));
         }
     }
     return LAMINA_OK;
@@ -89,10 +86,11 @@ lamina_status api_text_open_dir(struct lamina_text **out, const char *dir, struc
         status = text_tokenizer_open(&t->tokenizer, &f.text, err);
     }
     if (status == LAMINA_OK) {
-        struct chat_files chat = {.chat_template_jinja = f.template_jinja,
-                                  .tokenizer_config = f.text.tokenizer_config,
-                                  .special_tokens_map = f.text.special_tokens_map};
-        status = chat_open(&t->chat, &chat, err);
+        struct api_chat_files chat = {.config = f.text.config,
+                                      .tokenizer_config = f.text.tokenizer_config,
+                                      .special_tokens_map = f.text.special_tokens_map,
+                                      .generation = f.generation};
+        status = api_chat_open(t, dir, &chat, err);
     }
     if (status == LAMINA_OK) {
         status = read_generation(t, f.generation, err);
@@ -125,7 +123,7 @@ lamina_status lamina_text_open(struct lamina_text **text, const char *path, stru
 void lamina_text_close(struct lamina_text **text) {
     if (*text != NULL) {
         text_tokenizer_close(&(*text)->tokenizer);
-        chat_close(&(*text)->chat);
+        api_chat_drop(*text);
         free(*text);
         *text = NULL;
     }
@@ -151,7 +149,9 @@ lamina_status lamina_tokenize(struct lamina_text *text, const char *bytes, size_
 
 lamina_status lamina_tokenize_prompt(struct lamina_text *text, const char *bytes, size_t len, uint32_t **ids,
                                      size_t *count, struct lamina_error *err) {
-    return encode(text, span_of(bytes, len), TEXT_PARSE_SPECIAL, ids, count, err);
+    /* Templates of checkpoints write every token themselves; the formats of families leave to the tokenizer what it adds. */
+    bool builtin = text->chat != NULL && chat_is_builtin(text->chat);
+    return encode(text, span_of(bytes, len), TEXT_PARSE_SPECIAL | (builtin ? (unsigned)TEXT_ADD_SPECIAL : 0u), ids, count, err);
 }
 
 lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count, bool skip_special,

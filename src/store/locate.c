@@ -117,7 +117,7 @@ static bool remove_name(void *user, const char *name) {
 
 /* The manifest first: from then on it is no store. Whatever cannot be removed is left; it is only space. */
 static void remove_store(const char *home, const char *name) {
-    static const char *const parts[] = {"lamina.json", "layers", "tokenizer", ""};
+    static const char *const parts[] = {"lamina.json", "layers", ("tokenizer/" STORE_TEMPLATES_DIR), "tokenizer", ""};
     struct lamina_error ignored = {0};
     struct sys_lock lock = {.fd = -1};
     char store[STORE_PATH_LEN];

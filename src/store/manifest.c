@@ -30,6 +30,10 @@ const char *const store_tokenizer_files[] = {
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
+    "processor_config.json",
+    STORE_TEMPLATES_DIR "rag.jinja",
+    STORE_TEMPLATES_DIR "tool_use.jinja",
     "generation_config.json",
     "config.json",
     NULL,
@@ -400,7 +404,7 @@ static bool read_all(struct walk *w) {
     return key(w, "codec") && read_codec(w) && key(w, "source") && read_source(w) && key(w, "model") && read_model(w) &&
            key(w, "bits") && read_bits(w) && key(w, "files") && read_files(w, MAX_FILES, &m->files, &m->file_count) &&
            key(w, "layers") && read_layers(w) && key(w, "tokenizer") &&
-           read_files(w, STORE_TEXT_FILES + 2, &m->tokenizer, &m->tokenizer_count) && key(w, "checksum") && text(w) &&
+           read_files(w, STORE_SIDE_FILES, &m->tokenizer, &m->tokenizer_count) && key(w, "checksum") && text(w) &&
            end_object(w) && names_fit(w);
 }
 

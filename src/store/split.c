@@ -167,6 +167,14 @@ static lamina_status copy_text(struct split_job *job, const char *name) {
         status = base_fail(&job->err, LAMINA_USAGE, "the path of %s is too long", relative);
         goto done;
     }
+    if (strchr(name, '/') != NULL) {
+        char dir[STORE_PATH_LEN];
+        (void)snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(path, '/') - path), path);
+        status = sys_make_dirs(dir, &job->err);
+        if (status != LAMINA_OK) {
+            goto done;
+        }
+    }
     job->tokenizer[job->tokenizer_count++] =
         (struct manifest_file){.name = name, .size = len, .hash = hash_xxh3_128(bytes, len)};
     status = sys_write_whole_durable(path, span_of(bytes, len), &job->err);

@@ -160,7 +160,7 @@ static lamina_status sync_one(struct split_job *job, const char *dir, const char
 
 /* Whoever made this store may have been stopped before the last sync, or it is a plain copy that nobody ever synced. */
 static lamina_status sync_store(struct split_job *job, const struct manifest *m) {
-    static const char *const dirs[] = {"layers", "tokenizer"};
+    static const char *const dirs[] = {"layers", ("tokenizer/" STORE_TEMPLATES_DIR), "tokenizer"};
     for (uint32_t i = 0; i < m->file_count; i++) {
         LAMINA_TRY(sync_one(job, "", m->files[i].name));
     }

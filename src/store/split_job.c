@@ -220,7 +220,8 @@ static bool is_layer_file(const char *name) {
 
 static bool is_tokenizer_file(const char *name) {
     for (unsigned i = 0; store_tokenizer_files[i] != NULL; i++) {
-        if (strcmp(name, store_tokenizer_files[i]) == 0) {
+        const char *deeper = strrchr(store_tokenizer_files[i], '/');
+        if (strcmp(name, deeper != NULL ? deeper + 1 : store_tokenizer_files[i]) == 0) {
             return true;
         }
     }
@@ -307,5 +308,6 @@ static lamina_status clean(struct split_job *job, const char *dir, bool (*matche
 lamina_status split_directory_clean(struct split_job *job, bool temporary_only) {
     LAMINA_TRY(clean(job, "", is_top_file, temporary_only));
     LAMINA_TRY(clean(job, "layers/", is_layer_file, temporary_only));
+    LAMINA_TRY(clean(job, "tokenizer/" STORE_TEMPLATES_DIR, is_tokenizer_file, temporary_only));
     return clean(job, "tokenizer/", is_tokenizer_file, temporary_only);
 }

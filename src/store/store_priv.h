@@ -95,9 +95,11 @@ void manifest_write(const struct manifest *m, struct str *out);
 /* with_pieces false: the SHA-256 pieces are checked for form but not kept. */
 lamina_status manifest_parse(struct span text, const char *name, bool with_pieces, struct arena *arena,
                              struct manifest *m, struct lamina_error *err);
-/* The names of tokenizer/, in their fixed order, NULL at the end. The first eight are about text. */
+/* The names of tokenizer/, in their fixed order, NULL at the end. A store with one of the first 14 has a tokenizer. */
 extern const char *const store_tokenizer_files[];
-enum { STORE_TEXT_FILES = 14 };
+enum { STORE_TEXT_FILES = 14, STORE_SIDE_FILES = 20 };
+/* Named chat templates lie one directory deeper, as in checkpoints. */
+#define STORE_TEMPLATES_DIR "additional_chat_templates/"
 
 /* ---- opening (open.c) ---- */
 
@@ -398,7 +400,7 @@ struct split_job {
     uint32_t *file_order; /* source files by the last output that needs them */
     uint32_t *file_last;  /* per source file: that output, UINT32_MAX: none */
     bool *warned;         /* per source tensor */
-    struct manifest_file tokenizer[STORE_TEXT_FILES + 2];
+    struct manifest_file tokenizer[STORE_SIDE_FILES];
     uint32_t tokenizer_count;
     const char *what;
     uint64_t done_bytes, resumed_bytes, total_bytes;

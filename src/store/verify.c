@@ -101,6 +101,11 @@ struct stranger_walk {
     const char *dir;
 };
 
+static bool is_directory_of(const char *file, const char *dir) {
+    size_t len = strlen(dir);
+    return strncmp(file, dir, len) == 0 && file[len] == '/';
+}
+
 static bool belongs(const struct manifest *m, const char *name) {
     for (uint32_t i = 0; i < m->file_count; i++) {
         if (strcmp(m->files[i].name, name) == 0) {
@@ -108,7 +113,8 @@ static bool belongs(const struct manifest *m, const char *name) {
         }
     }
     for (uint32_t i = 0; i < m->tokenizer_count; i++) {
-        if (strncmp(name, "tokenizer/", 10) == 0 && strcmp(m->tokenizer[i].name, name + 10) == 0) {
+        const char *known = m->tokenizer[i].name;
+        if (strncmp(name, "tokenizer/", 10) == 0 && (strcmp(known, name + 10) == 0 || is_directory_of(known, name + 10))) {
             return true;
         }
     }
@@ -129,7 +135,7 @@ static bool look(void *user, const char *name) {
 }
 
 static void strangers(struct verify *v) {
-    static const char *const dirs[] = {"", "layers/", "tokenizer/"};
+    static const char *const dirs[] = {"", "layers/", "tokenizer/", ("tokenizer/" STORE_TEMPLATES_DIR)};
     for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
         struct stranger_walk w = {.v = v, .dir = dirs[i]};
         char path[STORE_PATH_LEN];

@@ -75,8 +75,8 @@ static void a_description_survives_a_store(void **state) {
     static const char *const more[] = {
         "", ", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}",
         ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 512}",
-        ", \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 123456.789, \"factor\": 8, "
-        "\"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 8192}",
+        (", \"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 123456.789, \"factor\": 8, "
+         "\"low_freq_factor\": 1, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 8192}"),
     };
     for (size_t i = 0; i < ARRAY_LEN(more); i++) {
         struct model_desc a;
