@@ -251,6 +251,7 @@ static void test_full_disk(void **state) {
     (void)snprintf(disk, sizeof(disk), "%s/disk", base);
     (void)mkdir(disk, 0700);
     if (mount("lamina-test", disk, "tmpfs", 0, "size=24m") != 0) {
+        print_message("skipped: only root may mount a small disk\n");
         skip();
     }
     (void)snprintf(store, sizeof(store), "%s/store", disk);
@@ -259,6 +260,7 @@ static void test_full_disk(void **state) {
     bool untouched = access(store, F_OK) != 0;
     (void)umount(disk);
     if (mount("lamina-test", disk, "tmpfs", 0, "size=80m") != 0) {
+        print_message("skipped: only root may mount a small disk\n");
         skip();
     }
     (void)snprintf(ballast, sizeof(ballast), "%s/ballast", disk);
@@ -347,6 +349,7 @@ static void test_changing_source(void **state) {
 static void test_memory(void **state) {
     (void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    print_message("skipped: a sanitizer's own memory hides what split takes\n");
     skip();
 #endif
     pid_t pid = fork();
