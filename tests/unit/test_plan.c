@@ -13,7 +13,7 @@
 enum { MIB = 1 << 20 };
 
 static struct model_desc small_desc(void) {
-    return (struct model_desc){.hidden = 2048, .layers = 16, .kind_count = 1, 
+    return (struct model_desc){.hidden = 2048, .layers = 16, .kind_count = 1,
                                .kinds = {{.heads = 16, .kv_heads = 4, .head_dim = 128, .ffn = 8192}},
                                .vocab = 32768, .max_positions = 2048, .norm_eps = 1e-5f,
                                .gated = true, .rope = {{.dim = 128, .theta = 1e4, .factor = 1}}};
