@@ -408,6 +408,8 @@ static void read_quantization(struct json_reader *r, struct config_values *v) {
     while (json_next_key(r, &key)) {
         if (span_is(key, "quant_method") && json_peek(r) == JSON_STRING) {
             (void)read_text(r, &v->quant_method);
+        } else if (span_is(key, "format") && json_peek(r) == JSON_STRING) {
+            (void)read_text(r, &v->quant_format);
         } else {
             (void)json_skip(r);
         }

@@ -43,7 +43,7 @@ struct config_rope {
 enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_LINEAR, LAYER_OTHER };
 
 struct config_values {
-    struct config_text architecture, model_type, activation, quant_method, framework, scoring;
+    struct config_text architecture, model_type, activation, quant_method, quant_format, framework, scoring;
     struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, padded_vocab, max_positions, sequence_length,
         other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
         query_pre_scalar, score_cap, logit_cap, embed_multiplier, residual_multiplier, score_multiplier, logits_divisor,

@@ -427,6 +427,17 @@ static lamina_status take_ids(const struct config_values *v, const struct model_
     return LAMINA_OK;
 }
 
+/* Codes that a store keeps as they are. What the method says of activations is for speed on other machines and left alone. */
+static bool codes_are_kept(const struct config_values *v) {
+    static const char *const methods[] = {"fp8", "fbgemm_fp8", "mxfp4"};
+    bool float_codes = strcmp(v->quant_method.value, "compressed-tensors") == 0 &&
+                       strcmp(v->quant_format.value, "float-quantized") == 0;
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        float_codes = float_codes || strcmp(v->quant_method.value, methods[i]) == 0;
+    }
+    return float_codes;
+}
+
 lamina_status model_resolve(struct span config_json, struct model_desc *desc, struct lamina_error *err) {
     struct config_values v;
     const struct model_family *f = NULL;
@@ -437,7 +448,7 @@ lamina_status model_resolve(struct span config_json, struct model_desc *desc, st
     (void)snprintf(d.family, sizeof(d.family), "%s", f->name);
     (void)snprintf(d.architecture, sizeof(d.architecture), "%s",
                    v.architecture.given ? v.architecture.value : f->architectures[0]);
-    bool kept = strcmp(v.quant_method.value, "fp8") == 0 || strcmp(v.quant_method.value, "mxfp4") == 0;
+    bool kept = codes_are_kept(&v);
     if (v.quant_method.given && !kept) {
         return base_fail(err, LAMINA_UNSUPPORTED,
                          "%s: weights quantised by \"%s\" are not supported yet; use the bf16, f16 or f32 checkpoint",

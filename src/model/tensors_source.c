@@ -288,6 +288,9 @@ void tensor_find_source(const struct model_desc *desc, struct model_tensor *out)
     }
 }
 
+/* Of quantised activations and caches: weights are all that is taken from such checkpoints. */
+static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_scale", ".input_scale_ub", ".k_scale", ".v_scale"};
+
 /* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
 static const char *const OTHER_TOWERS[] = {"model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.",
                                            "multi_modal_projector.", "model.multi_modal_projector.", "mtp."};
@@ -315,6 +318,11 @@ bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
     }
     for (unsigned i = 0; i < ARRAY_LEN(f->ignored) && f->ignored[i] != NULL; i++) {
         if (span_ends_with(source, f->ignored[i])) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_LEN(ACTIVATION_SCALES); i++) {
+        if (span_ends_with(source, ACTIVATION_SCALES[i])) {
             return true;
         }
     }
