@@ -40,7 +40,7 @@ uint64_t coding_row_bytes(enum panel_coding coding, uint64_t cols) {
     case PANEL_FP8:
         return cols + (cols + CODING_FP8_COLS - 1) / CODING_FP8_COLS * sizeof(float);
     case PANEL_MXFP4:
-        return cols / 2 + cols / CODING_MXFP4_COLS;
+        return cols % CODING_MXFP4_COLS == 0 ? cols / 2 + cols / CODING_MXFP4_COLS : 0;
     default:
         return 0;
     }

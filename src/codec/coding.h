@@ -13,7 +13,7 @@
 
 enum { CODING_FP8_COLS = 128, CODING_MXFP4_COLS = 32 };
 
-/* Bytes of a record; 0 for plain matrices. */
+/* Bytes of a record; 0 for plain matrices and for widths that the coding does not have. */
 uint64_t coding_row_bytes(enum panel_coding coding, uint64_t cols);
 
 /* `count` values from column `col` on, which is a multiple of 256. */

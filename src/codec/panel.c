@@ -68,6 +68,9 @@ static bool shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum
     s->dtype = (uint32_t)dtype;
     s->coding = (uint32_t)coding;
     s->row_bytes = coding_row_bytes(coding, cols);
+    if (coding != PANEL_PLAIN && s->row_bytes == 0) {
+        return false;
+    }
     s->groups = (uint32_t)div_up(s->rows16, (uint64_t)panels_per_group(s) * KERN_PANEL_ROWS);
     s->col_blocks = (uint32_t)div_up(s->cols2, KERN_BLOCK_COLS);
     const uint64_t tiles = choose_tiles(s);

@@ -46,7 +46,7 @@ struct panel_shape {
 bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype,
                       enum panel_layout layout);
 
-/* The same for a coded matrix; false besides when its rows are too long for a tile of 64. */
+/* The same for a coded matrix; false besides when its rows are too long for a tile of 64, or of a width that the coding has not. */
 bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding);
 
 /* "BF16", "FP8", ... and back; false: unknown. */

@@ -137,6 +137,8 @@ static void types_have_names_and_back(void **state) {
     assert_false(panel_type_of_name("", 0, &dtype, &coding));
     assert_false(panel_type_of_name("FP9", 3, &dtype, &coding));
     assert_false(panel_shape_init_coded(&s, 64, 64, PANEL_PLAIN));
+    assert_false(panel_shape_init_coded(&s, 64, 1, PANEL_MXFP4)); /* whole groups of 32 only */
+    assert_false(panel_shape_init_coded(&s, 64, 48, PANEL_MXFP4));
     assert_false(panel_shape_init_coded(&s, 64, UINT64_C(1) << 20, PANEL_FP8)); /* 64 rows are no tile */
 }
 
