@@ -71,6 +71,7 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
     if (status == LAMINA_OK) {
         struct exec_options eo = {
             .store = m->p.store,
+            .program = &m->p.program,
             .plan = &m->p.plan,
             .dev = m->p.dev,
             .context_tokens = s->context_tokens,
@@ -94,7 +95,6 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
         lamina_model_close(&m);
         return status;
     }
-    /* Tables of the program lists are only needed for planning from here on. */
     add_eos(m, m->p.store->desc.eos_ids, m->p.store->desc.eos_count);
     if (m->p.text != NULL && m->p.text->has_generation) {
         add_eos(m, m->p.text->generation.eos_ids, m->p.text->generation.eos_count);

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "dev/dev.h"
+#include "exec/program.h"
 #include "exec/stream.h"
 #include "plan/plan.h"
 #include "state/kv.h"
@@ -21,6 +22,7 @@
 
 struct exec_options {
     const struct store *store;   /* borrowed, stays open */
+    const struct program *program; /* of this store; borrowed */
     const struct plan *plan;     /* fits */
     struct dev *dev;             /* borrowed */
     uint32_t context_tokens;

@@ -227,6 +227,17 @@ uint32_t program_expert_span(const struct program *p, uint32_t layer, uint32_t e
     return first + expert * each;
 }
 
+uint32_t program_longest_gap(const struct program *p) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < p->store->desc.layers; i++) {
+        if (p->expert_span[i] != PROGRAM_NONE) {
+            uint32_t tiles = program_span_end(p, p->layer_span[i + 1] - 1) - p->spans[p->expert_span[i]].first;
+            most = tiles > most ? tiles : most;
+        }
+    }
+    return most;
+}
+
 static void count_experts(const struct program *p, struct plan_store *out) {
     const struct model_desc *d = &p->store->desc;
     for (uint32_t layer = 0; layer < d->layers; layer++) {

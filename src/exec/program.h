@@ -42,6 +42,8 @@ uint32_t program_gate(const struct program *p, uint32_t layer);
 /* The first span of an expert of a layer that has experts; of the number of experts: the one after the last. */
 uint32_t program_expert_span(const struct program *p, uint32_t layer, uint32_t expert);
 uint64_t program_expert_pages(const struct program *p, uint32_t layer, uint32_t expert);
+/* The most tiles that experts of one layer have: so many may be left out in a row. */
+uint32_t program_longest_gap(const struct program *p);
 const struct store_vector *program_vector(const struct program *p, int32_t layer, enum model_role role);
 uint64_t program_embed_panel_bytes(const struct store *store);
 /* The tiles as the planner's table; borrows p. */
