@@ -285,6 +285,7 @@ void program_plan_store(const struct program *p, struct plan_store *out) {
         .user = p,
         .embed_panel_bytes = program_embed_panel_bytes(p->store),
         .small_bytes = p->store->small_floats * sizeof(float),
+        .heap_bytes = stream_heap_bytes(p->positions, program_longest_gap(p)),
         .model_bytes = p->store->weight_bytes,
     };
     for (uint32_t i = 0; i < p->span_count; i++) {

@@ -443,6 +443,19 @@ static void drop_tables(struct stream *s) {
     free(s);
 }
 
+/* Tiles on both sides of a gap are in use together, so the window spans the longest. */
+static uint64_t window_for(uint32_t longest_gap) {
+    uint64_t window = WINDOW;
+    while (window < (uint64_t)longest_gap + WINDOW) {
+        window *= 2;
+    }
+    return window;
+}
+
+uint64_t stream_heap_bytes(uint32_t positions, uint32_t longest_gap) {
+    return 2 * ((uint64_t)positions + 1) + window_for(longest_gap) * sizeof(struct slot) + sizeof(struct stream);
+}
+
 lamina_status stream_open(struct stream **out, const struct stream_options *o, struct lamina_error *err) {
     size_t bytes = (sizeof(struct stream) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
     struct stream *s = (struct stream *)aligned_alloc(CACHE_LINE, bytes);
@@ -453,11 +466,7 @@ lamina_status stream_open(struct stream **out, const struct stream_options *o, s
     s->o = *o;
     s->pin_state = (_Atomic uint8_t *)calloc(o->positions + 1u, 1);
     s->left_out = (uint8_t *)calloc(o->positions + 1u, 1);
-    /* Tiles on both sides of a gap are in use together, so the window spans the longest. */
-    s->window = WINDOW;
-    while (s->window < (uint64_t)o->longest_gap + WINDOW) {
-        s->window *= 2;
-    }
+    s->window = window_for(o->longest_gap);
     s->slots = (struct slot *)calloc(s->window, sizeof(*s->slots));
     /* A request larger than half the ring might never find room beside the gap at the ring's end. */
     s->o.request_bytes = min_u64(o->request_bytes, o->ring_bytes / 2);

@@ -53,6 +53,8 @@ struct stream_stats {
 };
 
 struct stream;
+/* Heap that a stream of so many tiles takes, for the plan. */
+uint64_t stream_heap_bytes(uint32_t positions, uint32_t longest_gap);
 lamina_status stream_open(struct stream **s, const struct stream_options *o, struct lamina_error *err);
 void stream_close(struct stream **s); /* waits for reads in flight */
 const char *stream_engine(const struct stream *s);

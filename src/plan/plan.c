@@ -17,6 +17,7 @@ enum {
     MOST_PROMPT_ROWS = 512,
     FEWEST_PROMPT_ROWS = 16,
     SMALLEST_RING = 4 * MIB,
+    CARVE_SLACK = 64 * 1024, /* parts of the arena begin on pages */
     LEAST_PART = MIB, /* of an expert in the cache: one large read */
 };
 
@@ -157,8 +158,10 @@ static void claim(const struct sizing *z, uint32_t rows, uint64_t ring, uint64_t
     uint32_t logit_rows = q->logit_rows < rows ? q->logit_rows : rows;
     bytes[PLAN_PROCESS] = z->machine->process_bytes;
     bytes[PLAN_KERNEL] =
-        KERNEL_FIXED + KERNEL_PER_THREAD * z->machine->threads + plan_sampler_bytes(z->desc, q->sequences);
-    bytes[PLAN_TABLES] = round_up((uint64_t)z->store->tile_count * 24 + most_cache_tables(z->store) + 96 * 1024, PAGE);
+        KERNEL_FIXED + KERNEL_PER_THREAD * z->machine->threads + plan_sampler_bytes(z->desc, q->sequences) +
+        round_up(z->store->heap_bytes, PAGE);
+    bytes[PLAN_TABLES] =
+        round_up((uint64_t)z->store->tile_count * sizeof(uint32_t) + most_cache_tables(z->store) + CARVE_SLACK, PAGE);
     bytes[PLAN_SMALL] = round_up(z->store->small_bytes, PAGE);
     bytes[PLAN_KV] = plan_kv_bytes(z->desc, q->kv_elem_bytes, q->context_tokens, q->sequences);
     bytes[PLAN_ACTIVATIONS] = plan_activation_bytes(z->desc, rows);
@@ -205,14 +208,12 @@ static uint64_t total_for(const struct sizing *z, uint32_t rows, uint64_t ring, 
     return total_of(plan->bytes, &plan->arena_bytes);
 }
 
+/* A prompt never needs more rows than the context; a batch needs one per sequence; the prompt of a prefix model goes through a
+ * layer in one pass, since all of it sees all of it. */
 static uint32_t fewest_rows(const struct model_desc *desc, const struct plan_request *q) {
-    uint32_t most = q->context_tokens;
-    if (desc->prefix) { /* all of a prompt sees all of it, so it goes through a layer in one pass */
-        return most;
-    }
-    uint32_t wanted = q->prompt_rows != 0 ? q->prompt_rows : FEWEST_PROMPT_ROWS;
-    wanted = wanted > q->sequences ? wanted : q->sequences; /* a batch is one pass */
-    return wanted < most || q->sequences > most ? wanted : most;
+    uint32_t wanted = desc->prefix ? q->context_tokens : q->prompt_rows != 0 ? q->prompt_rows : FEWEST_PROMPT_ROWS;
+    uint32_t rows = wanted < q->context_tokens ? wanted : q->context_tokens;
+    return rows > q->sequences ? rows : q->sequences;
 }
 
 /* Doubles the rows of prefill while they take no more than a quarter of what pinned tiles would otherwise have. */

@@ -45,6 +45,7 @@ struct plan_store {
     uint32_t largest_tile_bytes;
     uint64_t embed_panel_bytes; /* one gathered panel */
     uint64_t small_bytes;       /* resident vectors */
+    uint64_t heap_bytes;        /* of the reader's tables, beside the arena */
 };
 
 struct plan_request {
