@@ -18,20 +18,6 @@ static uint64_t scale_size(const struct split_scales *g) {
     return g->dtype < KERN_DTYPES ? kern_dtype_bytes((enum kern_dtype)g->dtype) : 1;
 }
 
-static uint64_t step_of(const struct model_rows *m) {
-    return m->rope_dim != 0 || m->group != 0 ? 1 : m->stride;
-}
-
-/* How many of the rows lie in the source at equal distances. */
-static uint64_t in_step(const struct model_rows *m, uint64_t row, uint64_t most) {
-    uint64_t first = model_source_row(m, row);
-    uint64_t n = 1;
-    while (first != MODEL_ZERO_ROW && n < most && model_source_row(m, row + n) == first + n * step_of(m)) {
-        n++;
-    }
-    return n;
-}
-
 static void put_scale(const struct split_scales *g, const uint8_t *from, uint8_t *to) {
     if (g->dtype < KERN_DTYPES) {
         store_le32(to, split_widen(from, g->dtype));
@@ -50,7 +36,7 @@ static void make_records(const struct split_slot *s, uint64_t first, uint64_t n,
     uint64_t count = part->coding == PANEL_MXFP4 ? part->shape.cols / CODING_MXFP4_COLS
                                                  : (part->shape.cols + CODING_FP8_COLS - 1) / CODING_FP8_COLS;
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t row = i * step_of(&part->from);
+        uint64_t row = i * split_step(&part->from);
         uint8_t *record = to + i * part->shape.row_bytes;
         const uint8_t *scales = s->memory + SCALES_AT + ((first + row) / g->rows_each - base) * g->cols * scale_size(g);
         memcpy(record, s->memory + CODES_AT + row * codes, codes);
@@ -67,7 +53,7 @@ static lamina_status read_codes(struct split_job *job, const struct split_slot *
     const struct split_scales *g = &part->scales;
     uint64_t codes = code_bytes(part, part->shape.cols);
     uint64_t plane = part->from.plane / part->shape.cols; /* rows before this matrix */
-    uint64_t rows = (n - 1) * step_of(&part->from) + 1;
+    uint64_t rows = (n - 1) * split_step(&part->from) + 1;
     uint64_t scale_first = first / g->rows_each;
     uint64_t scale_rows = (first + rows - 1) / g->rows_each - scale_first + 1;
     uint64_t line = g->cols * scale_size(g);
@@ -87,7 +73,7 @@ static uint64_t most_rows(const struct split_part *part) {
     uint64_t line = part->scales.cols * scale_size(&part->scales) + 1;
     uint64_t by_codes = (SCALES_AT - CODES_AT) / code_bytes(part, part->shape.cols);
     uint64_t by_scales = (SPLIT_ROWS - SCALES_AT) / line;
-    uint64_t most = min_u64(by_codes, by_scales) / step_of(&part->from);
+    uint64_t most = min_u64(by_codes, by_scales) / split_step(&part->from);
     return most > 1 ? most - 1 : 1;
 }
 
@@ -97,7 +83,7 @@ lamina_status split_read_coded(struct split_job *job, struct split_slot *s, uint
     s->rows_len = (size_t)(count * part->shape.row_bytes);
     for (uint64_t done = 0; done < count;) {
         uint64_t first = model_source_row(&part->from, row + done);
-        uint64_t n = in_step(&part->from, row + done, min_u64(count - done, most_rows(part)));
+        uint64_t n = split_in_step(&part->from, row + done, min_u64(count - done, most_rows(part)));
         uint8_t *to = s->rows + done * part->shape.row_bytes;
         if (first == MODEL_ZERO_ROW) {
             memset(to, 0, n * part->shape.row_bytes);
@@ -137,7 +123,8 @@ lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, ui
     const struct split_part *part = s->part;
     const struct split_scales *g = &part->scales;
     uint64_t grid = g->rows * g->cols * scale_size(g);
-    if (part->coding != PANEL_FP8 || grid > SPLIT_ROWS - SCALES_AT || count > SCALES_AT - CODES_AT || step_of(&part->from) != 1) {
+    if (part->coding != PANEL_FP8 || grid > SPLIT_ROWS - SCALES_AT || count > SCALES_AT - CODES_AT ||
+        split_step(&part->from) != 1) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix of codes this large cannot be split",
                          s->output->name);
     }
@@ -146,7 +133,7 @@ lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, ui
     LAMINA_TRY(src->read(src->user, g->tensor, 0, s->memory + SCALES_AT, (size_t)grid, &job->err));
     for (uint64_t c = 0; c < part->shape.cols; c++) {
         for (uint64_t done = 0; done < count;) {
-            uint64_t n = in_step(&part->from, row + done, count - done);
+            uint64_t n = split_in_step(&part->from, row + done, count - done);
             uint64_t from = model_source_row(&part->from, row + done);
             if (from == MODEL_ZERO_ROW) {
                 memset(s->rows + done * s->stride + c * sizeof(float), 0, sizeof(float));

@@ -28,7 +28,7 @@ static lamina_status read_at(struct split_job *job, const struct split_part *par
 static uint64_t together(const struct model_rows *m, uint64_t row, uint64_t most) {
     uint64_t first = model_source_row(m, row);
     uint64_t n = 1;
-    while (n < most && model_source_row(m, row + n) == first + n) {
+    while (first != MODEL_ZERO_ROW && n < most && model_source_row(m, row + n) == first + n) {
         n++;
     }
     return n;
@@ -49,12 +49,17 @@ static lamina_status read_picked(struct split_job *job, const struct split_slot 
     return LAMINA_OK;
 }
 
-/* How many rows from `row` on lie in the source at equal distances (m->stride); a piece of the source covers them. */
-static uint64_t in_step(const struct model_rows *m, uint64_t row, uint64_t most) {
-    if (m->rope_dim != 0 || m->group != 0) {
-        return together(m, row, most);
+uint64_t split_step(const struct model_rows *m) {
+    return m->rope_dim != 0 || m->group != 0 ? 1 : m->stride;
+}
+
+uint64_t split_in_step(const struct model_rows *m, uint64_t row, uint64_t most) {
+    uint64_t first = model_source_row(m, row);
+    uint64_t n = 1;
+    while (first != MODEL_ZERO_ROW && n < most && model_source_row(m, row + n) == first + n * split_step(m)) {
+        n++;
     }
-    return min_u64(most, m->run - row % m->run);
+    return n;
 }
 
 /* Element c of canonical row r stands in row c of the source: pieces of a source row, scattered over the rows. */
@@ -62,13 +67,13 @@ static lamina_status read_transposed(struct split_job *job, const struct split_s
     const struct split_part *part = s->part;
     size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
     uint8_t *piece = s->memory + HALF;
-    uint64_t step = part->from.rope_dim != 0 || part->from.group != 0 ? 1 : part->from.stride;
+    uint64_t step = split_step(&part->from);
     if (count * s->stride > HALF || count * step * size > HALF) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix this large cannot be split", s->output->name);
     }
     for (uint64_t c = 0; c < part->shape.cols; c++) {
         for (uint64_t done = 0; done < count;) {
-            uint64_t n = in_step(&part->from, row + done, count - done);
+            uint64_t n = split_in_step(&part->from, row + done, count - done);
             uint64_t from = model_source_row(&part->from, row + done);
             if (from == MODEL_ZERO_ROW) {
                 memset(piece, 0, n * size);

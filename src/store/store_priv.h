@@ -347,6 +347,9 @@ enum { SPLIT_ROWS = 8 << 20 };
 uint32_t split_widen(const uint8_t *at, uint32_t dtype);
 /* split_read.c: source rows that do not lie as the store wants them. */
 struct split_job;
+/* Distance of canonical neighbours in the source, and how many rows from `row` on lie at that distance. */
+uint64_t split_step(const struct model_rows *m);
+uint64_t split_in_step(const struct model_rows *m, uint64_t row, uint64_t most);
 bool split_part_is_plain(const struct split_part *part);
 /* Rows row .. row + count of a matrix into s->memory, one after the other. */
 lamina_status split_read_rows(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
