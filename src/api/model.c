@@ -122,7 +122,7 @@ void lamina_model_close(struct lamina_model **model) {
 void lamina_model_info(const struct lamina_model *m, struct lamina_info *info) {
     const struct store *s = m->p.store;
     const struct model_desc *d = &s->desc;
-    const struct model_kind *k = &d->kinds[0];
+    const struct model_kind *k = model_attending(d);
     *info = (struct lamina_info){
         .size = sizeof(*info), .layers = d->layers, .hidden = d->hidden, .heads = k->heads, .kv_heads = k->kv_heads,
         .head_dim = k->head_dim, .ffn = k->ffn, .vocab = d->vocab, .max_positions = d->max_positions,

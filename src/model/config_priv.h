@@ -97,9 +97,6 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
 /* What YaRN multiplies scores by where a family keeps it out of cos and sin. */
 double resolve_stretch(const struct model_rope *r);
 
-/* The first kind of layer with attention (there is one: model_resolve checks). */
-const struct model_kind *resolve_attending(const struct model_desc *d);
-
 /* Has this layer experts? And the numbers of such layers, into *k and d->routing. */
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer);
 lamina_status resolve_experts(const struct config_values *v, const struct model_family *f, struct model_desc *d,

@@ -191,6 +191,9 @@ static inline const struct model_kind *model_kind_of(const struct model_desc *d,
     return &d->kinds[d->layer_kind[layer]];
 }
 
+/* The first kind of layer with attention (there is one: model_resolve checks): the numbers that a model is told by. */
+const struct model_kind *model_attending(const struct model_desc *d);
+
 /* config.json (whole text) -> description. UNSUPPORTED (exit 9) names the architecture, the nearest supported one and
  * the missing feature; DAMAGED names the key whose value is out of range. Ranges: reference/reliability.md 5.2. */
 lamina_status model_resolve(struct span config_json, struct model_desc *desc, struct lamina_error *err);

@@ -137,7 +137,7 @@ static bool is_linear(const struct config_values *v, const struct model_family *
     return period != 0 && (layer + 1) % period != 0;
 }
 
-const struct model_kind *resolve_attending(const struct model_desc *d) {
+const struct model_kind *model_attending(const struct model_desc *d) {
     const struct model_kind *k = &d->kinds[0];
     for (uint32_t i = 0; i < d->kind_count && k->mixer == MODEL_DELTA; i++) {
         k = &d->kinds[i];
@@ -264,7 +264,7 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
                              "config.json: layer %u shares keys and values, but no earlier layer of its form keeps any", i);
         }
     }
-    if (resolve_attending(d)->mixer == MODEL_DELTA) {
+    if (model_attending(d)->mixer == MODEL_DELTA) {
         return base_fail(err, LAMINA_UNSUPPORTED, "%s: all layers have linear attention", d->architecture);
     }
     return LAMINA_OK;
@@ -323,7 +323,7 @@ static lamina_status take_factor(const struct config_number *n, const char *key,
 
 static lamina_status take_scales(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                  struct lamina_error *err) {
-    double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : resolve_attending(d)->head_dim;
+    double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : model_attending(d)->head_dim;
     double divisor = 1.0;
     double cap = 0.0;
     double stretch = f->latent ? resolve_stretch(&d->rope[0]) : 1.0;

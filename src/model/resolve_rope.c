@@ -142,7 +142,7 @@ static uint32_t head_of_set(const struct model_desc *d, bool windowed) {
             return d->kinds[i].head_dim;
         }
     }
-    return resolve_attending(d)->head_dim;
+    return model_attending(d)->head_dim;
 }
 
 /* One set from one place of config.json. */
@@ -152,7 +152,7 @@ static lamina_status take_set(const struct config_values *v, const struct config
     LAMINA_TRY(rope_kind(&c->type, &r->kind, err));
     uint32_t head_dim = head_of_set(d, r == &d->rope[1]);
     if (f->latent) {
-        r->dim = resolve_attending(d)->head_dim - resolve_attending(d)->plain_dim;
+        r->dim = model_attending(d)->head_dim - model_attending(d)->plain_dim;
     } else {
         LAMINA_TRY(rotated_dimensions(v, c, f, head_dim, r, err));
     }

@@ -572,7 +572,7 @@ uint64_t model_flops_per_row(const struct model_desc *desc) {
 }
 
 void model_describe(const struct model_desc *desc, char *out, size_t len) {
-    const struct model_kind *k = &desc->kinds[0];
+    const struct model_kind *k = model_attending(desc);
     (void)snprintf(out, len, "%s, %u layers, hidden %u, %u heads (%u KV) of %u, FFN %u, vocabulary %u%s",
                    desc->architecture, desc->layers, desc->hidden, k->heads, k->kv_heads, k->head_dim,
                    k->ffn, desc->vocab, desc->tied ? ", tied head" : "");
