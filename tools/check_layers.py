@@ -29,11 +29,11 @@ LICENSED_SUFFIXES = {".c", ".h", ".cu", ".py", ".sh", ".build"}
 ISO_HEADERS = set("assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
                   "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath uchar wchar wctype".split())
 PURE_FORBIDDEN = {"signal", "setjmp", "locale", "stdatomic", "fenv"}
-# Where names of model families may stand: the table, and the tables of tokenizers and chat formats, which go by the same names;
-# the inflater makes models of one family.
+# Where names of model families may stand: the table, and the tables of tokenizers and chat formats, which go by the same names
+# (in GGUF files too); the inflater makes models of one family.
 FAMILY_TABLES = ("src/model/family_dense.c", "src/model/family_sparse.c", "src/model/family_names_priv.h",
-                 "src/model/chat_formats.c")
-FAMILY_FREE = ("src/text/", "src/app/tools/")
+                 "src/model/gguf_table.c", "src/model/chat_formats.c")
+FAMILY_FREE = ("src/text/", "src/format/gguf_tokenizer_pre.c", "src/app/tools/")
 # Words of config.json, files and formulas that are called after a family, and no sign of one.
 FAMILY_WORDS = re.compile(r"llama\.cpp|minimax fit|qwen\.tiktoken", re.I)
 MODEL_WORDS = re.compile(r"llama_4_scaling_beta|(?<![a-z])(MODEL_ROPE_|take_)?llama3(_frequency)?\b|"

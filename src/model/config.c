@@ -149,6 +149,7 @@ static const struct key KEYS[] = {
     {"use_dynamic_ntk", AT(dynamic_ntk), FLAG},
     {"use_logn_attn", AT(logn), FLAG},
     {"alibi", AT(alibi), FLAG},
+    {"lamina_gguf", AT(gguf), FLAG},
 };
 
 static const struct key ROPE_KEYS[] = {

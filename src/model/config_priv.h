@@ -59,6 +59,7 @@ struct config_values {
     bool late_rotary;                    /* the key "rotary": keys are kept unrotated */
     struct config_number mask_id, gmask_id;
     bool window_null;                    /* sliding_window is there, and null */
+    struct config_flag gguf;             /* written from the metadata of a GGUF file */
     uint32_t layer_type_count;
     uint8_t layer_type[MODEL_MAX_LAYERS];
     struct config_list delta_layers;     /* numbers from 1 of layers with linear attention, where listed */
@@ -79,6 +80,9 @@ bool config_has(struct span json, const char *key);
 /* The row that fits; UNSUPPORTED in words when none does or when a key asks for a feature that the row lacks. */
 lamina_status family_detect(const struct config_values *v, struct span json, const struct model_family **family,
                             struct lamina_error *err);
+
+/* How many letters differ: for the nearest name in a refusal. */
+unsigned family_name_distance(const char *a, const char *b);
 
 /* Takes a number in [low, high]; a missing one takes `fallback`, unless that is negative: then it is required. */
 struct config_range {

@@ -115,6 +115,7 @@ void model_desc_write(const struct model_desc *desc, struct str *out) {
         str_add_text(out, ", ");
         write_field(desc, &DESC_FIELDS[i], out);
     }
+    str_add_text(out, desc->gguf ? ", \"gguf\": true" : "");
     str_add_text(out, ", \"routing\": ");
     write_struct(&desc->routing, ROUTING_FIELDS, ARRAY_LEN(ROUTING_FIELDS), out);
     str_add_text(out, ", \"rope\": [");
@@ -334,6 +335,8 @@ static void read_member(struct json_reader *r, struct span key, struct model_des
         read_name(r, d->family, sizeof(d->family));
     } else if (span_is(key, "architecture")) {
         read_name(r, d->architecture, sizeof(d->architecture));
+    } else if (span_is(key, "gguf")) {
+        (void)json_bool(r, &d->gguf);
     } else if (span_is(key, "routing")) {
         read_struct(r, ROUTING_FIELDS, ARRAY_LEN(ROUTING_FIELDS), &d->routing);
         w->routed = true;

@@ -8,7 +8,7 @@
 
 #include "model/config_priv.h"
 
-static unsigned edit_distance(const char *a, const char *b) {
+unsigned family_name_distance(const char *a, const char *b) {
     enum { MOST = 63 };
     unsigned row[MOST + 1];
     size_t n = strnlen(b, MOST);
@@ -34,7 +34,7 @@ static const char *nearest_architecture(const char *name) {
     const struct model_family *f = NULL;
     for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
         for (unsigned a = 0; a < ARRAY_LEN(f->architectures) && f->architectures[a] != NULL; a++) {
-            unsigned d = edit_distance(name, f->architectures[a]);
+            unsigned d = family_name_distance(name, f->architectures[a]);
             if (d < best_distance) {
                 best_distance = d;
                 best = f->architectures[a];

@@ -50,8 +50,9 @@ enum model_expert_fusion { EXPERT_APART, EXPERT_HALVES, EXPERT_IN_TURN };
  * those of mlp_only_layers; every interleave_moe_layer_step-th. */
 enum model_expert_rule { EXPERTS_ALL, EXPERTS_AFTER_DENSE, EXPERTS_BY_STEP };
 /* How inputs of linear attention share source tensors: not; queries, keys, values in one; by head of keys: queries, keys, values
- * and gates in one, write strengths and decays in another. The last two share the convolution as well. */
-enum model_delta_fusion { DELTA_APART, DELTA_CAT, DELTA_BY_HEAD };
+ * and gates in one, write strengths and decays in another; queries, keys, values as in the second, the others as in the third.
+ * All but the first share the convolution as well. */
+enum model_delta_fusion { DELTA_APART, DELTA_CAT, DELTA_BY_HEAD, DELTA_CAT_BY_HEAD };
 enum model_embed_rule { EMBED_PLAIN, EMBED_SQRT_HIDDEN };
 
 struct model_spelling {
@@ -112,6 +113,8 @@ struct model_family {
     bool delta_silu;
     bool gated_out;
     bool latent;                  /* attention through latents (MODEL_LATENT) */
+    bool latent_apart;            /* UK and UV are tensors of their own, and UK multiplies queries as it is */
+    bool decay_exponentiated;     /* the source of DECAY_RATE holds -exp of it */
     /* Experts. */
     struct kern_routing routing;  /* what the keys do not say; top_k is the default */
     uint8_t experts_in, expert_fused;

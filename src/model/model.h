@@ -169,7 +169,8 @@ struct model_desc {
     struct model_kind kinds[MODEL_KINDS];
     uint8_t layer_kind[MODEL_MAX_LAYERS];
     bool stacked;             /* experts of a layer are stacked in the source, where the family has both forms */
-    uint32_t names;           /* which of the family's spellings of tensor names the source has */
+    bool gguf;                /* the source is a GGUF file: its names, and rows as it stores them */
+    uint32_t names;           /* which of the family's spellings of tensor names the source has; of GGUF: which forms */
     int64_t bos_id;           /* -1: none */
     uint32_t eos_count;
     uint32_t eos_ids[16];     /* of config.json; generation_config.json may add */
@@ -197,6 +198,21 @@ const struct model_kind *model_attending(const struct model_desc *d);
 /* config.json (whole text) -> description. UNSUPPORTED (exit 9) names the architecture, the nearest supported one and
  * the missing feature; DAMAGED names the key whose value is out of range. Ranges: reference/reliability.md 5.2. */
 lamina_status model_resolve(struct span config_json, struct model_desc *desc, struct lamina_error *err);
+
+/* A GGUF checkpoint as this room sees it: metadata by key, tensors by name. Callbacks return false where there is none, or
+ * where it is of another kind. */
+struct model_gguf {
+    void *user;
+    bool (*number)(void *user, const char *key, double *out); /* integers, floats and booleans */
+    bool (*number_at)(void *user, const char *key, uint64_t index, double *out); /* of an array of such */
+    bool (*text)(void *user, const char *key, struct span *out);
+    bool (*shape)(void *user, const char *tensor, uint32_t *rank, uint64_t shape[4]); /* slowest dimension first */
+    bool (*floats)(void *user, const char *tensor, float *out, uint32_t max, uint32_t *count); /* a small F32 tensor */
+};
+/* Appends the config.json that the checkpoint would have in its family's own format: what model_resolve takes. UNSUPPORTED
+ * names the architecture, the nearest supported one and what is missing; DAMAGED names the key. Ranges are not checked here,
+ * model_resolve does that. */
+lamina_status model_gguf_config(const struct model_gguf *g, struct str *config_json, struct lamina_error *err);
 
 /* The description as a JSON object (in a store's manifest) and back. */
 void model_desc_write(const struct model_desc *desc, struct str *out);
@@ -228,12 +244,17 @@ struct model_tensor {
     bool row_norms;           /* a vector: 1 / length of each row of the matrix `source`, which has source_cols columns */
     uint64_t source_rows, source_cols; /* of the source tensor, where from.total and cols do not say */
     float plus;               /* added to each element of a vector, in fp32 */
+    bool exponentiated;       /* a vector: the source holds -exp(x), x = log(-source) is wanted, in fp64 and rounded */
 };
 /* Canonical tensors: EMBED, HEAD (unless tied), INPUT_EMBED and INPUT_PROJ (of models with inputs by layer), then each layer's
  * matrices and vectors in role order, then
  * the vectors outside the layers. */
 uint32_t model_tensor_count(const struct model_desc *desc);
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out);
+/* Those of a layer, in the same order; layer -1: those outside. */
+uint32_t model_layer_tensor_count(const struct model_desc *desc, int32_t layer);
+void model_layer_tensor_at(const struct model_desc *desc, int32_t layer, uint32_t index, struct model_tensor *out);
+float model_taken_log(float source); /* of an exponentiated one */
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);
 /* Checkpoints of one family spell the roots of names differently ("model.", "model.language_model."): takes the first
@@ -298,6 +319,16 @@ struct model_row {
 };
 /* Row `index` of the table, false past its end. Pointers are static. */
 bool model_row_at(unsigned index, struct model_row *row);
+
+/* What config.json says about quantised weights (quantization_config; MLX: quantization), where tensors do not say it. */
+struct model_quant {
+    bool given;
+    char method[40], format[40], version[40]; /* "gptq"; "pack-quantized"; "gemm" */
+    uint32_t bits, group;                     /* 0: not said, or all columns */
+    uint32_t block_rows, block_cols;          /* FP8, 0: not said */
+    bool zeros_whole;                         /* GPTQ: zero points are not stored less one */
+};
+lamina_status model_quant_read(struct span config_json, struct model_quant *q, struct lamina_error *err);
 
 /* generation_config.json: sampling defaults and end tokens. Absent keys keep what is in *g. */
 struct model_generation {

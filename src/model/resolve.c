@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "kern/kern.h"
 #include "model/config_priv.h"
+#include "model/gguf_model_priv.h"
 
 /* ---- shape ---- */
 
@@ -429,22 +430,28 @@ static lamina_status take_ids(const struct config_values *v, const struct model_
 
 /* Codes that a store keeps as they are. What the method says of activations is for speed on other machines and left alone. */
 static bool codes_are_kept(const struct config_values *v) {
-    static const char *const methods[] = {"fp8", "fbgemm_fp8", "mxfp4"};
-    bool float_codes = strcmp(v->quant_method.value, "compressed-tensors") == 0 &&
-                       strcmp(v->quant_format.value, "float-quantized") == 0;
+    static const char *const methods[] = {"fp8", "fbgemm_fp8", "mxfp4",    "gptq",         "compressed-tensors",
+                                          "awq", "mlx",        "modelopt", "bitsandbytes", "unnamed"};
+    bool known = false;
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
-        float_codes = float_codes || strcmp(v->quant_method.value, methods[i]) == 0;
+        known = known || strcmp(v->quant_method.value, methods[i]) == 0;
     }
-    return float_codes;
+    return known;
 }
 
 lamina_status model_resolve(struct span config_json, struct model_desc *desc, struct lamina_error *err) {
     struct config_values v;
     const struct model_family *f = NULL;
+    struct model_family stored; /* the row as a GGUF file has it */
     struct model_desc d = {.names = 0};
     double eps = 0;
     LAMINA_TRY(config_read(config_json, &v, err));
     LAMINA_TRY(family_detect(&v, config_json, &f, err));
+    d.gguf = v.gguf.given && v.gguf.value;
+    if (d.gguf) {
+        gguf_family(f, 0, &stored);
+        f = &stored;
+    }
     (void)snprintf(d.family, sizeof(d.family), "%s", f->name);
     (void)snprintf(d.architecture, sizeof(d.architecture), "%s",
                    v.architecture.given ? v.architecture.value : f->architectures[0]);

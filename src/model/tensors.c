@@ -507,20 +507,38 @@ static void nth_role(const struct model_desc *desc, uint32_t n, struct model_ten
 
 void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model_tensor *out) {
     uint32_t fixed = outside_matrices(desc);
-    uint32_t ends = desc->tied ? 1 : 2;
-    *out = (struct model_tensor){.layer = -1, .rows = 1};
+    int32_t layer = 0;
     if (index < fixed) {
+        model_layer_tensor_at(desc, -1, index, out);
+        return;
+    }
+    index -= fixed;
+    while ((uint32_t)layer < desc->layers && index >= roles_in(desc, layer)) {
+        index -= roles_in(desc, layer++);
+    }
+    if ((uint32_t)layer < desc->layers) {
+        model_layer_tensor_at(desc, layer, index, out);
+    } else {
+        model_layer_tensor_at(desc, -1, fixed + index, out);
+    }
+}
+
+uint32_t model_layer_tensor_count(const struct model_desc *desc, int32_t layer) {
+    return layer >= 0 ? roles_in(desc, layer) : outside_matrices(desc) + outside_vectors(desc);
+}
+
+void model_layer_tensor_at(const struct model_desc *desc, int32_t layer, uint32_t index, struct model_tensor *out) {
+    uint32_t fixed = outside_matrices(desc);
+    uint32_t ends = desc->tied ? 1 : 2;
+    *out = (struct model_tensor){.layer = layer, .rows = 1};
+    if (layer >= 0) {
+        nth_role(desc, index, out);
+    } else if (index >= fixed) {
+        nth_role(desc, index - fixed, out);
+    } else {
         out->role = index == 0     ? MODEL_EMBED
                     : index < ends ? MODEL_HEAD
                                    : (enum model_role)(MODEL_INPUT_EMBED + (index - ends));
-    } else {
-        index -= fixed;
-        int32_t layer = 0;
-        while ((uint32_t)layer < desc->layers && index >= roles_in(desc, layer)) {
-            index -= roles_in(desc, layer++);
-        }
-        out->layer = (uint32_t)layer < desc->layers ? layer : -1;
-        nth_role(desc, index, out);
     }
     if (!model_matrix_shape(desc, out->layer, out->role, &out->rows, &out->cols)) {
         out->rows = 1;

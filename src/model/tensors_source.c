@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/gguf_model_priv.h"
+#include "kern/math.h"
 #include "model/tensors_priv.h"
 
 uint64_t model_source_row(const struct model_rows *m, uint64_t row) {
@@ -26,6 +28,10 @@ uint64_t model_source_row(const struct model_rows *m, uint64_t row) {
         }
     }
     return m->first + row / m->run * m->step + row % m->run * m->stride;
+}
+
+float model_taken_log(float source) {
+    return (float)kern_log(-(double)source);
 }
 
 static struct model_rows all_rows(uint64_t rows) {
@@ -141,6 +147,13 @@ static bool find_latent(const struct model_family *f, const struct model_kind *k
     t->from.group = model_head_rows(t->from.real);
     t->source_rows = k->heads * each;
     t->source_cols = k->kv_latent;
+    if (f->latent_apart) {
+        uint32_t real = t->from.real;
+        t->from = (struct model_rows){.run = real, .step = real, .stride = 1, .real = real, .group = t->from.group};
+        t->transposed = false;
+        t->source_rows = (uint64_t)k->heads * real;
+        t->source_cols = t->cols;
+    }
     return true;
 }
 
@@ -166,7 +179,7 @@ static bool find_delta(const struct model_family *f, const struct model_kind *k,
         return k->mixer == MODEL_DELTA;
     }
     bool input = t->role >= MODEL_Q && t->role <= MODEL_V;
-    if (conv || (input && f->delta_fused == DELTA_CAT)) {
+    if (conv || (input && f->delta_fused != DELTA_BY_HEAD)) {
         uint64_t times = conv ? k->taps : 1;
         t->from.first = part * keys * times;
         t->from.total = (2 * keys + values) * times;
@@ -182,7 +195,7 @@ static bool find_delta(const struct model_family *f, const struct model_kind *k,
                                                  : 2 * (uint64_t)k->head_dim + run;
             t->from.total = k->kv_heads * t->from.step;
         }
-    } else if (f->delta_fused == DELTA_BY_HEAD && (t->role == MODEL_BETA || t->role == MODEL_DECAY)) {
+    } else if (f->delta_fused != DELTA_CAT && (t->role == MODEL_BETA || t->role == MODEL_DECAY)) {
         t->from.run = shared;
         t->from.step = 2 * shared;
         t->from.first = t->role == MODEL_DECAY ? shared : 0;
@@ -196,6 +209,7 @@ static void find_source(const struct model_desc *desc, const struct model_family
     bool matrix_role = t->role < MODEL_MATRICES;
     t->from = all_rows(matrix_role ? t->rows : t->cols);
     t->plus = is_norm(t->role) && f->norms_plus_one ? 1.0f : 0.0f;
+    t->exponentiated = f->decay_exponentiated && t->role == MODEL_DECAY_RATE;
     if (t->role == MODEL_HEAD_SCALE) {
         t->row_norms = true;
         t->source_cols = desc->hidden;
@@ -227,6 +241,20 @@ static const char *fill_hole(const char *text, int32_t layer, uint32_t expert, s
     return hole + 2;
 }
 
+/* The row of the family table, or a copy of it as a GGUF file has it; NULL: none. */
+static const struct model_family *row_of(const struct model_desc *desc, struct model_family *copy) {
+    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
+    if (f != NULL && desc->gguf) {
+        gguf_family(f, desc->names, copy);
+        return copy;
+    }
+    return f;
+}
+
+static uint32_t spelling_of(const struct model_desc *desc) {
+    return desc->gguf ? 0 : desc->names;
+}
+
 static void source_name(const struct model_family *f, uint32_t spelling, const char *pattern, int32_t layer, uint32_t expert,
                         char *out, size_t len) {
     const struct model_spelling *s = &f->spellings[spelling];
@@ -254,6 +282,10 @@ void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const c
     int32_t sparse = first_sparse(desc);
     char name[160];
     bool found = f == NULL;
+    if (desc->gguf) {
+        desc->names = gguf_forms(desc, has, user);
+        return;
+    }
     for (uint32_t i = 0; !found && i < ARRAY_LEN(f->spellings) && f->spellings[i].body != NULL; i++) {
         source_name(f, i, f->tensor[MODEL_EMBED], -1, 0, name, sizeof(name));
         found = has(user, name);
@@ -266,7 +298,8 @@ void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const c
 }
 
 void tensor_find_source(const struct model_desc *desc, struct model_tensor *out) {
-    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
+    struct model_family copy;
+    const struct model_family *f = row_of(desc, &copy);
     /* A checkpoint without a head is tied: then the rows of the embedding are those that the scale belongs to. */
     enum model_role head = desc->tied ? MODEL_EMBED : MODEL_HEAD;
     enum model_role named = out->role == MODEL_HEAD_SCALE ? head : out->role;
@@ -283,7 +316,7 @@ void tensor_find_source(const struct model_desc *desc, struct model_tensor *out)
         name = f->q_plain_name;
     }
     if (name != NULL) {
-        source_name(f, desc->names, name, out->layer, out->expert, out->source, sizeof(out->source));
+        source_name(f, spelling_of(desc), name, out->layer, out->expert, out->source, sizeof(out->source));
         find_source(desc, f, out);
     }
 }
@@ -295,23 +328,41 @@ static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_sca
 static const char *const OTHER_TOWERS[] = {"model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.",
                                            "multi_modal_projector.", "model.multi_modal_projector.", "mtp."};
 
-/* "~layers.N." with N past the last layer. */
-static bool beyond_last_layer(const struct model_desc *desc, const struct model_family *f, struct span source) {
+/* "~layers.N.rest": N, and the rest in text; NULL for other names. */
+static const char *after_layer(const struct model_desc *desc, const struct model_family *f, struct span source,
+                               unsigned long *layer, char text[160]) {
     char root[96];
-    int n = snprintf(root, sizeof(root), "%slayers.", f->spellings[desc->names].body);
+    int n = snprintf(root, sizeof(root), "%s%s", f->spellings[spelling_of(desc)].body, desc->gguf ? "blk." : "layers.");
     if (n < 0 || !span_starts_with(source, root) || source.len > 150) {
-        return false;
+        return NULL;
     }
-    char text[160];
     memcpy(text, source.ptr, source.len);
     text[source.len] = 0;
     char *end = NULL;
-    unsigned long layer = strtoul(text + n, &end, 10);
-    return end != text + n && *end == '.' && layer >= desc->layers;
+    *layer = strtoul(text + n, &end, 10);
+    return end != text + n && *end == '.' ? end + 1 : NULL;
+}
+
+/* Of a layer past the last one; or keys and values of a layer that reads another's, which converters to GGUF keep. */
+static bool of_no_layer(const struct model_desc *desc, const struct model_family *f, struct span source) {
+    static const char *const kept[] = {"attn_k.weight", "attn_v.weight", "attn_k_norm.weight"};
+    unsigned long layer = 0;
+    char text[160];
+    const char *rest = after_layer(desc, f, source, &layer, text);
+    if (rest == NULL || layer >= desc->layers) {
+        return rest != NULL && f->extra_layers;
+    }
+    for (unsigned i = 0; desc->gguf && model_kind_of(desc, (uint32_t)layer)->shared_kv && i < ARRAY_LEN(kept); i++) {
+        if (strcmp(rest, kept[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
-    const struct model_family *f = model_family_of_name(span_of_text(desc->family));
+    struct model_family copy;
+    const struct model_family *f = row_of(desc, &copy);
     char head[160];
     if (f == NULL) {
         return false;
@@ -331,13 +382,13 @@ bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
             return true;
         }
     }
-    if (f->extra_layers && beyond_last_layer(desc, f, source)) {
+    if (of_no_layer(desc, f, source)) {
         return true;
     }
     if (!desc->tied || f->tensor[MODEL_HEAD] == NULL) {
         return false;
     }
     /* A tied model may still ship its head; the embedding is used. The splitter asks after it saw both. */
-    source_name(f, desc->names, f->tensor[MODEL_HEAD], -1, 0, head, sizeof(head));
+    source_name(f, spelling_of(desc), f->tensor[MODEL_HEAD], -1, 0, head, sizeof(head));
     return span_is(source, head);
 }
