@@ -1,30 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Records of coded rows: the source's codes and scales, side by side, and the float32 values that they stand for, by the
- * operations of the format's reference, each rounded once.
- *
- *   FP8     codes [cols] e4m3, then scales [ceil(cols / 128)] float32, little-endian: value = e4m3(code) * scale
- *   MXFP4   codes [cols / 2], low nibble first, then [cols / 32] exponents: value = e2m1(code) * 2^(exponent - 127)
- */
+ * operations of the format's reference, each rounded once. GROUPS: codes that share scales in groups of columns (groups.h);
+ * others: GGUF's blocks of 32, 64 or 256 columns, as they lie in the file (blocks_32.c, blocks_256.c). Call it from threads that
+ * keep denormal numbers where these matter. */
 #ifndef CODEC_CODING_H
 #define CODEC_CODING_H
 
 #include "codec/panel.h"
 
-enum { CODING_FP8_COLS = 128, CODING_MXFP4_COLS = 32 };
+const char *coding_name(enum panel_coding coding); /* as in files: "Q4_K"; "" for plain matrices */
+/* GGUF's name of a type of block ("Q4_K", "MXFP4"); false: plain numbers, or a type whose values are not read here. */
+bool coding_of_blocks(const char *type, enum panel_coding *coding);
+bool coding_has_blocks(enum panel_coding coding);
 
-/* Bytes of a record; 0 for plain matrices and for widths that the coding does not have. */
-uint64_t coding_row_bytes(enum panel_coding coding, uint64_t cols);
+uint32_t coding_block_len(enum panel_coding coding); /* weights in a block */
+/* Bytes of a row of blocks; 0 for widths that are not whole blocks. */
+uint64_t coding_block_row_bytes(enum panel_coding coding, uint64_t cols);
 
-/* `count` values from column `col` on, which is a multiple of 256. */
-void coding_decode(enum panel_coding coding, const uint8_t *record, uint64_t cols, uint64_t col, uint32_t count, float *out);
-
-/* A column block of a group of a coded tile as kern_matmul wants it, float32: panel after panel of
- * panel_block_cols(block) * 16; padding rows and columns are zero. `out` has KERN_BLOCK_PANELS * 16 * 256 floats. */
-void coding_decode_block(const struct panel_shape *s, const struct panel_tile *t, const uint8_t *tile, uint32_t group,
+/* Decoders of one instruction set; all give the same bits. */
+struct coding_table {
+    const char *isa; /* "portable", "avx2", "avx512" */
+    /* Whole blocks, one after the other; not for GROUPS. */
+    void (*decode_blocks)(enum panel_coding coding, const uint8_t *in, size_t blocks, float *out);
+    /* `count` values of a record of GROUPS from column `col` on. Whatever the bytes are, only lead and record are read. */
+    void (*decode_groups)(const struct groups *g, const uint8_t *lead, const uint8_t *record, uint64_t cols, uint64_t col,
+                          uint32_t count, float *out);
+    /* `count` values of record `row` of a tile from column `col` on, which is a multiple of 256; of blocks, whole ones. */
+    void (*decode_row)(const struct panel_shape *s, const uint8_t *tile, uint64_t row, uint64_t col, uint32_t count, float *out);
+    /* A column block of a group of a coded tile as kern_matmul wants it, float32: panel after panel of
+     * panel_block_cols(block) * 16; padding rows and columns are zero. `out` has KERN_BLOCK_PANELS * 16 * 256 floats. */
+    void (*decode_block)(const struct panel_shape *s, const struct panel_tile *t, const uint8_t *tile, uint32_t group,
                          uint32_t block, float *out);
-
-/* One weight by itself. */
-float coding_fp8(uint8_t code);
+};
+/* The best table for the flags given, as kern_table_init; 0: portable. */
+void coding_table_init(struct coding_table *t, uint32_t cpu_flags);
 
 #endif

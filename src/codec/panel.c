@@ -14,6 +14,7 @@
 
 #include "codec/coding.h"
 
+enum { MOST_GATHERED = 16 };
 static const uint64_t max_rows = UINT64_C(1) << 31, max_cols = UINT64_C(1) << 24;
 
 static uint32_t panels_per_group(const struct panel_shape *s) {
@@ -32,16 +33,30 @@ static uint64_t min_u64(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+/* Of coded rows, which may be short: so many panels that little of a tile is padding. */
+static uint32_t gathered_panels(const struct panel_shape *s) {
+    uint32_t panels = 1;
+    for (; panels < MOST_GATHERED; panels *= 2) {
+        const uint64_t bytes = s->lead_bytes + panels * KERN_PANEL_ROWS * s->row_bytes;
+        if (div_up(bytes, PANEL_TILE_ALIGN) * PANEL_TILE_ALIGN - bytes <= bytes / 64) {
+            break;
+        }
+    }
+    return panels;
+}
+
 /* Tiles of at least the target: whole groups, or equal runs of column blocks where one group is too large for a read. */
 static uint64_t choose_tiles(struct panel_shape *s) {
     s->parts_per_group = 1;
     s->groups_per_tile = 1;
     s->blocks_per_part = s->col_blocks;
     if (s->layout == PANEL_GATHERED) {
-        return s->groups;
+        s->groups_per_tile = s->coding != PANEL_PLAIN ? gathered_panels(s) : 1;
+        return div_up(s->groups, s->groups_per_tile);
     }
     const uint64_t group_rows = min_u64(s->rows16, KERN_BLOCK_PANELS * KERN_PANEL_ROWS);
-    const uint64_t group_bytes = s->coding != PANEL_PLAIN ? group_rows * s->row_bytes : group_rows * s->cols2 * elem_bytes(s);
+    const uint64_t coded_bytes = s->lead_bytes + group_rows * s->row_bytes;
+    const uint64_t group_bytes = s->coding != PANEL_PLAIN ? coded_bytes : group_rows * s->cols2 * elem_bytes(s);
     if (group_bytes <= PANEL_TILE_MAX) {
         s->groups_per_tile = (uint32_t)min_u64(div_up(PANEL_TILE_TARGET, group_bytes), s->groups);
         return div_up(s->groups, s->groups_per_tile);
@@ -54,7 +69,7 @@ static uint64_t choose_tiles(struct panel_shape *s) {
 }
 
 static bool shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype, enum panel_layout layout,
-                       enum panel_coding coding) {
+                       enum panel_coding coding, const struct groups *groups) {
     memset(s, 0, sizeof *s);
     if (rows == 0 || cols == 0 || rows > max_rows || cols > max_cols || (unsigned)dtype >= KERN_DTYPES ||
         (layout != PANEL_BLOCKS && layout != PANEL_GATHERED)) {
@@ -67,9 +82,18 @@ static bool shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum
     s->layout = (uint32_t)layout;
     s->dtype = (uint32_t)dtype;
     s->coding = (uint32_t)coding;
-    s->row_bytes = coding_row_bytes(coding, cols);
-    if (coding != PANEL_PLAIN && s->row_bytes == 0) {
-        return false;
+    if (coding == PANEL_GROUPS) {
+        if (groups == NULL || !groups_valid(groups, cols)) {
+            return false;
+        }
+        s->coded = *groups;
+        s->row_bytes = groups_row_bytes(groups, cols);
+        s->lead_bytes = groups_lead_bytes(groups, cols);
+    } else if (coding != PANEL_PLAIN) {
+        s->row_bytes = coding_block_row_bytes(coding, cols);
+        if (s->row_bytes == 0) {
+            return false;
+        }
     }
     s->groups = (uint32_t)div_up(s->rows16, (uint64_t)panels_per_group(s) * KERN_PANEL_ROWS);
     s->col_blocks = (uint32_t)div_up(s->cols2, KERN_BLOCK_COLS);
@@ -79,18 +103,18 @@ static bool shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum
 }
 
 bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype, enum panel_layout layout) {
-    return shape_init(s, rows, cols, dtype, layout, PANEL_PLAIN);
+    return shape_init(s, rows, cols, dtype, layout, PANEL_PLAIN, NULL);
 }
 
-bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding) {
-    return coding > PANEL_PLAIN && coding < PANEL_CODINGS && shape_init(s, rows, cols, KERN_F32, PANEL_BLOCKS, coding) &&
-           s->parts_per_group == 1;
+bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding,
+                            const struct groups *groups, enum panel_layout layout) {
+    return coding > PANEL_PLAIN && coding < PANEL_CODINGS && shape_init(s, rows, cols, KERN_F32, layout, coding, groups) &&
+           s->parts_per_group == 1 &&
+           s->lead_bytes + s->row_bytes * KERN_PANEL_ROWS * panels_per_group(s) <= PANEL_TILE_MAX;
 }
-
-static const char *const CODING_NAMES[PANEL_CODINGS] = {[PANEL_PLAIN] = "", [PANEL_FP8] = "FP8", [PANEL_MXFP4] = "MXFP4"};
 
 const char *panel_type_name(const struct panel_shape *s) {
-    return s->coding != PANEL_PLAIN ? CODING_NAMES[s->coding] : kern_dtype_name((enum kern_dtype)s->dtype);
+    return s->coding != PANEL_PLAIN ? coding_name((enum panel_coding)s->coding) : kern_dtype_name((enum kern_dtype)s->dtype);
 }
 
 static bool same(const char *name, const char *text, size_t len) {
@@ -106,7 +130,7 @@ bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, en
         }
     }
     for (unsigned c = PANEL_PLAIN + 1; c < PANEL_CODINGS; c++) {
-        if (same(CODING_NAMES[c], name, len)) {
+        if (same(coding_name((enum panel_coding)c), name, len)) {
             *dtype = KERN_F32;
             *coding = (enum panel_coding)c;
             return true;
@@ -117,6 +141,10 @@ bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, en
 
 uint64_t panel_weight_bits(const struct panel_shape *s) {
     return s->rows * (s->coding != PANEL_PLAIN ? s->row_bytes : s->cols * elem_bytes(s)) * 8;
+}
+
+uint64_t panel_group_row(const struct panel_shape *s, uint32_t group) {
+    return (uint64_t)group * panels_per_group(s) * KERN_PANEL_ROWS;
 }
 
 uint32_t panel_group_panels(const struct panel_shape *s, uint32_t group) {
@@ -145,7 +173,7 @@ void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile
     out->row = out->group * group_rows;
     out->rows = min_u64(out->groups * group_rows, s->rows16 - out->row);
     if (s->coding != PANEL_PLAIN) {
-        out->bytes = min_u64(out->rows, s->rows - out->row) * s->row_bytes;
+        out->bytes = s->lead_bytes + min_u64(out->rows, s->rows - out->row) * s->row_bytes;
         return;
     }
     out->bytes = out->rows * cols_of_blocks(s, out->block, out->blocks) * elem_bytes(s);
@@ -194,11 +222,16 @@ static void unpack_piece(const struct piece *p, const unsigned char *tile, unsig
     }
 }
 
+static uint64_t coded_rows(const struct panel_shape *s, const struct panel_tile *t) {
+    return (t->bytes - s->lead_bytes) / s->row_bytes;
+}
+
 void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride,
                      void *dst) {
     if (s->coding != PANEL_PLAIN) {
-        for (uint64_t r = 0; r < t->bytes / s->row_bytes; r++) {
-            memcpy((unsigned char *)dst + r * s->row_bytes, (const unsigned char *)src + r * stride, s->row_bytes);
+        unsigned char *to = (unsigned char *)dst + s->lead_bytes;
+        for (uint64_t r = 0; r < coded_rows(s, t); r++) {
+            memcpy(to + r * s->row_bytes, (const unsigned char *)src + r * stride, s->row_bytes);
         }
         return;
     }
@@ -217,8 +250,9 @@ void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, co
 void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,
                        uint64_t stride) {
     if (s->coding != PANEL_PLAIN) {
-        for (uint64_t r = 0; r < t->bytes / s->row_bytes; r++) {
-            memcpy((unsigned char *)dst + r * stride, (const unsigned char *)tile + r * s->row_bytes, s->row_bytes);
+        const unsigned char *from = (const unsigned char *)tile + s->lead_bytes;
+        for (uint64_t r = 0; r < coded_rows(s, t); r++) {
+            memcpy((unsigned char *)dst + r * stride, from + r * s->row_bytes, s->row_bytes);
         }
         return;
     }

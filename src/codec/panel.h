@@ -10,8 +10,9 @@
  *             `parts_per_group` runs of `blocks_per_part` column blocks of one group.
  *   GATHERED  panel after panel over all columns (rows are looked up); a tile is one panel.
  *
- * A coded matrix keeps the codes and scales of its source and is decoded block by block on the way to compute. Its tiles are
- * groups of BLOCKS, but inside a tile row after row as one record of row_bytes (codec/coding.h), padding rows left out.
+ * A coded matrix keeps the codes and scales of its source and is decoded block by block on the way to compute. Inside its tiles
+ * row follows row as one record of row_bytes (codec/coding.h), behind what they have in common, padding rows left out; tiles of
+ * GATHERED are as many panels as keep padding to 1/64 (at most 16).
  */
 #ifndef CODEC_PANEL_H
 #define CODEC_PANEL_H
@@ -20,12 +21,18 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "codec/groups.h"
 #include "kern/kern.h"
 
 enum { PANEL_TILE_TARGET = 1 << 20, PANEL_TILE_MAX = 4 << 20, PANEL_TILE_ALIGN = 4096 };
 
 enum panel_layout { PANEL_BLOCKS, PANEL_GATHERED };
-enum panel_coding { PANEL_PLAIN, PANEL_FP8, PANEL_MXFP4, PANEL_CODINGS };
+enum panel_coding {
+    PANEL_PLAIN, PANEL_GROUPS,
+    PANEL_Q4_0, PANEL_Q4_1, PANEL_Q5_0, PANEL_Q5_1, PANEL_Q8_0, PANEL_Q2_K, PANEL_Q3_K, PANEL_Q4_K, PANEL_Q5_K, PANEL_Q6_K,
+    PANEL_IQ4_NL, PANEL_IQ4_XS, PANEL_TQ1_0, PANEL_TQ2_0, PANEL_MXFP4_BLOCKS, PANEL_NVFP4_BLOCKS,
+    PANEL_CODINGS
+};
 
 struct panel_shape {
     uint64_t rows, cols;     /* real */
@@ -33,7 +40,9 @@ struct panel_shape {
     uint32_t layout;
     uint32_t dtype;          /* enum kern_dtype of the decoded weights */
     uint32_t coding;         /* enum panel_coding */
+    struct groups coded;     /* PANEL_GROUPS */
     uint64_t row_bytes;      /* of a record, coded matrices */
+    uint64_t lead_bytes;     /* at the front of every tile of PANEL_GROUPS, before the records */
     uint32_t groups;         /* BLOCKS: groups of <= 4 panels; GATHERED: panels */
     uint32_t col_blocks;     /* ceil(cols2 / 256) */
     uint32_t groups_per_tile;
@@ -46,10 +55,12 @@ struct panel_shape {
 bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum kern_dtype dtype,
                       enum panel_layout layout);
 
-/* The same for a coded matrix; false besides when its rows are too long for a tile of 64, or of a width that the coding has not. */
-bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding);
+/* The same for a coded matrix (groups: of PANEL_GROUPS, else NULL); false besides when its rows are too long for a tile, or of a
+ * width that the coding has not. */
+bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding,
+                            const struct groups *groups, enum panel_layout layout);
 
-/* "BF16", "FP8", ... and back; false: unknown. */
+/* "BF16", "Q4_K", "GROUPS", ... and back; false: unknown. */
 const char *panel_type_name(const struct panel_shape *s);
 bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, enum panel_coding *coding);
 /* Bits that its real weights take, scales included. */
@@ -65,6 +76,8 @@ struct panel_tile {
 };
 void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile *out);
 
+/* The first row of a group. */
+uint64_t panel_group_row(const struct panel_shape *s, uint32_t group);
 /* Panels in a group (4, or fewer in the last), columns in a column block (256, or fewer in the last; even). */
 uint32_t panel_group_panels(const struct panel_shape *s, uint32_t group);
 uint32_t panel_block_cols(const struct panel_shape *s, uint32_t block);
@@ -72,7 +85,7 @@ uint32_t panel_block_cols(const struct panel_shape *s, uint32_t block);
 uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block);
 
 /* Packs row-major source rows into the decoded form of tile t: src points at row t->row, real rows only (rows beyond
- * s->rows are not read), stride bytes apart. dst gets t->bytes bytes. */
+ * s->rows are not read), stride bytes apart. dst gets t->bytes bytes; the lead of a coded tile is the caller's. */
 void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride, void *dst);
 /* The inverse, for verify and tests: real rows and columns only. */
 void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,

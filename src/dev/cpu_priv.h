@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "codec/coding.h"
 #include "dev/dev.h"
 #include "dev/team.h"
 
@@ -14,6 +15,7 @@ struct dev_cpu {
     struct dev base;
     struct team *team;
     uint32_t cpu_flags;
+    struct coding_table coding;
     uint32_t kv_blocks;
     const void **kv_pointers;               /* [threads][2][kv_blocks]: K and V pages of the row at hand */
     float *decoded;                         /* [threads][CPU_DECODED]: a block of a coded matrix */

@@ -7,7 +7,6 @@
  */
 #include <string.h>
 
-#include "codec/coding.h"
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
@@ -43,7 +42,7 @@ static void find_weights(const struct job *j, const struct share *w, uint32_t gr
     m->cols = panel_block_cols(s, block);
     m->panel_stride = (size_t)m->cols * KERN_PANEL_ROWS * elem;
     if (s->coding != PANEL_PLAIN) {
-        coding_decode_block(s, w->tile, w->bytes, group, block, w->decoded);
+        j->dev->coding.decode_block(s, w->tile, w->bytes, group, block, w->decoded);
         m->w = w->decoded;
     } else if (s->layout == PANEL_GATHERED) {
         m->w = w->bytes + (size_t)block * KERN_BLOCK_COLS * KERN_PANEL_ROWS * elem;

@@ -18,19 +18,23 @@ static lamina_status gather_from(struct exec *e, uint32_t worker, enum model_rol
         memset(x, 0, m->shape.cols2 * sizeof(float));
         return LAMINA_OK;
     }
-    uint32_t panel = token / KERN_PANEL_ROWS;
-    uint32_t tile = m->first_tile + panel;
+    uint32_t nth = token / KERN_PANEL_ROWS / m->shape.groups_per_tile;
+    uint32_t tile = m->first_tile + nth;
     const struct store_tile *st = &f->tiles[tile];
     /* A tied head streams the same panels; one that is pinned need not be read again. */
     const void *bytes = NULL;
     if (table == MODEL_EMBED && e->program->tied_head_first != PROGRAM_NONE) {
-        bytes = stream_resident(e->stream, e->program->tied_head_first + panel);
+        bytes = stream_resident(e->stream, e->program->tied_head_first + nth);
     }
     if (bytes == NULL) {
         uint8_t *own = e->gather + worker * e->gather_bytes;
         LAMINA_TRY(sys_file_read_at(&f->file, f->path, (uint64_t)st->offset_pages * 4096, own, (size_t)st->pages * 4096, err));
         LAMINA_TRY(store_tile_check(f, tile, own, err));
         bytes = own;
+    }
+    if (m->shape.coding != PANEL_PLAIN) {
+        store_decode_row(&m->shape, bytes, token - (uint64_t)nth * m->shape.groups_per_tile * KERN_PANEL_ROWS, x);
+        return LAMINA_OK;
     }
     /* An odd width brings one padding column, a zero, into the row's own padding. */
     e->o.dev->kern.unpack_row[m->shape.dtype](x, bytes, token % KERN_PANEL_ROWS, (uint32_t)m->shape.cols2);

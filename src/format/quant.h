@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Weights stored as blocks of codes with scales: bytes in, float32 out, exactly as the format defines the value. This
- * header has the types of GGUF files (whole blocks, one after the other); matrices that are spread over several tensors
- * of a checkpoint are read by quant_matrix.h.
- *
- * "Exactly" means: the float32 operations of the format's reference, in its order, each rounded once (no contraction),
- * denormal numbers kept (call it from threads that do not flush them). So the values equal ggml's dequantize_row_* and
- * gguf-py's bit for bit. Pure; no allocation. */
+ * GGUF's types of tensors: plain numbers, and blocks of codes with scales. What the blocks stand for is in codec/coding.h. */
 #ifndef FORMAT_QUANT_H
 #define FORMAT_QUANT_H
 
@@ -20,8 +14,6 @@ struct quant_type {
     uint32_t ggml;          /* its number in GGUF files */
     uint16_t block_len;     /* weights in a block */
     uint16_t block_bytes;
-    /* Whole blocks to blocks * block_len floats. NULL: the size is known, the values are not read here. */
-    void (*decode)(const uint8_t *in, size_t blocks, float *out);
 };
 
 /* NULL: unknown. */

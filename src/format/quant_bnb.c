@@ -9,7 +9,6 @@
 #include "base/checked.h"
 #include "base/json.h"
 #include "format/quant_matrix_priv.h"
-#include "format/quant_priv.h"
 
 enum { STATE_MAX = 4096, TABLE_LEN = 16, NESTED_TABLE_LEN = 256 };
 
@@ -110,34 +109,7 @@ lamina_status quant_bnb4_open(const struct quant_bnb4_source *s, struct quant_bn
     *m = (struct quant_bnb4){.rows = state.rows,
                              .cols = state.cols,
                              .block = state.block,
-                             .nested_block = state.nested_block,
-                             .nested_offset = (float)state.nested_offset,
-                             .codes = s->codes.bytes.ptr,
-                             .scales = s->scales.bytes.ptr,
-                             .table = s->table.bytes.ptr,
-                             .nested_scales = nested ? s->nested_scales.bytes.ptr : NULL,
-                             .nested_table = nested ? s->nested_table.bytes.ptr : NULL};
+                             .nested_block = nested ? state.nested_block : 0,
+                             .nested_offset = (float)state.nested_offset};
     return LAMINA_OK;
-}
-
-static float scale_of(const struct quant_bnb4 *m, uint64_t block) {
-    if (m->nested_scales == NULL) {
-        return float_of_f32(m->scales + 4 * block);
-    }
-    float value = float_of_f32(m->nested_table + 4 * (size_t)m->scales[block]);
-    float product = value * float_of_f32(m->nested_scales + 4 * (block / m->nested_block));
-    return product + m->nested_offset;
-}
-
-void quant_bnb4_weights(const struct quant_bnb4 *m, uint64_t first, uint64_t count, float *out) {
-    uint64_t end = first + count;
-    for (uint64_t i = first; i < end;) {
-        uint64_t block = i / m->block;
-        uint64_t stop = min_u64(end, (block + 1) * m->block);
-        float scale = scale_of(m, block);
-        for (; i < stop; i++, out++) {
-            unsigned code = i % 2 == 0 ? m->codes[i / 2] >> 4 : m->codes[i / 2] & 15u;
-            *out = float_of_f32(m->table + 4 * code) * scale;
-        }
-    }
 }

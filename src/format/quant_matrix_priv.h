@@ -5,13 +5,8 @@
 
 #include "format/quant_matrix.h"
 
-enum quant_code { QUANT_CODE_UINT, QUANT_CODE_INT8, QUANT_CODE_E4M3, QUANT_CODE_E5M2, QUANT_CODE_E2M1 };
-
 /* A zero point as it is stored. */
 unsigned quant_zero_code(const struct quant_matrix *m, uint64_t row, uint64_t group);
-
-/* What every code is worth, from m->code. */
-void quant_fill_values(struct quant_matrix *m);
 
 /* Says what the tensor is and what was expected. Returns DAMAGED. */
 lamina_status quant_unfit(const char *name, const char *what, const struct quant_tensor *t, const char *expected,

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/floats.h"
 #include "base/compiler.h"
 #include "format/quant_matrix_priv.h"
-#include "format/quant_priv.h"
 #include "format/safetensors.h"
 
 #define DIMENSION_LIMIT (UINT64_C(1) << 40)
@@ -100,26 +100,17 @@ static uint64_t rows_before(const struct quant_tensor *t, uint32_t last) {
 
 /* ---- scales ---- */
 
-static float e8m0_scale(const uint8_t *p) {
-    return float_of_e8m0(*p);
-}
-
-static float e4m3_scale(const uint8_t *p) {
-    return float_of_e4m3(*p);
-}
-
 /* The scales' data type is one of the method's already; U8 is what E8M0 was called before it had a name. */
 static void take_scale_type(struct open *o) {
     static const struct {
         const char *dtype;
-        uint8_t bytes;
-        float (*of)(const uint8_t *bytes);
-    } types[] = {{"F32", 4, float_of_f32},     {"F16", 2, float_of_f16},   {"BF16", 2, float_of_bf16},
-                 {"F8_E8M0", 1, e8m0_scale},   {"U8", 1, e8m0_scale},      {"F8_E4M3", 1, e4m3_scale}};
+        uint8_t bytes, scale;
+    } types[] = {{"F32", 4, QUANT_F32},      {"F16", 2, QUANT_F16}, {"BF16", 2, QUANT_BF16},
+                 {"F8_E8M0", 1, QUANT_E8M0}, {"U8", 1, QUANT_E8M0}, {"F8_E4M3", 1, QUANT_E4M3}};
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         if (strcmp(types[i].dtype, o->s->scales.dtype) == 0) {
             o->m->scale_bytes = types[i].bytes;
-            o->m->scale_of = types[i].of;
+            o->m->scale = types[i].scale;
         }
     }
 }
@@ -230,7 +221,7 @@ static lamina_status open_nvfp4(struct open *o) {
     if (rows_before(&o->s->global, 0) != 1) {
         return quant_unfit(o->s->name, "global scales", &o->s->global, "a single number", o->err);
     }
-    o->m->global = float_of_f32(o->s->global.bytes.ptr);
+    o->m->global = o->s->global.bytes.ptr != NULL ? float_of_f32(o->s->global.bytes.ptr) : 0;
     o->m->divide = o->s->divide;
     return take_e2m1(o, o->s->codes.shape[0], o->s->codes.shape[1], BLOCK);
 }
@@ -260,6 +251,9 @@ static lamina_status take_order(struct open *o) {
     LAMINA_TRY(check(o, "column groups", t, "I32"));
     if (t->rank != 1 || t->shape[0] != m->cols) {
         return quant_unfit(o->s->name, "column groups", t, "one a column", o->err);
+    }
+    if (t->bytes.ptr == NULL) {
+        return LAMINA_OK;
     }
     bool none = load_le32(t->bytes.ptr) == UINT32_MAX;
     for (uint64_t i = 0; i < m->cols; i++) {
@@ -321,7 +315,7 @@ static lamina_status open_gptq(struct open *o) {
     m->code_stride = 4 * m->rows;
     LAMINA_TRY(take_transposed(o));
     m->zeros = o->s->zeros.bytes.ptr;
-    m->zero_plus = gptq_plus(m, o->s->plus_one);
+    m->zero_plus = o->s->zeros.bytes.ptr != NULL && !o->s->plus_known ? gptq_plus(m, o->s->plus_one) : o->s->plus_one;
     return LAMINA_OK;
 }
 
@@ -415,7 +409,6 @@ lamina_status quant_matrix_open(const struct quant_source *s, struct quant_matri
     made.codes = s->codes.bytes.ptr;
     made.scales = s->scales.bytes.ptr;
     made.zeros = s->zeros.dtype != NULL ? s->zeros.bytes.ptr : NULL;
-    quant_fill_values(&made);
     *m = made;
     return LAMINA_OK;
 }

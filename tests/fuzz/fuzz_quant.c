@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "format/quant_matrix.h"
+#include "../unit/quant_values.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -75,7 +75,7 @@ static void fuzz_matrix(struct bytes *b) {
     if (status == LAMINA_OK && m.cols * m.rows <= 1 << 22) {
         float *out = malloc(m.cols * sizeof(*out));
         for (uint64_t r = 0; out != NULL && r < m.rows; r++) {
-            quant_matrix_rows(&m, r, 1, out);
+            (void)quant_values(&m, r, 1, out);
         }
         free(out);
     }
@@ -103,7 +103,7 @@ static void fuzz_bnb4(struct bytes *b) {
     if (status == LAMINA_OK && m.rows * m.cols <= 1 << 20) {
         float *out = malloc(m.rows * m.cols * sizeof(*out));
         if (out != NULL) {
-            quant_bnb4_weights(&m, 0, m.rows * m.cols, out);
+            (void)quant_bnb4_values(&m, &s, out);
         }
         free(out);
     }

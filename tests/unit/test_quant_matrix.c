@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "format/quant_matrix.h"
+#include "quant_values.h"
 
 enum { ROWS = 64, COLS = 96, GROUP = 32, GROUPS = COLS / GROUP };
 
@@ -103,9 +103,9 @@ static void expect_equal(void) {
     assert_int_equal(m.cols, COLS);
     float *out = malloc(sizeof(model.expected));
     assert_non_null(out);
-    quant_matrix_rows(&m, 0, ROWS, out);
+    assert_true(quant_values(&m, 0, ROWS, out));
     assert_memory_equal(out, model.expected, sizeof(model.expected));
-    quant_matrix_rows(&m, 17, 3, out); /* a part */
+    assert_true(quant_values(&m, 17, 3, out)); /* a part */
     assert_memory_equal(out, model.expected[17], 3 * sizeof(model.expected[0]));
     free(out);
 }
@@ -266,7 +266,7 @@ static void test_rows(void **state) {
     float row[COLS];
     assert_int_equal(open_matrix(&m), LAMINA_OK);
     assert_int_equal(m.cols, COLS - 5);
-    quant_matrix_rows(&m, ROWS - 1, 1, row);
+    assert_true(quant_values(&m, ROWS - 1, 1, row));
     assert_memory_equal(row, model.expected[ROWS - 1], (COLS - 5) * sizeof(float));
     /* An order that says nothing. */
     make_rows(QUANT_PACKED, 4, false, "F32");
@@ -330,12 +330,12 @@ static void test_fp8(void **state) {
     make_fp8(false, ROWS, COLS);
     memset(bytes_of(&model.s.codes), 0x7f, COLS);
     assert_int_equal(open_matrix(&m), LAMINA_OK);
-    quant_matrix_rows(&m, 0, 1, row);
+    assert_true(quant_values(&m, 0, 1, row));
     assert_true(isnan(row[0]) && isnan(row[COLS - 1]));
     model.s.codes.dtype = "F8_E5M2";
     memset(bytes_of(&model.s.codes), 0xfc, COLS);
     assert_int_equal(open_matrix(&m), LAMINA_OK);
-    quant_matrix_rows(&m, 0, 1, row);
+    assert_true(quant_values(&m, 0, 1, row));
     assert_true(isinf(row[0]) && row[0] < 0);
 }
 
@@ -381,7 +381,7 @@ static void test_fp4(void **state) {
     make_fp4(QUANT_MXFP4, 32);
     bytes_of(&model.s.scales)[0] = 255;
     assert_int_equal(open_matrix(&m), LAMINA_OK);
-    quant_matrix_rows(&m, 0, 1, row);
+    assert_true(quant_values(&m, 0, 1, row));
     assert_true(isnan(row[0]) && isnan(row[31]) && !isnan(row[32]));
 
     make_fp4(QUANT_NVFP4, 16);
@@ -560,10 +560,8 @@ static void test_bnb4(void **state) {
         struct quant_bnb4_source s = make_bnb4(nested, expected);
         assert_int_equal(quant_bnb4_open(&s, &m, &last), LAMINA_OK);
         assert_true(m.rows == 7 && m.cols == 23);
-        quant_bnb4_weights(&m, 0, WEIGHTS, out);
+        assert_true(quant_bnb4_values(&m, &s, out));
         assert_memory_equal(out, expected, sizeof(out));
-        quant_bnb4_weights(&m, 61, 70, out); /* begins and ends within blocks */
-        assert_memory_equal(out, expected + 61, 70 * sizeof(float));
     }
     static const struct {
         const char *state, *words;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The numbers that quantised weights are made of, widened exactly to float32, and the decoders of GGUF's blocks. Every
- * conversion is done on bits, so neither a flush-to-zero mode nor the host's byte order changes a result. */
-#ifndef FORMAT_QUANT_PRIV_H
-#define FORMAT_QUANT_PRIV_H
+ * The numbers that weights and scales are stored as, widened exactly to float32. Every conversion is done on bits, so neither a
+ * flush-to-zero mode nor the host's byte order changes a result. */
+#ifndef BASE_FLOATS_H
+#define BASE_FLOATS_H
 
 #include <stdint.h>
 #include <string.h>
@@ -61,30 +61,10 @@ static inline float float_of_e8m0(uint8_t b) {
     return float_of_bits(b == 255 ? UINT32_C(0x7fc00000) : b == 0 ? UINT32_C(0x00400000) : (uint32_t)b << 23);
 }
 
-/* Where the 32 weights of a block are nibbles, weight j is the low one of byte j, weight j + 16 the high one. */
-static inline unsigned split_nibble(const uint8_t *codes, unsigned j) {
-    return j < 16 ? codes[j] & 15u : codes[j - 16] >> 4;
+/* OCP FP4, e2m1: the sign in the top bit of four. */
+static inline float float_of_e2m1(uint8_t b) {
+    static const float magnitudes[8] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+    return (b & 8) != 0 ? -magnitudes[b & 7] : magnitudes[b & 7];
 }
-
-/* quant_blocks.c: blocks of 32 (NVFP4: 64) weights, a scale each. */
-void quant_q4_0(const uint8_t *in, size_t blocks, float *out);
-void quant_q4_1(const uint8_t *in, size_t blocks, float *out);
-void quant_q5_0(const uint8_t *in, size_t blocks, float *out);
-void quant_q5_1(const uint8_t *in, size_t blocks, float *out);
-void quant_q8_0(const uint8_t *in, size_t blocks, float *out);
-void quant_iq4_nl(const uint8_t *in, size_t blocks, float *out);
-void quant_mxfp4(const uint8_t *in, size_t blocks, float *out);
-void quant_nvfp4(const uint8_t *in, size_t blocks, float *out);
-/* quant_super.c: blocks of 256 weights, whose groups have scales of a few bits. */
-void quant_q2_k(const uint8_t *in, size_t blocks, float *out);
-void quant_q3_k(const uint8_t *in, size_t blocks, float *out);
-void quant_q4_k(const uint8_t *in, size_t blocks, float *out);
-void quant_q5_k(const uint8_t *in, size_t blocks, float *out);
-void quant_q6_k(const uint8_t *in, size_t blocks, float *out);
-void quant_iq4_xs(const uint8_t *in, size_t blocks, float *out);
-void quant_tq1_0(const uint8_t *in, size_t blocks, float *out);
-void quant_tq2_0(const uint8_t *in, size_t blocks, float *out);
-
-extern const int8_t quant_iq4_values[16];
 
 #endif
