@@ -207,18 +207,27 @@ static lamina_status without_weights(const char *home, const char *real, struct 
     return LAMINA_NOT_FOUND;
 }
 
-static lamina_status of_checkpoint(const char *model, const char *home, bool split_if_needed,
-                                   const struct lamina_callbacks *callbacks, struct str *out,
-                                   struct lamina_error *err) {
+/* The path that a checkpoint has whoever asks: that of its directory without links, and the name of a GGUF file in it as it is,
+ * since what a cache links it to has no name. */
+static lamina_status true_path(const struct source_path *where, struct str *real, struct lamina_error *err) {
+    LAMINA_TRY(sys_real_path(where->dir, real, err));
+    if (where->file[0] != 0) {
+        str_printf(real, "/%s", where->file);
+    }
+    return real->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
+}
+
+static lamina_status of_checkpoint(const char *model, const struct source_path *where, const char *home, bool split_if_needed,
+                                   const struct lamina_callbacks *callbacks, struct str *out, struct lamina_error *err) {
     struct str real = {0};
     struct str stats = {0};
     struct place p;
     struct lamina_error why = {0};
-    lamina_status status = sys_real_path(model, &real, err);
+    lamina_status status = true_path(where, &real, err);
     if (status < 0) {
         goto done;
     }
-    status = checkpoint_stat_text(str_text(&real), &stats, &why);
+    status = checkpoint_stat_text(where, &stats, &why);
     if (status < 0) {
         if (without_weights(home, str_text(&real), out, err) == LAMINA_OK) {
             status = LAMINA_OK;
@@ -251,18 +260,19 @@ done:
 lamina_status store_locate(const char *model, const char *home, bool split_if_needed,
                            const struct lamina_callbacks *callbacks, struct str *store_path, struct lamina_error *err) {
     char config[STORE_PATH_LEN];
+    struct source_path where;
     if (store_is_store(model)) {
         return answer(model, store_path, err);
     }
-    if (!sys_exists(model)) {
+    LAMINA_TRY(source_path_find(model, NULL, &where, err));
+    if (!sys_exists(where.dir) || (where.file[0] == 0 && !sys_exists(model))) {
         return base_fail(err, LAMINA_NOT_FOUND,
-                         "%s does not exist: a store, or a checkpoint directory (config.json and weights), "
-                         "is expected",
+                         "%s does not exist: a store, a checkpoint directory (config.json and weights) or a GGUF file is expected",
                          model);
     }
-    if (!store_join(config, sizeof(config), model, "config.json") || !sys_exists(config)) {
+    if (where.file[0] == 0 && (!store_join(config, sizeof(config), model, "config.json") || !sys_exists(config))) {
         return base_fail(err, LAMINA_NOT_FOUND,
-                         "%s is neither a store (no lamina.json) nor a checkpoint (no config.json)", model);
+                         "%s is neither a store (no lamina.json) nor a checkpoint (no config.json, no GGUF file)", model);
     }
-    return of_checkpoint(model, home, split_if_needed, callbacks, store_path, err);
+    return of_checkpoint(model, &where, home, split_if_needed, callbacks, store_path, err);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/coding.h"
 #include "store/store_priv.h"
 
 const struct store_vector *store_vector_find(const struct store *s, int32_t layer, enum model_role role) {
@@ -22,6 +23,13 @@ const struct store_matrix *store_matrix_find(const struct store_file *f, enum mo
         }
     }
     return NULL;
+}
+
+void store_decode_row(const struct panel_shape *s, const void *tile, uint64_t row, float *out) {
+    out[s->cols2 - 1] = 0;
+    struct coding_table portable;
+    coding_table_init(&portable, 0);
+    portable.decode_row(s, tile, row, 0, (uint32_t)s->cols, out);
 }
 
 lamina_status store_tile_check(const struct store_file *f, uint32_t tile, const void *bytes, struct lamina_error *err) {

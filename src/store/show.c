@@ -22,11 +22,27 @@ static uint32_t uses_of(const struct store *s, const struct store_file *f) {
     return n;
 }
 
+/* What a code is, and how it is scaled: "uint 4 bit, f16/128 zero". */
+static void coded_words(const struct panel_shape *s, char *out, size_t len) {
+    static const char *const codes[GROUPS_CODES] = {"uint", "int", "e4m3", "e5m2", "e2m1", "table"};
+    static const char *const scales[GROUPS_SCALES] = {"f32", "f16", "bf16", "e8m0", "e4m3", "nested"};
+    static const char *const shifts[GROUPS_SHIFTS] = {"", " zero", " middle", " minimum", " /127", " global", " global"};
+    const struct groups *g = &s->coded;
+    if (s->coding != PANEL_GROUPS) {
+        (void)snprintf(out, len, "%s", panel_type_name(s));
+        return;
+    }
+    (void)snprintf(out, len, "%s %u bit, %s/%u%s%s", codes[g->code], g->bits, scales[g->scale], g->group, shifts[g->shift],
+                   g->ordered ? " ordered" : "");
+}
+
 static void matrix_json(const struct store_file *f, const struct store_matrix *m, struct str *out) {
+    char words[64];
+    coded_words(&m->shape, words, sizeof(words));
     str_printf(out,
                "{\"role\": \"%s\", \"expert\": %u, \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
                ", \"layout\": \"%s\", \"first_tile\": %u, \"tiles\": %u, \"bytes\": %" PRIu64 "}",
-               model_role_name((enum model_role)m->role), m->expert, panel_type_name(&m->shape),
+               model_role_name((enum model_role)m->role), m->expert, words,
                m->shape.rows, m->shape.cols, m->shape.layout == PANEL_GATHERED ? "gathered" : "blocks", m->first_tile,
                m->shape.tiles, matrix_bytes(f, m));
 }
@@ -82,8 +98,8 @@ static void show_text(const struct store *s, struct str *out) {
         str_add_byte(out, '\n');
         for (uint32_t k = 0; k < f->matrix_count; k++) {
             const struct store_matrix *m = &f->matrices[k];
-            str_printf(out, "    %-8s %-5s %" PRIu64 " x %" PRIu64 ", %u tiles\n",
-                       model_role_name((enum model_role)m->role), panel_type_name(&m->shape),
+            coded_words(&m->shape, words, sizeof(words));
+            str_printf(out, "    %-8s %-5s %" PRIu64 " x %" PRIu64 ", %u tiles\n", model_role_name((enum model_role)m->role), words,
                        m->shape.rows, m->shape.cols, m->shape.tiles);
         }
     }

@@ -47,8 +47,11 @@ lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void 
 }
 
 static lamina_status small_file(void *user, const char *name, char **bytes, size_t *len, struct lamina_error *err) {
-    const struct checkpoint *c = user;
+    struct checkpoint *c = user;
     char path[STORE_PATH_LEN];
+    if (c->gguf_file[0] != 0) {
+        return source_gguf_file(c, name, bytes, len, err);
+    }
     if (!store_join(path, sizeof(path), c->dir, name) || !sys_exists(path)) {
         return base_fail(err, LAMINA_NOT_FOUND, "%s has no %s", c->dir, name);
     }
@@ -74,9 +77,9 @@ struct checkpoint *checkpoint_of(const struct lamina_source *s) {
     return s != NULL && s->tensor == tensor_at ? s->user : NULL;
 }
 
-lamina_status store_source_open(struct lamina_source **source, const char *dir, struct lamina_error *err) {
+lamina_status store_source_open(struct lamina_source **source, const char *path, struct lamina_error *err) {
     struct checkpoint *c = NULL;
-    LAMINA_TRY(checkpoint_open(&c, dir, NULL, err));
+    LAMINA_TRY(checkpoint_open(&c, path, NULL, err));
     *source = &c->base;
     return LAMINA_OK;
 }
@@ -95,6 +98,7 @@ void checkpoint_close(struct checkpoint **checkpoint) {
     for (uint32_t i = 0; i < c->file_count; i++) {
         sys_file_close(&c->files[i].file);
     }
+    source_gguf_close(c);
     free(c->bounce);
     free(c->window);
     free(c->tensors);
@@ -114,6 +118,7 @@ lamina_status checkpoint_alloc(struct checkpoint **out, struct lamina_error *err
     }
     c->base = (struct lamina_source){
         .size = sizeof(c->base), .user = c, .tensor = tensor_at, .read = checkpoint_read, .file = small_file};
+    c->gguf_file = "";
     *out = c;
     return LAMINA_OK;
 }

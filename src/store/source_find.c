@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which files of a directory are the checkpoint's weights. Hugging Face's layout knows four forms; the first that is
- * there counts, so torch's pickles are touched only where no safetensors are. Knows nothing of what is in the files.
+ * Which files of a directory are the checkpoint's weights (GGUF: source_gguf.c). Hugging Face's layout knows four forms; the
+ * first that is there counts, so torch's pickles are touched only where no safetensors are. Knows nothing of what is in the files.
  *
  * The identity of a checkpoint (size, mtime and inode of its files) covers every file with the ending of its form, so
  * that a changed shard of whatever name is noticed. */
@@ -90,21 +90,24 @@ const struct source_form *source_form_of(const char *dir, const struct journal *
 }
 
 bool store_is_checkpoint(const char *path) {
-    return in_dir(path, "config.json") && source_form_of(path, NULL) != NULL;
+    struct source_path where;
+    struct lamina_error ignored = {0};
+    if (source_path_find(path, NULL, &where, &ignored) < 0) {
+        return false;
+    }
+    return where.file[0] != 0 ? in_dir(where.dir, where.file) : in_dir(path, "config.json") && source_form_of(path, NULL) != NULL;
 }
 
 /* ---- what is there instead ---- */
 
 struct survey {
-    char pickle[128], gguf[128], other[128];
+    char pickle[128], other[128];
 };
 
 static bool note_name(void *user, const char *name) {
     struct survey *s = user;
     if (ends_with(name, ".pth") || ends_with(name, ".pt") || is_weights(&forms[ARRAY_LEN(forms) - 1], name)) {
         (void)snprintf(s->pickle, sizeof(s->pickle), "%s", name);
-    } else if (ends_with(name, ".gguf")) {
-        (void)snprintf(s->gguf, sizeof(s->gguf), "%s", name);
     } else if (ends_with(name, ".safetensors")) {
         (void)snprintf(s->other, sizeof(s->other), "%s", name);
     }
@@ -112,7 +115,7 @@ static bool note_name(void *user, const char *name) {
 }
 
 lamina_status source_no_weights(const char *dir, struct lamina_error *err) {
-    struct survey s = {{0}, {0}, {0}};
+    struct survey s = {{0}, {0}};
     LAMINA_TRY(sys_list_dir(dir, note_name, &s, err));
     if (s.other[0] != 0) {
         return base_fail(err, LAMINA_NOT_FOUND,
@@ -125,12 +128,6 @@ lamina_status source_no_weights(const char *dir, struct lamina_error *err) {
                          "download the index file too",
                          dir, s.pickle, forms[2].file, forms[3].file);
     }
-    if (s.gguf[0] != 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED,
-                         "%s holds its weights only as %s; safetensors or torch files (%s, %s, or shards with an index) "
-                         "are needed: look for such a revision of the model, or convert it",
-                         dir, s.gguf, forms[0].file, forms[2].file);
-    }
     return base_fail(err, LAMINA_NOT_FOUND, "%s holds no weights: %s or %s, or shards with an index, expected", dir,
                      forms[0].file, forms[2].file);
 }
@@ -138,7 +135,7 @@ lamina_status source_no_weights(const char *dir, struct lamina_error *err) {
 /* ---- identity by stat ---- */
 
 struct stat_walk {
-    const char *dir;
+    const char *dir, *gguf;
     const struct source_form *form; /* NULL: there is none */
     struct str *out;
     bool weights;
@@ -163,7 +160,7 @@ static bool add_stat(void *user, const char *name) {
     struct sys_stat st;
     char path[STORE_PATH_LEN];
     bool weights = false;
-    if (!part_of_checkpoint(w->form, name, &weights)) {
+    if (w->gguf[0] != 0 ? !(weights = source_gguf_belongs(w->gguf, name)) : !part_of_checkpoint(w->form, name, &weights)) {
         return true;
     }
     if (!store_join(path, sizeof(path), w->dir, name)) {
@@ -176,9 +173,13 @@ static bool add_stat(void *user, const char *name) {
     return w->status == LAMINA_OK;
 }
 
-lamina_status checkpoint_stat_text(const char *dir, struct str *out, struct lamina_error *err) {
-    struct stat_walk w = {.dir = dir, .form = source_form_of(dir, NULL), .out = out, .err = err};
-    LAMINA_TRY(sys_list_dir(dir, add_stat, &w, err));
+lamina_status checkpoint_stat_text(const struct source_path *where, struct str *out, struct lamina_error *err) {
+    struct stat_walk w = {.dir = where->dir, .gguf = where->file, .out = out, .err = err};
+    w.form = where->file[0] != 0 ? &source_gguf_form : source_form_of(where->dir, NULL);
+    LAMINA_TRY(sys_list_dir(where->dir, add_stat, &w, err));
     LAMINA_TRY(w.status);
-    return w.weights ? LAMINA_OK : source_no_weights(dir, err);
+    if (!w.weights && where->file[0] != 0) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s holds no %s", where->dir, where->file);
+    }
+    return w.weights ? LAMINA_OK : source_no_weights(where->dir, err);
 }

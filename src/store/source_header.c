@@ -140,8 +140,9 @@ lamina_status source_read_header(struct checkpoint *c, uint32_t file, struct lam
     size_t have = (size_t)min_u64(sizeof(first), f->stat.size);
     LAMINA_TRY(sys_file_read_any(&f->file, f->path, 0, first, have, c->bounce, SOURCE_BOUNCE, err));
     LAMINA_TRY(refuse_pointer(f, first, have, err));
-    lamina_status status =
-        c->form->torch ? read_torch(c, file, &arena, err) : read_safetensors(c, file, first, &arena, err);
+    lamina_status status = c->form->gguf    ? source_gguf_read(c, file, err)
+                           : c->form->torch ? read_torch(c, file, &arena, err)
+                                            : read_safetensors(c, file, first, &arena, err);
     arena_drop(&arena);
     return status;
 }

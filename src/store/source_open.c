@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening a checkpoint directory (HF layout): config.json, and the weights in one of the forms of source_find.c, in one
- * file or in shards with an index. Everything that can be wrong with it is said here, before the first byte of a store is
- * written: the file by name, what was expected, what was found.
+ * Opening a checkpoint: a directory (HF layout: config.json, and the weights in one of the forms of source_find.c, in one file or
+ * in shards with an index), or GGUF files (source_gguf.c). Everything that can be wrong with it is said here, before the first
+ * byte of a store is written: the file by name, what was expected, what was found.
  *
  * Invariant of an opened checkpoint: every tensor lies in a file that is open, of the size its header demands, inside
  * the directory (or inside the cache that the directory is a snapshot of). */
@@ -23,7 +23,8 @@ static lamina_status no_memory(struct lamina_error *err) {
 static lamina_status open_file(struct checkpoint *c, uint32_t index, struct lamina_error *err) {
     struct source_file *f = &c->files[index];
     if (!sys_exists(f->path)) {
-        return base_fail(err, LAMINA_NOT_FOUND, "%s is missing: the index names it; download it again", f->path);
+        return base_fail(err, LAMINA_NOT_FOUND, "%s is missing%s; download it again", f->path,
+                         c->form->sharded ? ": the index names it" : "");
     }
     LAMINA_TRY(checkpoint_stays_inside(c->dir, f->path, err));
     LAMINA_TRY(sys_file_open_read(&f->file, f->path, SYS_OPEN_DIRECT, err));
@@ -162,6 +163,25 @@ static lamina_status open_sharded(struct checkpoint *c, const char *index_path, 
     return status;
 }
 
+static lamina_status open_gguf(struct checkpoint *c, const struct journal *j, struct lamina_error *err) {
+    uint32_t parts = source_gguf_parts(c->gguf_file);
+    c->form = &source_gguf_form;
+    c->files = arena_take_array(&c->arena, parts, sizeof(*c->files));
+    if (c->files == NULL) {
+        return no_memory(err);
+    }
+    for (uint32_t i = 0; i < parts; i++) {
+        char name[sizeof(((struct source_path *)0)->file)];
+        if (!source_gguf_part_name(c->gguf_file, i, name, sizeof(name))) {
+            return base_fail(err, LAMINA_USAGE, "the name %s is too long", c->gguf_file);
+        }
+        LAMINA_TRY(add_file(c, name, j, err));
+    }
+    sort_tensors(c);
+    LAMINA_TRY(refuse_twins(c, err));
+    return source_gguf_check(c, err);
+}
+
 static lamina_status open_weights(struct checkpoint *c, const struct journal *j, struct lamina_error *err) {
     char path[STORE_PATH_LEN];
     c->form = source_form_of(c->dir, j);
@@ -183,25 +203,41 @@ static lamina_status open_weights(struct checkpoint *c, const struct journal *j,
     return refuse_twins(c, err);
 }
 
-lamina_status checkpoint_open(struct checkpoint **out, const char *dir, const struct journal *j,
-                              struct lamina_error *err) {
-    struct checkpoint *c = NULL;
-    struct sys_stat st;
-    char path[STORE_PATH_LEN];
-    LAMINA_TRY(sys_stat(dir, &st, err));
-    if (!st.is_dir) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "%s is not a directory; a checkpoint directory is expected", dir);
+static lamina_status no_config(const char *dir, struct lamina_error *err) {
+    return base_fail(err, LAMINA_NOT_FOUND, "%s holds no config.json; a checkpoint directory in the HF layout, or a GGUF file, is "
+                     "expected", dir);
+}
+
+static lamina_status open_path(struct checkpoint *c, const struct source_path *where, const struct journal *j,
+                               struct lamina_error *err) {
+    char config[STORE_PATH_LEN];
+    c->dir = arena_copy_text(&c->arena, span_of_text(where->dir));
+    c->gguf_file = arena_copy_text(&c->arena, span_of_text(where->file));
+    if (c->dir == NULL || c->gguf_file == NULL) {
+        c->gguf_file = "";
+        return no_memory(err);
     }
-    if (!store_join(path, sizeof(path), dir, "config.json") || !sys_exists(path)) {
-        return base_fail(err, LAMINA_NOT_FOUND,
-                         "%s holds no config.json; a checkpoint directory in the HF layout is expected", dir);
+    if (where->file[0] != 0) {
+        return open_gguf(c, j, err);
+    }
+    if (!store_join(config, sizeof(config), where->dir, "config.json") || !sys_exists(config)) {
+        return no_config(where->dir, err);
+    }
+    LAMINA_TRY(checkpoint_stays_inside(where->dir, config, err));
+    return open_weights(c, j, err);
+}
+
+lamina_status checkpoint_open(struct checkpoint **out, const char *path, const struct journal *j, struct lamina_error *err) {
+    struct checkpoint *c = NULL;
+    struct source_path where;
+    struct sys_stat st;
+    LAMINA_TRY(source_path_find(path, j, &where, err));
+    LAMINA_TRY(sys_stat(where.dir, &st, err));
+    if (!st.is_dir) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s is neither a directory nor a GGUF file; a checkpoint is expected", path);
     }
     LAMINA_TRY(checkpoint_alloc(&c, err));
-    c->dir = arena_copy_text(&c->arena, span_of_text(dir));
-    lamina_status status = c->dir == NULL ? no_memory(err) : checkpoint_stays_inside(dir, path, err);
-    if (status == LAMINA_OK) {
-        status = open_weights(c, j, err);
-    }
+    lamina_status status = open_path(c, &where, j, err);
     if (status < 0) {
         checkpoint_close(&c);
         return status;

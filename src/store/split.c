@@ -104,8 +104,7 @@ static uint64_t space_needed(const struct split_job *job) {
             written += job->plan.outputs[i].size;
         }
         most = max_u64(most, written - min_u64(written, freed));
-        for (uint32_t f = 0; job->o->delete_original && job->checkpoint != NULL && f < job->checkpoint->file_count;
-             f++) {
+        for (uint32_t f = 0; split_frees_early(job) && f < job->checkpoint->file_count; f++) {
             const struct source_file *file = &job->checkpoint->files[f];
             freed += job->file_last[f] == i && !file->gone && file->stat.links <= 1 ? file->stat.size : 0;
         }
@@ -204,11 +203,8 @@ static double bits_of(const struct split_plan *p, uint32_t first, uint32_t count
     uint64_t weights = 0;
     uint64_t bits = 0;
     for (uint32_t i = first; i < first + count; i++) {
-        for (uint32_t k = 0; k < p->outputs[i].part_count; k++) {
-            const struct panel_shape *s = &p->outputs[i].parts[k].shape;
-            weights += s->rows * s->cols;
-            bits += panel_weight_bits(s);
-        }
+        weights += p->outputs[i].weights;
+        bits += p->outputs[i].bits;
     }
     return weights == 0 ? 0 : (double)bits / (double)weights;
 }
@@ -369,7 +365,8 @@ static lamina_status split_new(struct split_job *job) {
     LAMINA_TRY(sys_make_dirs(job->o->output, &job->err));
     LAMINA_TRY(split_journal_begin(job));
     LAMINA_TRY(copy_texts(job));
-    return produce(job);
+    LAMINA_TRY(produce(job));
+    return job->o->delete_original && !split_frees_early(job) ? split_free_complete(job) : LAMINA_OK;
 }
 
 static lamina_status split_locked(struct split_job *job) {
@@ -456,6 +453,7 @@ lamina_status store_split(const struct store_split_options *options, struct lami
         sys_file_close(&job->journal_file);
         journal_drop(&job->journal);
         checkpoint_close(&job->owned);
+        split_plan_drop(&job->plan);
         arena_drop(&job->arena);
         free(job);
     }

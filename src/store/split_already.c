@@ -200,6 +200,21 @@ static lamina_status free_all(struct split_job *job, const struct manifest *m) {
     return LAMINA_OK;
 }
 
+lamina_status split_free_complete(struct split_job *job) {
+    struct arena arena = {0};
+    struct manifest m;
+    uint64_t bytes = 0;
+    if (job->checkpoint == NULL) {
+        return LAMINA_OK;
+    }
+    lamina_status status = store_manifest_load(job->o->output, true, &arena, &m, &bytes, &job->err);
+    if (status == LAMINA_OK) {
+        status = free_all(job, &m);
+    }
+    arena_drop(&arena);
+    return status;
+}
+
 /* ---- a source of which files are missing ---- */
 
 static lamina_status open_remaining(struct checkpoint *c, const struct manifest_source_file *m, struct lamina_error *err) {
@@ -229,12 +244,14 @@ static lamina_status open_remaining(struct checkpoint *c, const struct manifest_
 static bool some_missing(const struct split_job *job, const struct manifest *m) {
     char path[STORE_PATH_LEN];
     bool missing = false;
-    if (job->o->checkpoint == NULL || m->synthetic || !store_join(path, sizeof(path), job->o->checkpoint, "config.json") ||
-        !sys_exists(path)) {
+    struct source_path where;
+    struct lamina_error ignored = {0};
+    if (job->o->checkpoint == NULL || m->synthetic || source_path_find(job->o->checkpoint, NULL, &where, &ignored) < 0 ||
+        !store_join(path, sizeof(path), where.dir, "config.json") || (where.file[0] == 0 && !sys_exists(path))) {
         return false;
     }
     for (uint32_t i = 0; i < m->source_count && !missing; i++) {
-        missing = store_join(path, sizeof(path), job->o->checkpoint, m->sources[i].name) && !sys_exists(path);
+        missing = store_join(path, sizeof(path), where.dir, m->sources[i].name) && !sys_exists(path);
     }
     return missing;
 }
@@ -243,7 +260,14 @@ static bool some_missing(const struct split_job *job, const struct manifest *m) 
 static lamina_status open_remains(struct split_job *job, const struct manifest *m) {
     LAMINA_TRY(checkpoint_alloc(&job->owned, &job->err));
     struct checkpoint *c = job->owned;
-    c->dir = job->o->checkpoint;
+    struct source_path where;
+    LAMINA_TRY(source_path_find(job->o->checkpoint, NULL, &where, &job->err));
+    c->dir = arena_copy_text(&c->arena, span_of_text(where.dir));
+    c->gguf_file = arena_copy_text(&c->arena, span_of_text(where.file));
+    if (c->dir == NULL || c->gguf_file == NULL) {
+        c->gguf_file = "";
+        return base_fail(&job->err, LAMINA_NO_FIT, "no memory for the tables of the checkpoint");
+    }
     c->files = arena_take_array(&c->arena, m->source_count, sizeof(*c->files));
     if (c->files == NULL) {
         return base_fail(&job->err, LAMINA_NO_FIT, "no memory for the tables of the checkpoint");
@@ -274,7 +298,8 @@ lamina_status split_already(struct split_job *job, lamina_status opened) {
     if (status == LAMINA_OK && strcmp(m.codec, job->o->codec) != 0) {
         status = other_store(job, "another codec");
     }
-    if (status == LAMINA_OK) {
+    bool no_texts = job->checkpoint != NULL && job->checkpoint->gguf_file[0] != 0 && job->checkpoint->gguf == NULL;
+    if (status == LAMINA_OK && !no_texts) { /* a GGUF file that is gone took them with it */
         status = same_texts(job, &m, job->source);
     }
     if (status == LAMINA_OK) {

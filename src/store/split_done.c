@@ -124,6 +124,10 @@ static lamina_status free_one(struct split_job *job, uint32_t file) {
     return LAMINA_OK;
 }
 
+bool split_frees_early(const struct split_job *job) {
+    return job->o->delete_original && job->checkpoint != NULL && job->checkpoint->gguf_file[0] == 0;
+}
+
 lamina_status split_free_sources(struct split_job *job, uint32_t output) {
     for (uint32_t i = 0; i < job->checkpoint->file_count; i++) {
         uint32_t last = job->file_last[i];

@@ -82,6 +82,7 @@ static lamina_status pack_rows(struct split_pipe *p, const struct split_slot *s)
         if (shape->layout == PANEL_BLOCKS && t.blocks != shape->col_blocks) {
             LAMINA_TRY(pack_part(p, s, &t, to));
         } else {
+            memcpy(to, s->rows - shape->lead_bytes, (size_t)shape->lead_bytes);
             panel_pack_tile(shape, &t, s->rows + (t.row - first.row) * s->stride, s->stride, to);
         }
         LAMINA_TRY(split_writer_end_tile(&p->writer, &p->err));

@@ -3,7 +3,7 @@
  * What a split will write: from config.json and the source's tensor list to the output files, their parts and their
  * exact sizes. Refuses, by tensor name, whatever does not agree, so that nothing is written for a checkpoint that
  * cannot be finished. Reads no weights, except to compare a head with its embedding where both are there although the
- * configuration ties them.
+ * configuration ties them. Of the parts of outputs only one is kept at a time: a model of many experts has a hundred thousand.
  *
  * Order of outputs: small.bin first, because norms sit in every shard and --delete-original can free none before. */
 #include <inttypes.h>
@@ -12,45 +12,32 @@
 #include <string.h>
 
 #include "codec/coding.h"
-#include "store/store_priv.h"
+#include "store/split_plan_priv.h"
 
-struct known {
-    const char *name;
-    uint32_t index;
-};
-
-struct planner {
-    const struct lamina_source *s;
-    struct arena *arena;
-    struct split_plan *p;
-    struct known *names; /* of the source, sorted */
-    bool *used;          /* per source tensor */
-    struct lamina_error *err;
-};
-
-static lamina_status no_memory(struct lamina_error *err) {
+lamina_status split_plan_no_memory(struct lamina_error *err) {
     return base_fail(err, LAMINA_NO_FIT, "no memory to plan the split");
 }
 
 static int by_name(const void *a, const void *b) {
-    return strcmp(((const struct known *)a)->name, ((const struct known *)b)->name);
+    return strcmp(((const struct split_known *)a)->name, ((const struct split_known *)b)->name);
 }
 
-static lamina_status list_names(struct planner *w) {
+static lamina_status list_names(struct split_planner *w) {
     uint32_t count = w->s->tensor_count;
     w->names = arena_take_array(w->arena, count, sizeof(*w->names));
     w->used = arena_take_array(w->arena, count, sizeof(*w->used));
+    w->empty = arena_take_array(w->arena, count, sizeof(*w->empty));
     w->p->last_use = arena_take_array(w->arena, count, sizeof(*w->p->last_use));
-    if (w->names == NULL || w->used == NULL || w->p->last_use == NULL) {
-        return no_memory(w->err);
+    if (w->names == NULL || w->used == NULL || w->empty == NULL || w->p->last_use == NULL) {
+        return split_plan_no_memory(w->err);
     }
     for (uint32_t i = 0; i < count; i++) {
         struct lamina_source_tensor t = {0};
         LAMINA_TRY(w->s->tensor(w->s->user, i, &t, w->err));
-        w->names[i] = (struct known){.name = arena_copy_text(w->arena, span_of_text(t.name)), .index = i};
+        w->names[i] = (struct split_known){.name = arena_copy_text(w->arena, span_of_text(t.name)), .index = i};
         w->p->last_use[i] = UINT32_MAX;
         if (w->names[i].name == NULL) {
-            return no_memory(w->err);
+            return split_plan_no_memory(w->err);
         }
     }
     if (count > 0) {
@@ -59,9 +46,9 @@ static lamina_status list_names(struct planner *w) {
     return LAMINA_OK;
 }
 
-static bool find(const struct planner *w, const char *name, uint32_t *index) {
-    struct known key = {.name = name};
-    const struct known *k =
+bool split_plan_find(const struct split_planner *w, const char *name, uint32_t *index) {
+    struct split_known key = {.name = name};
+    const struct split_known *k =
         w->s->tensor_count > 0 ? bsearch(&key, w->names, w->s->tensor_count, sizeof(key), by_name) : NULL;
     if (k != NULL) {
         *index = k->index;
@@ -95,9 +82,10 @@ static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint3
     (void)snprintf(dtype, sizeof(dtype), "%s", ta.dtype);
     LAMINA_TRY(s->tensor(s->user, b, &tb, err));
     uint64_t size = strcmp(dtype, "F32") == 0 ? 4 : 2;
-    *same = strcmp(dtype, tb.dtype) == 0 && same_form(&ta, &tb, &left) && !checked_mul(left, size, &left);
+    bool plain = strcmp(dtype, "F32") == 0 || strcmp(dtype, "F16") == 0 || strcmp(dtype, "BF16") == 0;
+    *same = plain && strcmp(dtype, tb.dtype) == 0 && same_form(&ta, &tb, &left) && !checked_mul(left, size, &left);
     uint8_t *buffer = *same ? aligned_alloc(STORE_PAGE, (size_t)2 * STEP) : NULL;
-    lamina_status status = *same && buffer == NULL ? no_memory(err) : LAMINA_OK;
+    lamina_status status = *same && buffer == NULL ? split_plan_no_memory(err) : LAMINA_OK;
     for (uint64_t at = 0; *same && status == LAMINA_OK && at < left; at += STEP) {
         size_t n = (size_t)min_u64(STEP, left - at);
         status = s->read(s->user, a, at, buffer, n, err);
@@ -112,12 +100,12 @@ static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint3
 
 static bool has_name(void *user, const char *name) {
     uint32_t index = 0;
-    return find(user, name, &index);
+    return split_plan_find(user, name, &index);
 }
 
 /* A head tensor in the checkpoint wins over the configuration's word, its absence means tied. A copy of the embedding
  * under the head's name is not kept twice. */
-static lamina_status resolve_tied(struct planner *w, int tied) {
+static lamina_status resolve_tied(struct split_planner *w, int tied) {
     struct model_desc *d = &w->p->desc;
     struct model_tensor embed;
     struct model_tensor head;
@@ -130,9 +118,9 @@ static lamina_status resolve_tied(struct planner *w, int tied) {
     model_tensor_at(d, 1, &head);
     if (tied >= 0) {
         d->tied = tied != 0;
-    } else if (!find(w, head.source, &h)) {
-        d->tied = true;
-    } else if (said && find(w, embed.source, &e)) {
+    } else if (!split_plan_find(w, head.source, &h)) {
+        d->tied = !split_quant_there(w, &head);
+    } else if (said && split_plan_find(w, embed.source, &e)) {
         bool same = false;
         LAMINA_TRY(same_bytes(w->s, e, h, &same, w->err));
         d->tied = same;
@@ -152,6 +140,11 @@ static void shape_text(const uint64_t *shape, uint32_t rank, char *out, size_t l
     }
 }
 
+void split_plan_wanted(const struct model_tensor *m, uint64_t wanted[2]) {
+    wanted[0] = (m->source_rows != 0 ? m->source_rows : m->from.total) * (m->from.planes != 0 ? m->from.planes : 1);
+    wanted[1] = m->source_cols != 0 ? m->source_cols : m->cols;
+}
+
 /* Matrices agree by rows and columns as stored; vectors by their number of elements, whatever the axes. */
 static bool shape_fits(const struct lamina_source_tensor *t, const struct model_tensor *m, uint64_t wanted[2]) {
     bool matrix = m->role < MODEL_MATRICES || m->row_norms;
@@ -166,86 +159,32 @@ static bool shape_fits(const struct lamina_source_tensor *t, const struct model_
     }
     const uint64_t *last = t->shape + t->rank - (t->rank >= 2 ? 2 : 0);
     bool stacked = m->from.planes != 0 ? t->rank == 3 && t->shape[0] == m->from.planes : t->rank == 2;
+    if (matrix && m->from.planes == 0 && (t->rank == 3 || (t->rank == 1 && wanted[0] == 1))) { /* rows by heads; one row */
+        return t->shape[t->rank - 1] == wanted[1] && elements == wanted[0] * wanted[1];
+    }
     return matrix ? stacked && last[0] == wanted[0] && last[1] == wanted[1] : t->rank >= 1 && elements == m->from.total;
 }
 
-/* ---- codes ---- */
+/* ---- blocks ---- */
 
-/* The scales of a matrix of FP8 codes: one per 128 x 128 weights, per row, or for all. */
-static lamina_status find_fp8_scales(struct planner *w, const struct model_tensor *m, const uint64_t shape[2],
-                                     struct split_scales *g) {
-    static const char *const endings[] = {"_scale_inv", "_scale"};
-    char name[192];
-    struct lamina_source_tensor t = {0};
-    bool found = false;
-    for (unsigned i = 0; i < ARRAY_LEN(endings) && !found; i++) {
-        (void)snprintf(name, sizeof(name), "%s%s", m->source, endings[i]);
-        found = find(w, name, &g->tensor);
+/* Blocks of codes with their scales, row after row. */
+static lamina_status check_blocks(struct split_planner *w, const struct model_tensor *m, uint32_t index, const uint64_t wanted[2],
+                                  enum panel_coding coding, struct split_part *part) {
+    if ((m->role >= MODEL_MATRICES && !m->row_norms) || m->transposed) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s, which only matrices stored row by row may be",
+                         m->source, coding_name(coding));
     }
-    if (!found) {
-        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no scales for \"%s\" (%s_scale_inv)", m->source, m->source);
+    *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
+                                .len = m->row_norms ? m->cols : 0, .row_norms = m->row_norms, .source_cols = wanted[1],
+                                .coding = coding};
+    if (coding_block_row_bytes(coding, wanted[1]) == 0) {
+        return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\": rows of %" PRIu64 " do not hold whole blocks of %s", m->source,
+                         wanted[1], coding_name(coding));
     }
-    LAMINA_TRY(w->s->tensor(w->s->user, g->tensor, &t, w->err));
-    uint64_t rows = t.rank >= 1 ? t.shape[0] : 1;
-    uint64_t cols = t.rank >= 2 ? t.shape[1] : 1;
-    bool known = strcmp(t.dtype, "F32") == 0 || strcmp(t.dtype, "BF16") == 0 || strcmp(t.dtype, "F16") == 0;
-    bool blocks = rows == div_up(shape[0], CODING_FP8_COLS) && cols == div_up(shape[1], CODING_FP8_COLS);
-    bool by_row = rows == shape[0] && cols == 1;
-    bool single = rows == 1 && cols == 1;
-    if (!known || t.rank > 2 || (!blocks && !by_row && !single)) {
-        return base_fail(w->err, LAMINA_UNSUPPORTED,
-                         "tensor \"%s\": scales of type %s, %" PRIu64 " x %" PRIu64 ", for %" PRIu64 " x %" PRIu64
-                         " weights: one per 128 x 128 block, per row or for all can be split",
-                         m->source, t.dtype, rows, cols, shape[0], shape[1]);
-    }
-    g->dtype = strcmp(t.dtype, "F32") == 0 ? KERN_F32 : strcmp(t.dtype, "BF16") == 0 ? KERN_BF16 : KERN_F16;
-    g->rows = rows;
-    g->cols = cols;
-    g->rows_each = single ? UINT32_MAX : by_row ? 1 : CODING_FP8_COLS;
-    g->cols_each = blocks ? CODING_FP8_COLS : UINT32_MAX;
     return LAMINA_OK;
 }
 
-/* Codes [.., rows, cols / 32, 16] with one exponent each 32: the matrix is not transposed, whatever its plain form is. */
-static lamina_status check_mxfp4(struct planner *w, const struct model_tensor *m, uint32_t index, struct split_part *part) {
-    char name[192];
-    struct lamina_source_tensor t = {0};
-    struct lamina_source_tensor g = {0};
-    (void)snprintf(name, sizeof(name), "%s_scales", m->source);
-    if (!find(w, name, &part->scales.tensor)) {
-        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\"", name);
-    }
-    LAMINA_TRY(w->s->tensor(w->s->user, index, &t, w->err));
-    uint64_t groups = m->cols / CODING_MXFP4_COLS;
-    uint64_t planes = m->from.planes != 0 ? m->from.planes : 1;
-    uint64_t wanted[4] = {planes, m->from.total, groups, CODING_MXFP4_COLS / 2};
-    bool fits = t.rank == 4 && memcmp(t.shape, wanted, sizeof(wanted)) == 0 && strcmp(t.dtype, "U8") == 0;
-    LAMINA_TRY(w->s->tensor(w->s->user, part->scales.tensor, &g, w->err));
-    fits = fits && g.rank == 3 && memcmp(g.shape, wanted, 3 * sizeof(wanted[0])) == 0 && strcmp(g.dtype, "U8") == 0;
-    if (!fits || m->cols % CODING_MXFP4_COLS != 0) {
-        return base_fail(w->err, LAMINA_DAMAGED,
-                         "tensor \"%s_blocks\" and its scales have not the shapes that config.json asks for", m->source);
-    }
-    uint32_t scales = part->scales.tensor;
-    *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
-                                .source_cols = m->cols, .coding = PANEL_MXFP4};
-    part->scales = (struct split_scales){.tensor = scales, .dtype = KERN_DTYPES, .rows = m->from.total, .cols = groups,
-                                         .rows_each = 1, .cols_each = CODING_MXFP4_COLS};
-    return LAMINA_OK;
-}
-
-static lamina_status check_fp8(struct planner *w, const struct model_tensor *m, uint32_t index, const uint64_t wanted[2],
-                               struct split_part *part) {
-    if (m->role >= MODEL_MATRICES || m->role == MODEL_EMBED || m->role == MODEL_INPUT_EMBED || m->from.planes != 0) {
-        return base_fail(w->err, LAMINA_UNSUPPORTED,
-                         "tensor \"%s\" is F8_E4M3, which only matrices of the layers and the head may be", m->source);
-    }
-    *part = (struct split_part){.tensor = index, .role = m->role, .layer = m->layer, .dtype = KERN_F32, .from = m->from,
-                                .source_cols = wanted[1], .transposed = m->transposed, .coding = PANEL_FP8};
-    return find_fp8_scales(w, m, wanted, &part->scales);
-}
-
-static lamina_status check_tensor(struct planner *w, const struct model_tensor *m, uint32_t index,
+static lamina_status check_tensor(struct split_planner *w, const struct model_tensor *m, uint32_t index,
                                   struct split_part *part) {
     struct lamina_source_tensor t = {0};
     uint64_t wanted[2];
@@ -259,8 +198,9 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
         return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" has the shape %s, but config.json asks for %s",
                          m->source, found, expected);
     }
-    if (strcmp(t.dtype, "F8_E4M3") == 0) {
-        return check_fp8(w, m, index, wanted, part);
+    enum panel_coding coding = PANEL_PLAIN;
+    if (coding_of_blocks(t.dtype, &coding)) {
+        return check_blocks(w, m, index, wanted, coding, part);
     }
     for (unsigned d = 0; d < KERN_DTYPES; d++) {
         if (strcmp(t.dtype, kern_dtype_name((enum kern_dtype)d)) == 0) {
@@ -273,23 +213,27 @@ static lamina_status check_tensor(struct planner *w, const struct model_tensor *
                                         .source_cols = wanted[1],
                                         .transposed = m->transposed,
                                         .row_norms = m->row_norms,
-                                        .plus = m->plus};
+                                        .plus = m->plus,
+                                        .exponentiated = m->exponentiated};
             return LAMINA_OK;
         }
     }
-    return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is %s; BF16, F16, F32 and F8_E4M3 weights can be split",
+    return base_fail(w->err, LAMINA_UNSUPPORTED,
+                     "tensor \"%s\" is %s; BF16, F16 and F32 weights can be split, GGUF's blocks but for IQ1 to IQ3, and matrices "
+                     "of codes with their scales (docs/FORMAT.md)",
                      m->source, t.dtype);
 }
 
-static lamina_status place_matrix(struct planner *w, struct split_output *o, struct split_part *part,
+static lamina_status place_matrix(struct split_planner *w, struct split_output *o, struct split_part *part,
                                   const struct model_tensor *m) {
     bool gathered = m->role == MODEL_EMBED || m->role == MODEL_INPUT_EMBED;
     struct store_matrix *to = &o->head.matrices[o->part_count];
     struct panel_tile t;
     bool coded = part->coding != PANEL_PLAIN && !part->transposed;
-    bool fits = coded ? panel_shape_init_coded(&part->shape, m->rows, m->cols, (enum panel_coding)part->coding)
-                      : panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype,
-                                         gathered ? PANEL_GATHERED : PANEL_BLOCKS);
+    const struct groups *groups = part->quant != NULL ? split_groups_of(part) : NULL;
+    enum panel_layout layout = gathered ? PANEL_GATHERED : PANEL_BLOCKS;
+    bool fits = coded ? panel_shape_init_coded(&part->shape, m->rows, m->cols, (enum panel_coding)part->coding, groups, layout)
+                      : panel_shape_init(&part->shape, m->rows, m->cols, (enum kern_dtype)part->dtype, layout);
     if (!fits) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source,
                          m->rows, m->cols);
@@ -305,7 +249,7 @@ static lamina_status place_matrix(struct planner *w, struct split_output *o, str
     return LAMINA_OK;
 }
 
-static lamina_status place_vector(struct planner *w, struct split_output *o, const struct split_part *part,
+static lamina_status place_vector(struct split_planner *w, struct split_output *o, const struct split_part *part,
                                   const struct model_tensor *m) {
     if (part->len * sizeof(float) > SPLIT_ROWS) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too long: %" PRIu64, m->source, part->len);
@@ -317,59 +261,49 @@ static lamina_status place_vector(struct planner *w, struct split_output *o, con
     return LAMINA_OK;
 }
 
-static bool find_mxfp4(const struct planner *w, const struct model_tensor *m, uint32_t *index) {
-    char name[192];
-    (void)snprintf(name, sizeof(name), "%s_blocks", m->source);
-    return m->role < MODEL_MATRICES && find(w, name, index);
-}
-
-static void note_use(struct planner *w, uint32_t index, uint32_t output) {
+void split_plan_use(struct split_planner *w, uint32_t index, uint32_t output) {
     w->used[index] = true;
     if (w->p->last_use[index] == UINT32_MAX || w->p->last_use[index] < output) {
         w->p->last_use[index] = output;
     }
 }
 
-static lamina_status place(struct planner *w, const struct model_tensor *m) {
-    uint32_t distinct = w->s->distinct_layers;
+static uint32_t output_of(const struct split_planner *w, const struct model_tensor *m) {
+    if (m->role >= MODEL_MATRICES) {
+        return 0;
+    }
+    if (m->layer >= 0) {
+        return (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
+    }
+    return m->role == MODEL_HEAD ? 2 : 1;
+}
+
+static lamina_status place(struct split_planner *w, const struct model_tensor *m) {
     uint32_t index = 0;
-    bool found = find(w, m->source, &index);
-    bool mxfp4 = !found && find_mxfp4(w, m, &index);
-    if (found || mxfp4) {
-        w->used[index] = true;
-    }
-    if (distinct != 0 && m->layer >= 0 && (uint32_t)m->layer >= distinct) {
-        return LAMINA_OK; /* repeats an earlier layer */
-    }
-    if (!found && !mxfp4) {
-        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for",
-                         m->source);
-    }
-    uint32_t at = m->role >= MODEL_MATRICES ? 0u
-                  : m->role == MODEL_EMBED  ? 1u
-                  : m->role == MODEL_INPUT_EMBED || m->role == MODEL_INPUT_PROJ ? 1u
-                  : m->role == MODEL_HEAD   ? 2u
-                                            : (w->p->desc.tied ? 2u : 3u) + (uint32_t)m->layer;
+    bool coded = false;
+    bool there = split_plan_find(w, m->source, &index);
+    uint32_t at = output_of(w, m);
     struct split_output *o = &w->p->outputs[at];
     struct split_part *part = &o->parts[o->part_count];
-    LAMINA_TRY(mxfp4 ? check_mxfp4(w, m, index, part) : check_tensor(w, m, index, part));
-    if (part->coding != PANEL_PLAIN) {
-        note_use(w, part->scales.tensor, at);
+    LAMINA_TRY(split_quant_find(w, m, at, part, &coded));
+    if (!coded && !there) {
+        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for", m->source);
+    }
+    if (!coded) {
+        split_plan_use(w, index, at);
+        LAMINA_TRY(check_tensor(w, m, index, part));
     }
     LAMINA_TRY(at == 0 ? place_vector(w, o, part, m) : place_matrix(w, o, part, m));
     o->part_count++;
-    if (w->p->last_use[index] == UINT32_MAX || w->p->last_use[index] < at) {
-        w->p->last_use[index] = at;
-    }
     return LAMINA_OK;
 }
 
-static lamina_status refuse_leftovers(struct planner *w) {
+static lamina_status refuse_leftovers(struct split_planner *w) {
     uint32_t count = 0;
     const char *first = NULL;
     for (uint32_t i = 0; i < w->s->tensor_count; i++) {
-        const struct known *k = &w->names[i];
-        if (!w->used[k->index] && !model_tensor_ignored(&w->p->desc, span_of_text(k->name))) {
+        const struct split_known *k = &w->names[i];
+        if (!w->used[k->index] && !w->empty[k->index] && !model_tensor_ignored(&w->p->desc, span_of_text(k->name))) {
             first = first == NULL ? k->name : first;
             count++;
         }
@@ -395,37 +329,38 @@ static uint64_t vectors_of(const struct model_desc *desc, uint32_t layers) {
     return sum;
 }
 
-static lamina_status make_output(struct planner *w, uint32_t i, uint64_t parts) {
+static lamina_status make_parts(struct split_planner *w, uint32_t i) {
+    const struct model_desc *d = &w->p->desc;
     struct split_output *o = &w->p->outputs[i];
-    uint32_t fixed = w->p->desc.tied ? 2 : 3;
-    static const char *const names[] = {"small.bin", "embed.bin", "head.bin"};
-    if (i < fixed) {
-        (void)snprintf(o->name, sizeof(o->name), "%s", names[i]);
-    } else {
-        (void)snprintf(o->name, sizeof(o->name), "layers/%05u.bin", i - fixed);
-    }
-    o->head.kind = i == 0 ? STORE_SMALL : STORE_WEIGHTS;
-    o->parts = arena_take_array(w->arena, parts, sizeof(*o->parts));
-    o->head.vectors = i == 0 ? arena_take_array(w->arena, parts, sizeof(*o->head.vectors)) : NULL;
-    o->head.matrices = i == 0 ? NULL : arena_take_array(w->arena, parts, sizeof(*o->head.matrices));
-    return o->parts == NULL || (o->head.vectors == NULL && o->head.matrices == NULL) ? no_memory(w->err) : LAMINA_OK;
+    uint32_t fixed = d->tied ? 2 : 3;
+    uint64_t parts = i == 0      ? vectors_of(d, w->layers)
+                     : i < fixed ? (i == 1 && d->input_dim != 0 ? 3u : 1u)
+                                 : model_slot_count(d, (int32_t)(i - fixed));
+    o->head = (struct store_head){.kind = i == 0 ? STORE_SMALL : STORE_WEIGHTS};
+    o->part_count = 0;
+    o->parts = arena_take_array(&w->p->parts, parts, sizeof(*o->parts));
+    o->head.vectors = i == 0 ? arena_take_array(&w->p->parts, parts, sizeof(*o->head.vectors)) : NULL;
+    o->head.matrices = i == 0 ? NULL : arena_take_array(&w->p->parts, parts, sizeof(*o->head.matrices));
+    return o->parts == NULL || (o->head.vectors == NULL && o->head.matrices == NULL) ? split_plan_no_memory(w->err) : LAMINA_OK;
 }
 
-static lamina_status make_outputs(struct planner *w) {
+static lamina_status make_outputs(struct split_planner *w) {
     struct split_plan *p = w->p;
     uint32_t fixed = p->desc.tied ? 2 : 3;
-    uint32_t layers = w->s->distinct_layers != 0 ? w->s->distinct_layers : p->desc.layers;
-    p->output_count = fixed + layers;
+    static const char *const names[] = {"small.bin", "embed.bin", "head.bin"};
+    w->layers = w->s->distinct_layers != 0 ? w->s->distinct_layers : p->desc.layers;
+    p->output_count = fixed + w->layers;
     p->outputs = arena_take_array(w->arena, p->output_count, sizeof(*p->outputs));
     p->layer_output = arena_take_array(w->arena, p->desc.layers, sizeof(*p->layer_output));
     if (p->outputs == NULL || p->layer_output == NULL) {
-        return no_memory(w->err);
+        return split_plan_no_memory(w->err);
     }
     for (uint32_t i = 0; i < p->output_count; i++) {
-        uint64_t parts = i == 0      ? vectors_of(&p->desc, layers)
-                         : i < fixed ? (i == 1 && p->desc.input_dim != 0 ? 3u : 1u)
-                                     : model_slot_count(&p->desc, (int32_t)(i - fixed));
-        LAMINA_TRY(make_output(w, i, parts));
+        if (i < fixed) {
+            (void)snprintf(p->outputs[i].name, sizeof(p->outputs[i].name), "%s", names[i]);
+        } else {
+            (void)snprintf(p->outputs[i].name, sizeof(p->outputs[i].name), "layers/%05u.bin", i - fixed);
+        }
     }
     for (uint32_t i = 0; i < p->desc.layers; i++) {
         p->layer_output[i] = fixed + split_layer_of(w->s, i);
@@ -444,29 +379,79 @@ uint32_t split_layer_of(const struct lamina_source *s, uint32_t layer) {
     return s->first_repeated + (layer - s->first_repeated) % (s->distinct_layers - s->first_repeated);
 }
 
-static lamina_status measure(struct planner *w) {
-    for (uint32_t i = 0; i < w->p->output_count; i++) {
-        struct split_output *o = &w->p->outputs[i];
-        uint64_t pages = 0;
-        if (o->head.kind == STORE_SMALL) {
-            o->head.tile_count = (uint32_t)div_up(o->head.floats * sizeof(float), STORE_SMALL_TILE);
-        }
-        store_head_size(&o->head);
-        for (uint32_t t = 0; t < o->head.tile_count; t++) {
-            pages += div_up(store_tile_bytes(&o->head, t), STORE_PAGE);
-        }
-        pages += o->head.head_pages + o->head.tail_pages;
-        if (pages > UINT32_MAX || o->head.tail_pages > SPLIT_BUFFER / STORE_PAGE ||
-            o->head.head_pages > STORE_MAX_HEAD_PAGES) {
-            return base_fail(w->err, LAMINA_UNSUPPORTED, "%s would be too large", o->name);
-        }
-        o->size = pages * STORE_PAGE;
-        w->p->total_bytes += o->size;
+static lamina_status measure(struct split_planner *w, struct split_output *o) {
+    uint64_t pages = 0;
+    if (o->head.kind == STORE_SMALL) {
+        o->head.tile_count = (uint32_t)div_up(o->head.floats * sizeof(float), STORE_SMALL_TILE);
+    }
+    store_head_size(&o->head);
+    for (uint32_t t = 0; t < o->head.tile_count; t++) {
+        pages += div_up(store_tile_bytes(&o->head, t), STORE_PAGE);
+    }
+    pages += o->head.head_pages + o->head.tail_pages;
+    if (pages > UINT32_MAX || o->head.tail_pages > SPLIT_BUFFER / STORE_PAGE || o->head.head_pages > STORE_MAX_HEAD_PAGES) {
+        return base_fail(w->err, LAMINA_UNSUPPORTED, "%s would be too large", o->name);
+    }
+    o->size = pages * STORE_PAGE;
+    o->weights = o->bits = 0;
+    for (uint32_t i = 0; i < o->head.matrix_count; i++) {
+        const struct panel_shape *shape = &o->parts[i].shape;
+        o->weights += shape->rows * shape->cols;
+        o->bits += panel_weight_bits(shape);
     }
     return LAMINA_OK;
 }
 
-static lamina_status check_repeats(const struct planner *w) {
+/* The tensors of a layer (-1: those outside) that belong to an output. */
+static lamina_status place_layer(struct split_planner *w, int32_t layer, uint32_t output) {
+    uint32_t count = model_layer_tensor_count(&w->p->desc, layer);
+    for (uint32_t i = 0; i < count; i++) {
+        struct model_tensor m;
+        model_layer_tensor_at(&w->p->desc, layer, i, &m);
+        if (output_of(w, &m) == output) {
+            LAMINA_TRY(place(w, &m));
+        }
+    }
+    return LAMINA_OK;
+}
+
+lamina_status split_plan_parts(struct split_plan *p, uint32_t output) {
+    struct split_planner *w = p->planner;
+    uint32_t fixed = p->desc.tied ? 2 : 3;
+    if (p->filled < p->output_count) { /* one at a time */
+        p->outputs[p->filled].parts = NULL;
+    }
+    arena_drop(&p->parts);
+    p->filled = output;
+    LAMINA_TRY(make_parts(w, output));
+    if (output >= fixed) {
+        LAMINA_TRY(place_layer(w, (int32_t)(output - fixed), output));
+    }
+    for (uint32_t i = 0; output == 0 && i < w->layers; i++) {
+        LAMINA_TRY(place_layer(w, (int32_t)i, 0));
+    }
+    if (output < fixed) {
+        LAMINA_TRY(place_layer(w, -1, output));
+    }
+    return measure(w, &p->outputs[output]);
+}
+
+/* Layers that repeat earlier ones have tensors too, which nobody reads. */
+static void pass_over_repeats(struct split_planner *w) {
+    for (uint32_t layer = w->layers; layer < w->p->desc.layers; layer++) {
+        uint32_t count = model_layer_tensor_count(&w->p->desc, (int32_t)layer);
+        for (uint32_t i = 0; i < count; i++) {
+            struct model_tensor m;
+            uint32_t index = 0;
+            model_layer_tensor_at(&w->p->desc, (int32_t)layer, i, &m);
+            if (split_plan_find(w, m.source, &index)) {
+                w->used[index] = true;
+            }
+        }
+    }
+}
+
+static lamina_status check_repeats(const struct split_planner *w) {
     uint32_t n = w->s->distinct_layers;
     if (n != 0 && (n > w->p->desc.layers || w->s->first_repeated >= n)) {
         return base_fail(w->err, LAMINA_USAGE,
@@ -476,30 +461,39 @@ static lamina_status check_repeats(const struct planner *w) {
     return LAMINA_OK;
 }
 
-static lamina_status resolve(struct planner *w) {
+static lamina_status resolve(struct split_planner *w) {
     char *config = NULL;
     size_t len = 0;
     LAMINA_TRY(w->s->file(w->s->user, "config.json", &config, &len, w->err));
     lamina_status status = model_resolve(span_of(config, len), &w->p->desc, w->err);
+    if (status == LAMINA_OK) {
+        status = model_quant_read(span_of(config, len), &w->quant, w->err);
+    }
     free(config);
     return status;
 }
 
 lamina_status split_plan_make(const struct lamina_source *s, int tied, struct arena *arena, struct split_plan *p,
                               struct lamina_error *err) {
-    struct planner w = {.s = s, .arena = arena, .p = p, .err = err};
-    *p = (struct split_plan){0};
-    LAMINA_TRY(resolve(&w));
-    LAMINA_TRY(check_repeats(&w));
-    LAMINA_TRY(list_names(&w));
-    LAMINA_TRY(resolve_tied(&w, tied));
-    LAMINA_TRY(make_outputs(&w));
-    uint32_t count = model_tensor_count(&p->desc);
-    for (uint32_t i = 0; i < count; i++) {
-        struct model_tensor m;
-        model_tensor_at(&p->desc, i, &m);
-        LAMINA_TRY(place(&w, &m));
+    struct split_planner *w = arena_take(arena, sizeof(*w));
+    if (w == NULL) {
+        return split_plan_no_memory(err);
     }
-    LAMINA_TRY(refuse_leftovers(&w));
-    return measure(&w);
+    *w = (struct split_planner){.s = s, .arena = arena, .p = p, .err = err};
+    *p = (struct split_plan){.planner = w, .filled = UINT32_MAX};
+    LAMINA_TRY(resolve(w));
+    LAMINA_TRY(check_repeats(w));
+    LAMINA_TRY(list_names(w));
+    LAMINA_TRY(resolve_tied(w, tied));
+    LAMINA_TRY(make_outputs(w));
+    for (uint32_t i = 0; i < p->output_count; i++) {
+        LAMINA_TRY(split_plan_parts(p, i));
+        p->total_bytes += p->outputs[i].size;
+    }
+    pass_over_repeats(w);
+    return refuse_leftovers(w);
+}
+
+void split_plan_drop(struct split_plan *p) {
+    arena_drop(&p->parts);
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codec/coding.h"
 #include "store/store_priv.h"
 
 /* Source pieces are read into the second half of the slot and put together in the first. */
@@ -36,13 +37,16 @@ static uint64_t together(const struct model_rows *m, uint64_t row, uint64_t most
 
 static lamina_status read_picked(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count) {
     const struct split_part *part = s->part;
+    const struct lamina_source *src = job->source;
+    uint64_t before = part->from.plane / part->source_cols;
     for (uint64_t done = 0; done < count;) {
         uint64_t n = together(&part->from, row + done, count - done);
         uint64_t from = model_source_row(&part->from, row + done);
         if (from == MODEL_ZERO_ROW) {
             memset(s->rows + done * s->stride, 0, n * s->stride);
         } else {
-            LAMINA_TRY(read_at(job, part, from * part->source_cols, n * part->source_cols, s->rows + done * s->stride));
+            LAMINA_TRY(src->read(src->user, part->tensor, (before + from) * s->stride, s->rows + done * s->stride,
+                                 (size_t)(n * s->stride), &job->err));
         }
         done += n;
     }
@@ -111,11 +115,20 @@ static void put(uint8_t *at, float f) {
 }
 
 /* 1 / max(length of the row, 1e-12), the length summed in fp64. */
-static float inverse_length(const uint8_t *row, uint64_t cols, uint32_t dtype) {
-    size_t size = kern_dtype_bytes((enum kern_dtype)dtype);
+static float inverse_length(const struct split_part *part, const uint8_t *row) {
+    enum { AT_ONCE = 256 }; /* a multiple of every block */
+    size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
+    enum panel_coding coding = (enum panel_coding)part->coding;
+    struct coding_table portable;
+    float values[AT_ONCE];
+    coding_table_init(&portable, 0);
     double sum = 0;
-    for (uint64_t c = 0; c < cols; c++) {
-        double v = (double)element(row + c * size, dtype);
+    for (uint64_t c = 0; c < part->source_cols; c++) {
+        if (c % AT_ONCE == 0 && part->coding != PANEL_PLAIN) {
+            uint32_t n = (uint32_t)min_u64(AT_ONCE, part->source_cols - c);
+            portable.decode_blocks(coding, row + coding_block_row_bytes(coding, c), n / coding_block_len(coding), values);
+        }
+        double v = (double)(part->coding != PANEL_PLAIN ? values[c % AT_ONCE] : element(row + c * size, part->dtype));
         sum += v * v;
     }
     double length = sqrt(sum);
@@ -124,7 +137,9 @@ static float inverse_length(const uint8_t *row, uint64_t cols, uint32_t dtype) {
 
 static lamina_status compute_lengths(struct split_job *job, const struct split_slot *s) {
     const struct split_part *part = s->part;
-    uint64_t row_bytes = part->source_cols * kern_dtype_bytes((enum kern_dtype)part->dtype);
+    const struct lamina_source *src = job->source;
+    uint64_t row_bytes = part->coding != PANEL_PLAIN ? coding_block_row_bytes((enum panel_coding)part->coding, part->source_cols)
+                                                     : part->source_cols * kern_dtype_bytes((enum kern_dtype)part->dtype);
     uint64_t most = HALF / row_bytes;
     if (most == 0) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: rows of %llu bytes are too long", s->output->name,
@@ -132,10 +147,9 @@ static lamina_status compute_lengths(struct split_job *job, const struct split_s
     }
     for (uint64_t row = 0; row < part->len;) {
         uint64_t n = min_u64(most, part->len - row);
-        LAMINA_TRY(read_at(job, part, row * part->source_cols, n * part->source_cols, s->memory + HALF));
+        LAMINA_TRY(src->read(src->user, part->tensor, row * row_bytes, s->memory + HALF, (size_t)(n * row_bytes), &job->err));
         for (uint64_t i = 0; i < n; i++) {
-            put(s->memory + (row + i) * sizeof(float),
-                inverse_length(s->memory + HALF + i * row_bytes, part->source_cols, part->dtype));
+            put(s->memory + (row + i) * sizeof(float), inverse_length(part, s->memory + HALF + i * row_bytes));
         }
         row += n;
     }
@@ -152,7 +166,12 @@ static lamina_status pick(struct split_job *job, const struct split_slot *s) {
     LAMINA_TRY(read_at(job, part, 0, part->from.total, s->memory + HALF));
     for (uint64_t i = 0; i < part->len; i++) {
         float f = element(s->memory + HALF + model_source_row(&part->from, i) * size, part->dtype);
-        put(s->memory + i * sizeof(float), f + part->plus);
+        float value = part->exponentiated ? model_taken_log(f) : f + part->plus;
+        if (part->exponentiated && !(f < 0)) {
+            return base_fail(&job->err, LAMINA_DAMAGED, "%s: a rate of decay is %g, and must be negative", s->output->name,
+                             (double)f);
+        }
+        put(s->memory + i * sizeof(float), value);
     }
     return LAMINA_OK;
 }

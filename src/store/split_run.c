@@ -63,7 +63,8 @@ static lamina_status read_into(struct split_job *job, struct split_slot *s, uint
 static lamina_status vector(struct split_job *job, struct split_output *o, const struct split_part *part) {
     struct split_slot *s = NULL;
     LAMINA_TRY(take(job, o, part, &s));
-    if (part->row_norms || part->plus != 0.0f || part->from.total != part->len || !split_part_is_plain(part)) {
+    bool changed = part->row_norms || part->plus != 0.0f || part->exponentiated;
+    if (changed || part->from.total != part->len || !split_part_is_plain(part)) {
         LAMINA_TRY(split_read_vector(job, s));
     } else {
         LAMINA_TRY(read_into(job, s, 0, (size_t)(part->len * kern_dtype_bytes((enum kern_dtype)part->dtype))));
@@ -76,8 +77,8 @@ static lamina_status vector(struct split_job *job, struct split_output *o, const
 /* How many tiles from `first` on have their rows in one read; 0: not even one. */
 static uint32_t run_length(const struct split_part *part, uint32_t first, uint64_t row_bytes, uint64_t *rows) {
     const struct panel_shape *shape = &part->shape;
-    bool pieces = part->transposed || part->coding != PANEL_PLAIN; /* the other half holds pieces of the source */
-    uint64_t room = pieces ? SPLIT_ROWS / 2 / part->from.stride : ROWS_MAX;
+    bool pieces = part->transposed || part->quant != NULL; /* the other half holds pieces of the source */
+    uint64_t room = pieces ? (SPLIT_ROWS / 2 - shape->lead_bytes) / part->from.stride : ROWS_MAX;
     struct panel_tile t;
     panel_tile_at(shape, first, &t);
     uint64_t begin = t.row;
@@ -106,7 +107,7 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     uint64_t cols = min_u64(shape->cols - col, (uint64_t)t.blocks * KERN_BLOCK_COLS);
     uint64_t rows = min_u64(shape->rows - t.row, t.rows);
     s->stride = cols * size;
-    if (rows * s->stride > ROWS_MAX || s->part->transposed || s->part->coding != PANEL_PLAIN) {
+    if (rows * s->stride > ROWS_MAX || s->part->transposed || shape->coding != PANEL_PLAIN) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a tile of %" PRIu64 " x %" PRIu64 " does not fit",
                          s->output->name, rows, cols);
     }
@@ -126,16 +127,14 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
 }
 
 static lamina_status read_group(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t rows) {
-    if (s->part->coding != PANEL_PLAIN) {
+    if (s->part->quant != NULL) {
         return s->part->transposed ? split_read_decoded(job, s, row, rows) : split_read_coded(job, s, row, rows);
     }
     if (!split_part_is_plain(s->part)) {
         return split_read_rows(job, s, row, rows);
     }
-    return read_into(job, s,
-                     s->part->from.plane * kern_dtype_bytes((enum kern_dtype)s->part->dtype) +
-                         (s->part->from.first + row) * s->stride,
-                     (size_t)(rows * s->stride));
+    uint64_t before = s->part->from.plane / s->part->source_cols + s->part->from.first;
+    return read_into(job, s, (before + row) * s->stride, (size_t)(rows * s->stride));
 }
 
 static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uint32_t count) {
@@ -200,6 +199,7 @@ static lamina_status record(struct split_job *job, const struct split_output *o)
 static lamina_status make(struct split_job *job, struct split_output *o) {
     uint64_t before = job->done_bytes;
     job->what = o->name;
+    LAMINA_TRY(split_plan_parts(&job->plan, (uint32_t)(o - job->plan.outputs)));
     LAMINA_TRY(simple(job, o, SLOT_BEGIN));
     for (uint32_t i = 0; i < o->part_count; i++) {
         LAMINA_TRY(o->head.kind == STORE_SMALL ? vector(job, o, &o->parts[i]) : matrix(job, o, &o->parts[i]));
@@ -222,7 +222,7 @@ lamina_status split_outputs(struct split_job *job) {
         if (!o->done) {
             LAMINA_TRY(make(job, o));
         }
-        if (job->o->delete_original && job->checkpoint != NULL) {
+        if (split_frees_early(job)) {
             LAMINA_TRY(split_free_sources(job, i));
         }
     }

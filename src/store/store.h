@@ -89,11 +89,11 @@ lamina_status store_read_small(const struct store *s, float *floats, struct lami
 const struct store_vector *store_vector_find(const struct store *s, int32_t layer, enum model_role role);
 const struct store_matrix *store_matrix_find(const struct store_file *f, enum model_role role, uint32_t expert);
 
+/* Row `row` of a tile of a coded matrix, as floats [cols2]. */
+void store_decode_row(const struct panel_shape *s, const void *tile, uint64_t row, float *out);
+
 /* DAMAGED with file, layer-free matrix name, tile number and offset when the bytes do not have the tile's hash. */
 lamina_status store_tile_check(const struct store_file *f, uint32_t tile, const void *bytes, struct lamina_error *err);
-
-/* Bits per weight of the coded matrices alone, and of all files together (real weights, padding not counted). */
-void store_bits(const struct store *s, double *coded, double *whole);
 
 /* Bits per weight of the coded matrices alone, and of all files together; padding is not counted as weights. */
 void store_bits(const struct store *s, double *coded, double *whole);

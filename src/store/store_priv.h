@@ -15,7 +15,7 @@
 #include "sys/thread.h"
 
 enum {
-    STORE_VERSION = 2,
+    STORE_VERSION = 3,
     STORE_PAGE = 4096,
     STORE_SMALL_TILE = 1 << 20, /* bytes of vectors in one tile of small.bin */
     STORE_VECTOR_ALIGN = 16,    /* floats */
@@ -200,8 +200,16 @@ struct source_tensor {
 struct source_form {
     const char *file;   /* the weights, or the index of the shards */
     const char *ending; /* of weight files */
-    bool sharded, torch;
+    bool sharded, torch, gguf;
 };
+/* Where a path to a checkpoint leads: its directory, and the file in it that was chosen (GGUF; of a model in parts the first) or
+ * "" for the layouts of source_find.c. */
+struct source_path {
+    char dir[STORE_PATH_LEN];
+    char file[256];
+};
+lamina_status source_path_find(const char *path, const struct journal *j, struct source_path *out, struct lamina_error *err);
+struct source_gguf;
 struct checkpoint {
     struct lamina_source base; /* base.user is this struct */
     struct arena arena;
@@ -212,6 +220,8 @@ struct checkpoint {
     struct source_tensor *tensors; /* sorted by name; heap */
     void *bounce;
     uint8_t *window; /* SOURCE_WINDOW bytes once a tensor with strides is there */
+    const char *gguf_file;    /* "": another form */
+    struct source_gguf *gguf; /* headers; NULL where the files are gone */
 };
 enum { SOURCE_BOUNCE = 256 << 10, SOURCE_WINDOW = 64 << 10 };
 /* The form that counts in this directory, where a journal may know of files that are gone (or NULL); NULL: none. */
@@ -223,8 +233,18 @@ struct source_tensor *source_more_tensors(struct checkpoint *c, uint32_t count);
 /* Bytes of a tensor with strides, as if it were written row by row; offset and len in whole elements. */
 lamina_status source_read_strided(const struct checkpoint *c, const struct source_tensor *t, uint64_t offset, void *dst,
                                   size_t len, struct lamina_error *err);
+/* GGUF (source_gguf.c): names of the parts of a model; is `name` one of the parts of `file`? */
+extern const struct source_form source_gguf_form;
+uint32_t source_gguf_parts(const char *file);
+bool source_gguf_part_name(const char *file, uint32_t part, char *out, size_t len);
+bool source_gguf_belongs(const char *file, const char *name);
+/* The header of an open part; after the last one, whether they are one model; what other checkpoints have as files. */
+lamina_status source_gguf_read(struct checkpoint *c, uint32_t file, struct lamina_error *err);
+lamina_status source_gguf_check(struct checkpoint *c, struct lamina_error *err);
+lamina_status source_gguf_file(struct checkpoint *c, const char *name, char **bytes, size_t *len, struct lamina_error *err);
+void source_gguf_close(struct checkpoint *c);
 /* `j`: what a journal knows of files that are gone, or NULL. */
-lamina_status checkpoint_open(struct checkpoint **c, const char *dir, const struct journal *j,
+lamina_status checkpoint_open(struct checkpoint **c, const char *path, const struct journal *j,
                               struct lamina_error *err);
 void checkpoint_close(struct checkpoint **c);
 lamina_status checkpoint_alloc(struct checkpoint **c, struct lamina_error *err); /* empty, its functions set */
@@ -235,9 +255,12 @@ struct checkpoint *checkpoint_of(const struct lamina_source *s);
 lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void *dst, size_t len,
                               struct lamina_error *err);
 /* Adds size, mtime and inode of all files of the checkpoint that a store is made from; NOT_FOUND without weights. */
-lamina_status checkpoint_stat_text(const char *dir, struct str *out, struct lamina_error *err);
+lamina_status checkpoint_stat_text(const struct source_path *where, struct str *out, struct lamina_error *err);
 
 /* ---- the splitter ---- */
+
+struct split_quant;   /* split_quant_priv.h */
+struct split_planner; /* split_plan_priv.h */
 
 struct split_part {  /* one matrix or vector of an output file */
     uint32_t tensor; /* in the source */
@@ -250,20 +273,17 @@ struct split_part {  /* one matrix or vector of an output file */
     uint64_t source_cols;     /* of the tensor as it is stored */
     bool transposed, row_norms;
     float plus;
+    bool exponentiated;       /* see struct model_tensor */
     uint32_t coding;          /* enum panel_coding of the source; a matrix that is not kept so is decoded to F32 */
-    struct split_scales {
-        uint32_t tensor;      /* in the source */
-        uint32_t dtype;       /* enum kern_dtype; bytes (MXFP4) otherwise */
-        uint64_t rows, cols;  /* of the grid */
-        uint32_t rows_each, cols_each; /* weights per scale */
-    } scales;
+    struct split_quant *quant; /* PANEL_GROUPS: the tensors; else NULL */
 };
 struct split_output {
     char name[STORE_NAME_LEN];
     struct store_head head;
     uint32_t part_count;
-    struct split_part *parts;
-    uint64_t size; /* exact: codec raw */
+    struct split_part *parts; /* and the tables of the head: see split_plan_parts */
+    uint64_t size;            /* exact: codec raw */
+    uint64_t weights, bits;   /* of its matrices */
     bool done;
     struct hash128 hash;
 };
@@ -275,10 +295,16 @@ struct split_plan {
     uint32_t *layer_output; /* [desc.layers] */
     uint64_t total_bytes;
     uint32_t *last_use; /* per source tensor: the last output made from it, UINT32_MAX: none */
+    struct split_planner *planner;
+    struct arena parts; /* of output number `filled` */
+    uint32_t filled;
 };
 /* tied: 0, 1, or -1 to find out (may compare head and embedding byte by byte). */
 lamina_status split_plan_make(const struct lamina_source *s, int tied, struct arena *arena, struct split_plan *p,
                               struct lamina_error *err);
+/* Fills the parts of one output and the tables of its head, and forgets those of the one before. */
+lamina_status split_plan_parts(struct split_plan *p, uint32_t output);
+void split_plan_drop(struct split_plan *p);
 uint32_t split_layer_of(const struct lamina_source *s, uint32_t layer); /* the distinct layer that it repeats */
 
 /* split_write.c: one output file, written front to back; used by one thread at a time, beside which a thread of its own
@@ -353,7 +379,8 @@ uint64_t split_in_step(const struct model_rows *m, uint64_t row, uint64_t most);
 bool split_part_is_plain(const struct split_part *part);
 /* Rows row .. row + count of a matrix into s->memory, one after the other. */
 lamina_status split_read_rows(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
-/* The same as records of codes and scales (split_coded.c). */
+/* The same as records of codes and scales, behind what they have in common (split_quant.c). */
+const struct groups *split_groups_of(const struct split_part *part);
 lamina_status split_read_coded(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
 /* Rows of a transposed matrix of codes, decoded to F32. */
 lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
@@ -423,7 +450,10 @@ lamina_status split_directory_clean(struct split_job *job, bool temporary_only);
 lamina_status split_outputs(struct split_job *job);
 /* split_done.c: outputs that an earlier run finished, and source files that may go. */
 lamina_status split_resume(struct split_job *job);
-lamina_status split_free_sources(struct split_job *job, uint32_t output); /* --delete-original, after that output */
+/* --delete-original frees files on the way, but for those of GGUF, which hold what the last steps need too. */
+bool split_frees_early(const struct split_job *job);
+lamina_status split_free_sources(struct split_job *job, uint32_t output); /* after that output */
+lamina_status split_free_complete(struct split_job *job);                 /* after the manifest (split_already.c) */
 lamina_status split_still_the_same(struct split_job *job, const struct source_file *f);
 lamina_status split_remove_source(struct split_job *job, const struct source_file *f);
 lamina_status split_remove_remains(struct split_job *job, const struct source_file *f);

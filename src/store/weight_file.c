@@ -23,7 +23,7 @@ static const char MAGIC[9] = "LAMINAWF";
 
 enum {
     HEAD_FIXED = 64,
-    MATRIX_RECORD = 80,
+    MATRIX_RECORD = 96,
     VECTOR_RECORD = 32,
     TILE_RECORD = 16,
     ROLE_LEN = 16,
@@ -57,6 +57,16 @@ static void write_matrix(const struct store_matrix *m, uint8_t *out) {
     store_le32(out + 60, s->parts_per_group);
     store_le32(out + 64, s->blocks_per_part);
     store_le32(out + 68, m->expert);
+    if (s->coding == PANEL_GROUPS) {
+        out[72] = s->coded.bits;
+        out[73] = s->coded.code;
+        out[74] = s->coded.scale;
+        out[75] = s->coded.shift;
+        out[76] = s->coded.ordered ? 1 : 0;
+        out[77] = s->coded.phased ? 1 : 0;
+        store_le32(out + 80, s->coded.group);
+        store_le32(out + 84, s->coded.nested);
+    }
 }
 
 static void write_vector(const struct store_vector *v, uint8_t *out) {
@@ -125,6 +135,7 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     enum kern_dtype dtype = KERN_F32;
     enum panel_coding coding = PANEL_PLAIN;
     struct span type = fixed_text(at + 16, 8);
+    enum panel_layout layout = load_le32(at + 24) == 1 ? PANEL_GATHERED : PANEL_BLOCKS;
     if (!model_role_of_name(fixed_text(at, ROLE_LEN), &role) || role >= MODEL_MATRICES ||
         !panel_type_of_name((const char *)type.ptr, type.len, &dtype, &coding) || load_le32(at + 24) > 1 ||
         load_le32(at + 28) > FLAG_ROW_SCALED) {
@@ -135,10 +146,11 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     m->row_scaled = load_le32(at + 28) != 0;
     m->first_tile = load_le32(at + 48);
     if (coding != PANEL_PLAIN) {
-        return load_le32(at + 24) == 0 && panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), coding);
+        struct groups g = {.bits = at[72], .code = at[73], .scale = at[74], .shift = at[75], .group = load_le32(at + 80),
+                           .nested = load_le32(at + 84), .ordered = at[76] != 0, .phased = at[77] != 0};
+        return panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), coding, &g, layout);
     }
-    return panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), dtype,
-                            load_le32(at + 24) == 1 ? PANEL_GATHERED : PANEL_BLOCKS);
+    return panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), dtype, layout);
 }
 
 /* Roles ascend; then expert after expert, in each of which roles ascend again. */
