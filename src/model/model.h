@@ -125,6 +125,10 @@ struct model_kind {
 };
 enum { MODEL_KINDS = 8, MODEL_MAX_LAYERS = 1024 };
 
+/* Experts as the family's first form has them; all of a layer in one tensor, gate and up together; or one tensor for each of gate,
+ * up and down, under names of MLX. */
+enum model_stacked { MODEL_AS_NAMED, MODEL_STACKED, MODEL_SWITCHED };
+
 struct model_desc {
     char family[32];          /* row of the table */
     char architecture[64];    /* as config.json says */
@@ -168,7 +172,7 @@ struct model_desc {
     uint32_t kind_count;
     struct model_kind kinds[MODEL_KINDS];
     uint8_t layer_kind[MODEL_MAX_LAYERS];
-    bool stacked;             /* experts of a layer are stacked in the source, where the family has both forms */
+    uint32_t stacked;         /* enum model_stacked: the form of experts in the source, where a family has several */
     bool gguf;                /* the source is a GGUF file: its names, and rows as it stores them */
     uint32_t names;           /* which of the family's spellings of tensor names the source has; of GGUF: which forms */
     int64_t bos_id;           /* -1: none */

@@ -93,7 +93,8 @@ static bool find_expert(const struct model_desc *desc, const struct model_family
     bool matrix = model_role_of_expert(t->role);
     bool bias = t->role == MODEL_EXPERT_GATE_BIAS || t->role == MODEL_EXPERT_UP_BIAS || t->role == MODEL_EXPERT_DOWN_BIAS;
     bool up = t->role == MODEL_EXPERT_UP || t->role == MODEL_EXPERT_UP_BIAS;
-    uint8_t fusion = desc->stacked ? (uint8_t)EXPERT_HALVES : f->expert_fused;
+    bool switched = desc->stacked == MODEL_SWITCHED;
+    uint8_t fusion = switched ? (uint8_t)EXPERT_APART : desc->stacked == MODEL_STACKED ? (uint8_t)EXPERT_HALVES : f->expert_fused;
     bool fused = fusion != EXPERT_APART && t->role != MODEL_EXPERT_DOWN && t->role != MODEL_EXPERT_DOWN_BIAS;
     uint64_t rows = bias ? t->cols / k->experts : t->rows;
     if (!matrix && !bias) {
@@ -108,7 +109,7 @@ static bool find_expert(const struct model_desc *desc, const struct model_family
     if (bias) { /* all experts' biases are one canonical vector */
         m.step = m.total;
         m.total *= k->experts;
-    } else if (f->experts_stacked || desc->stacked) {
+    } else if (f->experts_stacked || desc->stacked != MODEL_AS_NAMED) {
         m.planes = k->experts;
         m.plane = t->expert * m.total * t->cols;
     }
@@ -277,6 +278,18 @@ static int32_t first_sparse(const struct model_desc *desc) {
     return -1;
 }
 
+/* "~layers.%d.mlp.experts.%e.w1.weight" is "~layers.%d.mlp.switch_mlp.gate_proj.weight" to MLX. False: no such name. */
+static bool switched_name(const struct model_family *f, enum model_role role, char *out, size_t len) {
+    static const char *const matrices[] = {"gate_proj", "up_proj", "down_proj"};
+    const char *pattern = f->tensor[role];
+    const char *experts = pattern != NULL ? strstr(pattern, ".experts.%e.") : NULL;
+    if (experts == NULL) {
+        return false;
+    }
+    (void)snprintf(out, len, "%.*s.switch_mlp.%s.weight", (int)(experts - pattern), pattern, matrices[role - MODEL_EXPERT_GATE]);
+    return true;
+}
+
 void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user) {
     const struct model_family *f = model_family_of_name(span_of_text(desc->family));
     int32_t sparse = first_sparse(desc);
@@ -293,7 +306,12 @@ void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const c
     }
     if (f != NULL && f->stacked[0] != NULL && sparse >= 0) {
         source_name(f, desc->names, f->stacked[0], sparse, 0, name, sizeof(name));
-        desc->stacked = has(user, name);
+        desc->stacked = has(user, name) ? MODEL_STACKED : MODEL_AS_NAMED;
+    }
+    char pattern[128];
+    if (f != NULL && sparse >= 0 && switched_name(f, MODEL_EXPERT_DOWN, pattern, sizeof(pattern))) {
+        source_name(f, desc->names, pattern, sparse, 0, name, sizeof(name));
+        desc->stacked = has(user, name) ? MODEL_SWITCHED : desc->stacked;
     }
 }
 
@@ -305,8 +323,10 @@ void tensor_find_source(const struct model_desc *desc, struct model_tensor *out)
     enum model_role named = out->role == MODEL_HEAD_SCALE ? head : out->role;
     const char *name = f != NULL ? f->tensor[named] : NULL;
     bool linear = out->layer >= 0 && model_kind_of(desc, (uint32_t)out->layer)->mixer == MODEL_DELTA;
-    if (desc->stacked && f != NULL && model_role_of_expert(out->role)) {
-        name = f->stacked[out->role == MODEL_EXPERT_DOWN];
+    char pattern[128];
+    if (desc->stacked != MODEL_AS_NAMED && f != NULL && model_role_of_expert(out->role)) {
+        bool switched = desc->stacked == MODEL_SWITCHED && switched_name(f, out->role, pattern, sizeof(pattern));
+        name = switched ? pattern : f->stacked[out->role == MODEL_EXPERT_DOWN];
     }
     if (linear && f != NULL && f->delta_tensor[named] != NULL) {
         name = f->delta_tensor[named];
