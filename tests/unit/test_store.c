@@ -68,6 +68,41 @@ static void test_checkpoints_of_others(void **state) {
     }
 }
 
+static bool seed_is_current(const char *dir, const char *name) {
+    char path[256];
+    char version[32];
+    struct str text = {0};
+    struct lamina_error err = {0};
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+    must(sys_read_whole(path, 1 << 20, &text, &err), &err);
+    (void)snprintf(version, sizeof(version), "\"version\": %d,", (int)STORE_VERSION);
+    bool current = text.len > 12 && (memcmp(text.ptr, "LAMINAWF", 8) == 0 ? load_le32(text.ptr + 8) == STORE_VERSION
+                                                                          : strstr(text.ptr, version) != NULL);
+    str_drop(&text);
+    return current;
+}
+
+static bool check_seed(void *dir, const char *name) {
+    if (!seed_is_current(dir, name)) {
+        print_error("%s/%s is of another version\n", (const char *)dir, name);
+        fail();
+    }
+    return true;
+}
+
+/* Fuzzers start from files of an older version as from nothing. */
+static void test_seeds_are_of_this_version(void **state) {
+    (void)state;
+    char *dirs[] = {"tests/fuzz/corpus/layer_file", "tests/fuzz/corpus/manifest"};
+    struct lamina_error err = {0};
+    if (access(dirs[0], R_OK) != 0) {
+        skip();
+    }
+    for (size_t i = 0; i < 2; i++) {
+        must(sys_list_dir(dirs[i], check_seed, dirs[i], &err), &err);
+    }
+}
+
 /* The independent decoder on shapes of every kind. */
 static void test_python_decoder(void **state) {
     (void)state;
@@ -366,7 +401,7 @@ static void test_tied(void **state) {
 int main(void) {
     maker_temp(base, sizeof(base));
     const struct CMUnitTest tests[] = {
-        FRESH(test_round_trip), FRESH(test_checkpoints_of_others), FRESH(test_python_decoder),
+        FRESH(test_round_trip), FRESH(test_checkpoints_of_others), FRESH(test_seeds_are_of_this_version), FRESH(test_python_decoder),
         FRESH(test_every_byte), FRESH(test_swapped_files),         FRESH(test_refusals),
         FRESH(test_tied),
     };
