@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The decoders of GGUF's blocks. The checksums are those of gguf-py's values (tools/quant_check.py --checksums prints them):
+ * The decoders of GGUF's blocks. The checksums are those of gguf-py's values (tools/store_values.py --checksums prints them):
  * of pseudo-random blocks, which hold every code and every kind of float16, and of blocks that llama.cpp made from known
  * weights; those must also come out near the weights. */
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Quantised matrices of several tensors: each layout is packed here bit by bit from random codes and must come out as the
- * formula says, bit for bit; shapes that do not belong together are refused. tools/quant_check.py compares the same code
+ * formula says, bit for bit; shapes that do not belong together are refused. tools/store_values.py compares stores
  * with the libraries that write these formats. */
 #include <setjmp.h>
 #include <stdarg.h>
