@@ -3,7 +3,7 @@
  * lamina: language models far larger than memory, streamed from disk under a hard memory budget.
  *
  * Everything the programs do goes through this header. Objects:
- *     model    an opened store (or a checkpoint directory, split on first use) with its plan and its memory
+ *     model    an opened store (or a checkpoint directory or GGUF file, split on first use) with its plan and its memory
  *     session  one sequence over a model: feed tokens, get logits or the next token
  *     text     a tokenizer and chat template, usable without weights
  *
@@ -246,7 +246,8 @@ LAMINA_API lamina_status lamina_session_generate(struct lamina_session *session,
 
 struct lamina_text;
 
-/* From a store, a checkpoint directory, or a directory that holds only tokenizer files. NOT_FOUND when there are none. */
+/* From a store, a checkpoint directory, a GGUF file, or a directory that holds only tokenizer files. NOT_FOUND when there are
+ * none. */
 LAMINA_API lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err);
 LAMINA_API void lamina_text_close(struct lamina_text **text);
 /* The model's own, NULL when it came without tokenizer files. Owned by the model. */
@@ -279,7 +280,7 @@ LAMINA_API void lamina_free(void *p);
  * HF directories; a program may bring its own (the inflate tool does). Calls come from one thread at a time. */
 struct lamina_source_tensor {
     const char *name;
-    const char *dtype; /* "BF16", "F16", "F32" as in safetensors */
+    const char *dtype; /* "BF16", "F16", "F32", "I32", ... as in safetensors; blocks as in GGUF: "Q4_K" */
     uint32_t rank;
     uint64_t shape[8];
 };
@@ -301,7 +302,7 @@ LAMINA_API void lamina_source_close(struct lamina_source **source);
 
 struct lamina_split_options {
     size_t size;
-    const char *checkpoint;            /* an HF directory; or NULL with */
+    const char *checkpoint;            /* an HF directory or a GGUF file; or NULL with */
     const struct lamina_source *source;/* a source of the caller's */
     const char *output;                /* the store directory; NULL: its place in `home` */
     const char *home;

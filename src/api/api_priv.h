@@ -67,8 +67,14 @@ lamina_status api_drive_of_store(const struct store *store, const char *home, bo
 /* `home` as given, else the default place. */
 lamina_status api_home(const char *given, struct str *home, struct lamina_error *err);
 
-/* A file of a directory, empty when it is not there; sys_unload it. */
-lamina_status api_load(const char *dir, const char *name, uint64_t limit, struct span *out, struct lamina_error *err);
+/* Where the small files of a model are: a directory, or a checkpoint that makes them (GGUF). */
+struct api_place {
+    const char *dir;
+    const struct lamina_source *source; /* NULL: the directory */
+};
+/* A small file, empty when it is not there; sys_unload it. */
+lamina_status api_load(const struct api_place *place, const char *name, uint64_t limit, struct span *out,
+                       struct lamina_error *err);
 /* The most bytes of a configuration or template (reference/reliability.md 5.2). */
 enum { API_CONFIG_LIMIT = 64 << 20 };
 
@@ -76,10 +82,10 @@ enum { API_CONFIG_LIMIT = 64 << 20 };
 struct api_chat_files {
     struct span config, tokenizer_config, special_tokens_map, generation;
 };
-lamina_status api_chat_open(struct lamina_text *t, const char *dir, const struct api_chat_files *files,
+lamina_status api_chat_open(struct lamina_text *t, const struct api_place *place, const struct api_chat_files *files,
                             struct lamina_error *err);
 void api_chat_drop(struct lamina_text *t);
 
-lamina_status api_text_open_dir(struct lamina_text **text, const char *dir, struct lamina_error *err);
+lamina_status api_text_open_at(struct lamina_text **text, const struct api_place *place, struct lamina_error *err);
 
 #endif

@@ -3,6 +3,7 @@
  * Tokenizer and chat template of a directory: finds the files, lends them to the text room, keeps nothing of their bytes.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/api_priv.h"
 #include "model/rank_files.h"
@@ -15,11 +16,41 @@ enum { MIB = 1 << 20 };
 /* reference/reliability.md 5.3 */
 static const uint64_t TOKENIZER_LIMIT = 256 * (uint64_t)MIB;
 
-lamina_status api_load(const char *dir, const char *name, uint64_t limit, struct span *out, struct lamina_error *err) {
+/* The same memory as a file would be in, so that whoever unloads it need not know. */
+static lamina_status load_made(const struct lamina_source *s, const char *name, uint64_t limit, struct span *out,
+                               struct lamina_error *err) {
+    struct lamina_error absent = {0};
+    char *bytes = NULL;
+    size_t len = 0;
+    void *memory = NULL;
+    lamina_status status = s->file(s->user, name, &bytes, &len, &absent);
+    if (status < 0) {
+        return status == LAMINA_NOT_FOUND ? LAMINA_OK : base_fail(err, status, "%s", absent.message);
+    }
+    if (len > limit) {
+        status = base_fail(err, LAMINA_UNSUPPORTED, "%s would have %zu bytes, at most %llu are read", name, len,
+                           (unsigned long long)limit);
+    }
+    if (status == LAMINA_OK && len > 0) {
+        status = sys_mem_map(&memory, len, err);
+    }
+    if (status == LAMINA_OK && len > 0) {
+        memcpy(memory, bytes, len);
+        *out = span_of(memory, len);
+    }
+    free(bytes);
+    return status;
+}
+
+lamina_status api_load(const struct api_place *place, const char *name, uint64_t limit, struct span *out,
+                       struct lamina_error *err) {
     struct str path = {0};
     lamina_status status = LAMINA_OK;
     *out = (struct span){0};
-    str_printf(&path, "%s/%s", dir, name);
+    if (place->source != NULL) {
+        return load_made(place->source, name, limit, out, err);
+    }
+    str_printf(&path, "%s/%s", place->dir, name);
     if (sys_exists(str_text(&path))) {
         status = sys_load(str_text(&path), limit, out, err);
     }
@@ -42,7 +73,7 @@ static void unload_all(struct files *f) {
     }
 }
 
-static lamina_status load_all(const char *dir, struct files *f, struct lamina_error *err) {
+static lamina_status load_all(const struct api_place *place, struct files *f, struct lamina_error *err) {
     const struct {
         const char *name;
         uint64_t limit;
@@ -62,11 +93,11 @@ static lamina_status load_all(const char *dir, struct files *f, struct lamina_er
     };
     static const char *const ranks[] = {MODEL_RANK_FILES};
     for (size_t i = 0; i < ARRAY_LEN(ranks) && f->text.tiktoken.len == 0; i++) {
-        LAMINA_TRY(api_load(dir, ranks[i], TOKENIZER_LIMIT, &f->text.tiktoken, err));
+        LAMINA_TRY(api_load(place, ranks[i], TOKENIZER_LIMIT, &f->text.tiktoken, err));
     }
     for (size_t i = 0; i < ARRAY_LEN(list); i++) {
         if (list[i].out->len == 0) { /* of several names for one thing the first that is there counts */
-            LAMINA_TRY(api_load(dir, list[i].name, list[i].limit, list[i].out, err));
+            LAMINA_TRY(api_load(place, list[i].name, list[i].limit, list[i].out, err));
         }
     }
     return LAMINA_OK;
@@ -78,10 +109,10 @@ static lamina_status read_generation(struct lamina_text *t, struct span json, st
     return json.len > 0 ? model_generation_read(json, &t->generation, err) : LAMINA_OK;
 }
 
-lamina_status api_text_open_dir(struct lamina_text **out, const char *dir, struct lamina_error *err) {
+lamina_status api_text_open_at(struct lamina_text **out, const struct api_place *place, struct lamina_error *err) {
     struct files f = {0};
     struct lamina_text *t = (struct lamina_text *)calloc(1, sizeof(*t));
-    lamina_status status = t != NULL ? load_all(dir, &f, err) : base_fail(err, LAMINA_NO_FIT, "out of memory");
+    lamina_status status = t != NULL ? load_all(place, &f, err) : base_fail(err, LAMINA_NO_FIT, "out of memory");
     if (status == LAMINA_OK) {
         status = text_tokenizer_open(&t->tokenizer, &f.text, err);
     }
@@ -90,7 +121,7 @@ lamina_status api_text_open_dir(struct lamina_text **out, const char *dir, struc
                                       .tokenizer_config = f.text.tokenizer_config,
                                       .special_tokens_map = f.text.special_tokens_map,
                                       .generation = f.generation};
-        status = api_chat_open(t, dir, &chat, err);
+        status = api_chat_open(t, place, &chat, err);
     }
     if (status == LAMINA_OK) {
         status = read_generation(t, f.generation, err);
@@ -98,7 +129,7 @@ lamina_status api_text_open_dir(struct lamina_text **out, const char *dir, struc
     unload_all(&f);
     sys_mem_trim();
     if (status != LAMINA_OK) {
-        base_error_prefix(err, "%s: ", dir);
+        base_error_prefix(err, "%s: ", place->dir);
         lamina_text_close(&t);
         return status;
     }
@@ -108,11 +139,24 @@ lamina_status api_text_open_dir(struct lamina_text **out, const char *dir, struc
 
 lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err) {
     struct str dir = {0};
+    bool gguf = false;
+    if (!store_is_store(path)) {
+        LAMINA_TRY(store_find_gguf(path, &gguf, err));
+    }
+    if (gguf) {
+        struct lamina_source *source = NULL;
+        LAMINA_TRY(store_source_open(&source, path, err));
+        struct api_place made = {.dir = path, .source = source};
+        lamina_status opened = api_text_open_at(text, &made, err);
+        store_source_close(&source);
+        return opened;
+    }
     str_add_text(&dir, path);
     if (store_is_store(path)) {
         str_add_text(&dir, "/tokenizer");
     }
-    lamina_status status = sys_exists(str_text(&dir)) ? api_text_open_dir(text, str_text(&dir), err)
+    struct api_place place = {.dir = str_text(&dir)};
+    lamina_status status = sys_exists(place.dir) ? api_text_open_at(text, &place, err)
                            : sys_exists(path)
                                ? base_fail(err, LAMINA_NOT_FOUND, "%s holds no tokenizer files", path)
                                : base_fail(err, LAMINA_NOT_FOUND, "%s does not exist", path);

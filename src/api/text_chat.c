@@ -147,14 +147,19 @@ static bool one_more(void *user, const char *name) {
         return false;
     }
     str_add_span(&m->names[m->count], span_sub(whole, 0, whole.len - (sizeof(ending) - 1)));
-    m->status = api_load(m->dir, name, API_CONFIG_LIMIT, &m->sources[m->count], m->err);
+    struct api_place here = {.dir = m->dir};
+    m->status = api_load(&here, name, API_CONFIG_LIMIT, &m->sources[m->count], m->err);
     m->list[m->count] = (struct chat_named){.name = str_span(&m->names[m->count]), .source = m->sources[m->count]};
     m->count++;
     return m->status == LAMINA_OK;
 }
 
-static lamina_status load_more(struct more_templates *m, const char *dir, struct str *path, struct lamina_error *err) {
-    str_printf(path, "%s/additional_chat_templates", dir);
+static lamina_status load_more(struct more_templates *m, const struct api_place *place, struct str *path,
+                               struct lamina_error *err) {
+    if (place->source != NULL) { /* it has all in its metadata */
+        return LAMINA_OK;
+    }
+    str_printf(path, "%s/additional_chat_templates", place->dir);
     m->dir = str_text(path);
     m->err = err;
     if (path->failed || !sys_exists(m->dir)) {
@@ -164,7 +169,7 @@ static lamina_status load_more(struct more_templates *m, const char *dir, struct
     return m->status;
 }
 
-lamina_status api_chat_open(struct lamina_text *t, const char *dir, const struct api_chat_files *files,
+lamina_status api_chat_open(struct lamina_text *t, const struct api_place *place, const struct api_chat_files *files,
                             struct lamina_error *err) {
     struct more_templates more = {0};
     struct model_chat c = {0};
@@ -175,10 +180,10 @@ lamina_status api_chat_open(struct lamina_text *t, const char *dir, const struct
     struct span jinja = {0};
     struct span processor_template = {0};
     struct span processor = {0};
-    lamina_status status = api_load(dir, "chat_template.jinja", API_CONFIG_LIMIT, &jinja, err);
-    status = status == LAMINA_OK ? api_load(dir, "chat_template.json", API_CONFIG_LIMIT, &processor_template, err) : status;
-    status = status == LAMINA_OK ? api_load(dir, "processor_config.json", API_CONFIG_LIMIT, &processor, err) : status;
-    status = status == LAMINA_OK ? load_more(&more, dir, &path, err) : status;
+    lamina_status status = api_load(place, "chat_template.jinja", API_CONFIG_LIMIT, &jinja, err);
+    status = status == LAMINA_OK ? api_load(place, "chat_template.json", API_CONFIG_LIMIT, &processor_template, err) : status;
+    status = status == LAMINA_OK ? api_load(place, "processor_config.json", API_CONFIG_LIMIT, &processor, err) : status;
+    status = status == LAMINA_OK ? load_more(&more, place, &path, err) : status;
     if (status == LAMINA_OK) {
         status = model_chat_read(&c, files->config, files->tokenizer_config, files->generation, err);
     }

@@ -113,6 +113,14 @@ lamina_status source_path_find(const char *path, const struct journal *j, struct
     return there && st.is_dir && !usual ? choose(path, out->file, sizeof(out->file), err) : LAMINA_OK;
 }
 
+lamina_status store_find_gguf(const char *path, bool *found, struct lamina_error *err) {
+    struct source_path where;
+    char file[STORE_PATH_LEN];
+    LAMINA_TRY(source_path_find(path, NULL, &where, err));
+    *found = where.file[0] != 0 && store_join(file, sizeof(file), where.dir, where.file) && sys_exists(file);
+    return LAMINA_OK;
+}
+
 bool source_gguf_belongs(const char *file, const char *name) {
     struct gguf_split ours;
     struct gguf_split other;

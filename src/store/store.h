@@ -99,6 +99,8 @@ lamina_status store_tile_check(const struct store_file *f, uint32_t tile, const 
 void store_bits(const struct store *s, double *coded, double *whole);
 
 bool store_is_store(const char *path);      /* holds a lamina.json */
+/* Is it a GGUF file, or a directory whose weights are one, in parts or not? USAGE where there are several to choose from. */
+lamina_status store_find_gguf(const char *path, bool *found, struct lamina_error *err);
 bool store_is_checkpoint(const char *path); /* holds config.json and weights */
 
 /* ---- split ---- */
