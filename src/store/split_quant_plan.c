@@ -72,6 +72,13 @@ static lamina_status missing(const struct search *s, const char *what, const cha
     return base_fail(s->w->err, LAMINA_DAMAGED, "the checkpoint has no %s for \"%s\" (%s%s)", what, s->m->source, stem, ending);
 }
 
+/* Columns of the codes, whatever becomes of them in the store (u_k is turned). */
+static uint64_t source_cols(const struct search *s) {
+    uint64_t wanted[2];
+    split_plan_wanted(s->m, wanted);
+    return wanted[1];
+}
+
 /* ---- which method ---- */
 
 static lamina_status take_fp8(struct search *s) {
@@ -108,7 +115,7 @@ static lamina_status take_words(struct search *s) { /* MLX */
         return missing(s, "scales", s->base, ".scales");
     }
     if (take(s, s->base, ".biases", &q->zeros)) {
-        q->bits = (uint32_t)(q->codes.items * 32 / s->m->cols);
+        q->bits = (uint32_t)(q->codes.items * 32 / source_cols(s));
         return LAMINA_OK;
     }
     q->method = QUANT_MXFP4;
@@ -117,7 +124,7 @@ static lamina_status take_words(struct search *s) { /* MLX */
 
 static lamina_status take_gptq_or_awq(struct search *s) {
     struct split_quant *q = s->q;
-    uint64_t cols = s->m->cols;
+    uint64_t cols = source_cols(s);
     if (!take(s, s->base, ".scales", &q->scales) || !take(s, s->base, ".qzeros", &q->zeros)) {
         return missing(s, "scales and zero points", s->base, ".scales, .qzeros");
     }
@@ -154,10 +161,10 @@ static lamina_status take_packed(struct search *s) {
     q->method = QUANT_PACKED;
     (void)take(s, s->base, ".weight_zero_point", &q->zeros);
     (void)take(s, s->base, ".weight_g_idx", &q->order);
-    q->group = s->w->quant.group <= s->m->cols ? s->w->quant.group : 0;
-    q->bits = s->m->cols != 0 ? (uint32_t)(q->codes.items * 32 / s->m->cols) : 0;
+    q->group = s->w->quant.group <= source_cols(s) ? s->w->quant.group : 0;
+    q->bits = source_cols(s) != 0 ? (uint32_t)(q->codes.items * 32 / source_cols(s)) : 0;
     for (uint32_t bits = 2; bits <= 8; bits++) { /* the last word may have room for more than its columns */
-        if (div_up(s->m->cols * bits, 32) == q->codes.items && (s->w->quant.bits == 0 || s->w->quant.bits == bits)) {
+        if (div_up(source_cols(s) * bits, 32) == q->codes.items && (s->w->quant.bits == 0 || s->w->quant.bits == bits)) {
             q->bits = bits;
         }
     }
@@ -294,7 +301,7 @@ static lamina_status settle(const struct search *s) {
     struct quant_source src = split_quant_source(q, s->m->source);
     struct quant_matrix m = {0};
     if (q->method == QUANT_PACKED) {
-        q->cols = src.cols = s->m->cols;
+        q->cols = src.cols = source_cols(s);
     }
     LAMINA_TRY(open_all(s, &src, &m));
     q->rows = m.rows;
