@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """An independent reader of lamina stores, written from docs/FORMAT.md and nothing else, with the standard library alone.
 
-    lamina_store.py check STORE CHECKPOINT   every weight of the store against the safetensors files, bit for bit
+    lamina_store.py check STORE CHECKPOINT   every weight of the store against the safetensors files of a directory, or a GGUF file:
+                                             plain numbers and GGUF's blocks bit for bit, other codes by the float32 that they
+                                             stand for; models of Llama's shape
+    lamina_store.py values STORE             a line a matrix: file, role, expert, type, rows, columns, and the FNV-1a (64 bits) of
+                                             its values in the order of rows, as little-endian float32, every NaN as 7fc00000
     lamina_store.py dump STORE               what the store holds
 
-It shares no code with the program, so that the format is what the document says, not what one program happens to do.
-Checksums (XXH3) are verified too where the Python module `xxhash` is installed; comparing weights needs no module.
+It shares no code with the program, so that the format is what the document says, not what one program happens to do: here files
+and tiles, in lamina_values.py what codes stand for, in lamina_source.py checkpoints. Checksums (XXH3) are verified too where the
+Python module `xxhash` is installed; comparing weights needs no module.
 Exit status: 0 everything agrees, 1 something differs or is damaged, 2 wrong usage.
 """
 
@@ -16,49 +21,20 @@ import os
 import struct
 import sys
 
+from lamina_source import PLAIN, open_source
+from lamina_values import BLOCKS, FNV_START, Bad, Blocks, Groups, bits_of, fnv, need, numbers
+
 try:
     import xxhash
 except ImportError:
     xxhash = None
 
-PAGE = 4096
+PAGE, VERSION = 4096, 3
 MAGIC = b"LAMINAWF"
-SIZE = {"F32": 4, "F16": 2, "BF16": 2}
-PANEL_ROWS, GROUP_PANELS, BLOCK_COLS = 16, 4, 256
+PANEL_ROWS, GROUP_ROWS, BLOCK_COLS = 16, 64, 256
 SMALL_TILE = 1 << 20
 VECTOR_ALIGN = 16
-
-# docs/FORMAT.md, "Roles": name in a store -> name in a checkpoint.
-LLAMA_NAMES = {
-    "embed": "model.embed_tokens.weight",
-    "head": "lm_head.weight",
-    "final_norm": "model.norm.weight",
-    "q": "model.layers.{}.self_attn.q_proj.weight",
-    "k": "model.layers.{}.self_attn.k_proj.weight",
-    "v": "model.layers.{}.self_attn.v_proj.weight",
-    "o": "model.layers.{}.self_attn.o_proj.weight",
-    "gate": "model.layers.{}.mlp.gate_proj.weight",
-    "up": "model.layers.{}.mlp.up_proj.weight",
-    "down": "model.layers.{}.mlp.down_proj.weight",
-    "attn_norm": "model.layers.{}.input_layernorm.weight",
-    "mlp_norm": "model.layers.{}.post_attention_layernorm.weight",
-    "q_bias": "model.layers.{}.self_attn.q_proj.bias",
-    "k_bias": "model.layers.{}.self_attn.k_proj.bias",
-    "v_bias": "model.layers.{}.self_attn.v_proj.bias",
-    "o_bias": "model.layers.{}.self_attn.o_proj.bias",
-    "gate_bias": "model.layers.{}.mlp.gate_proj.bias",
-    "up_bias": "model.layers.{}.mlp.up_proj.bias",
-    "down_bias": "model.layers.{}.mlp.down_proj.bias",
-}
-
-
-class Bad(Exception):
-    """The store or the checkpoint is not what it should be."""
-
-
-def need(condition, text):
-    if not condition:
-        raise Bad(text)
+GROUP_FIELDS = ("bits", "code", "scale", "shift", "ordered", "phased", "group", "nested", "lead_bytes", "record_bytes")
 
 
 def text_field(raw):
@@ -84,7 +60,7 @@ class WeightFile:
         need(d[:8] == MAGIC, name + ": wrong first bytes")
         version, kind, head_pages, tail_pages, count, tiles = struct.unpack_from("<6I", d, 8)
         (self.floats,) = struct.unpack_from("<Q", d, 32)
-        need(version == 2 and kind in (0, 1), name + ": unknown version or kind")
+        need(version == VERSION and kind in (0, 1), name + ": unknown version or kind")
         head, tail = head_pages * PAGE, tail_pages * PAGE
         need(head + tail <= len(d), name + ": cut short")
         (head_sum,) = struct.unpack_from("<Q", d, head - 8)
@@ -103,7 +79,15 @@ class WeightFile:
             self.tiles.append((offset * PAGE, pages * PAGE))
             page += pages
         need((page + tail_pages) * PAGE == len(d), name + ": tiles do not fill the file")
-        self.records = [self.record(64 + i * (32 if kind else 80)) for i in range(count)]
+        size = 32 if kind else 96
+        need(head_pages == -(-(72 + count * size) // PAGE), name + ": a head of another size")
+        need(not any(d[40:64]) and not any(d[64 + count * size:head - 8]), name + ": reserved bytes are not zero")
+        need(tail_pages == -(-(16 + 16 * tiles) // PAGE), name + ": a tail of another size")
+        need(not any(d[begin + 16 * tiles:len(d) - 16]), name + ": reserved bytes are not zero")
+        self.records = [self.record(64 + i * size) for i in range(count)]
+        if kind == 0:
+            need(self.floats == 0, name + ": floats in a file of matrices")
+            self.check_records()
 
     def record(self, at):
         d = self.data
@@ -111,26 +95,76 @@ class WeightFile:
             layer, length, offset = struct.unpack_from("<iIQ", d, at + 16)
             return {"role": text_field(d[at:at + 16]), "layer": layer, "len": length, "offset": offset}
         layout, flags, rows, cols, first, tiles, per_tile, parts, blocks, expert = struct.unpack_from("<IIQQIIIIII", d, at + 24)
-        need(d[at + 72:at + 80] == bytes(8), self.name + ": reserved bytes are not zero")
-        return {
+        m = {
             "role": text_field(d[at:at + 16]), "dtype": text_field(d[at + 16:at + 24]), "layout": layout,
             "flags": flags, "rows": rows, "cols": cols, "first_tile": first, "tiles": tiles,
             "groups_per_tile": per_tile, "parts_per_group": parts, "blocks_per_part": blocks, "expert": expert,
         }
+        need(layout <= 1 and flags <= 1, self.name + ": unknown layout or flags")
+        fields = d[at + 72:at + 88]
+        m["coding"] = Groups(fields, cols) if m["dtype"] == "GROUPS" else Blocks(m["dtype"], cols) if m["dtype"] in BLOCKS else None
+        need(m["coding"] or m["dtype"] in PLAIN, "%s: unknown type %s" % (self.name, m["dtype"]))
+        need(m["dtype"] == "GROUPS" or not any(fields), self.name + ": fields of groups where there are none")
+        need(not any(d[at + 88:at + 96]), self.name + ": reserved bytes are not zero")
+        return m
+
+    def check_records(self):
+        """Matrices follow each other without a gap; tiles have the sizes that the format chooses."""
+        first = 0
+        for m in self.records:
+            need(m["first_tile"] == first, "%s: %s begins at another tile" % (self.name, m["role"]))
+            found = tuple(m[k] for k in ("tiles", "groups_per_tile", "parts_per_group", "blocks_per_part"))
+            need(found == tiling(m), "%s: %s has %s, expected %s" % (self.name, m["role"], found, tiling(m)))
+            first += m["tiles"]
+        need(first == len(self.tiles), self.name + ": tiles that belong to no matrix")
+
+    def tile(self, matrix, i, size):
+        """The bytes of a tile; behind them there is less than a page, of zeros."""
+        begin, length = self.tiles[matrix["first_tile"] + i]
+        need(0 <= length - size < PAGE, "%s: tile %d of %s has another size" % (self.name, i, matrix["role"]))
+        need(not any(self.data[begin + size:begin + length]), self.name + ": padding is not zero")
+        return self.data[begin:begin + size]
+
+
+def tiling(m):
+    """Tiles, groups in a tile, parts of a group, column blocks in a part: section "Tiles of a matrix"."""
+    coding, rows16 = m["coding"], -(-m["rows"] // PANEL_ROWS) * PANEL_ROWS
+    cols2 = m["cols"] + m["cols"] % 2
+    blocks = -(-cols2 // BLOCK_COLS)
+    if m["layout"] == 1:
+        panels = 1
+        while coding and panels < 16:
+            size = coding.lead_bytes + panels * PANEL_ROWS * coding.record_bytes
+            if -size % PAGE <= size / 64:
+                break
+            panels *= 2
+        return -(-rows16 // (PANEL_ROWS * panels)), panels, 1, blocks
+    groups, rows = -(-rows16 // GROUP_ROWS), min(rows16, GROUP_ROWS)
+    if coding:
+        group_bytes = coding.lead_bytes + rows * coding.record_bytes
+        need(group_bytes <= 4 << 20, "coded rows too long for a tile")
+    else:
+        group_bytes = rows * cols2 * PLAIN[m["dtype"]]
+    if group_bytes <= 4 << 20:
+        per_tile = min(-(-(1 << 20) // group_bytes), groups)
+        return -(-groups // per_tile), per_tile, 1, blocks
+    parts = -(-blocks * rows * BLOCK_COLS * PLAIN[m["dtype"]] // (4 << 20))
+    per_part = -(-blocks // parts)
+    parts = -(-blocks // per_part)
+    return groups * parts, 1, parts, per_part
 
 
 def panels_of(matrix):
     """Yields (tile, byte offset in the tile, first row, first column, columns with padding) in the order of the file."""
-    size = SIZE[matrix["dtype"]]
-    panels = -(-matrix["rows"] // PANEL_ROWS)
-    cols = matrix["cols"] + matrix["cols"] % 2
+    size, panels, cols = PLAIN[matrix["dtype"]], -(-matrix["rows"] // PANEL_ROWS), matrix["cols"] + matrix["cols"] % 2
     blocks = -(-cols // BLOCK_COLS)
     if matrix["layout"] == 1:  # GATHERED: a tile is one panel over all columns
         for p in range(panels):
             yield p, 0, p * PANEL_ROWS, 0, cols
         return
-    groups = -(-panels // GROUP_PANELS)
     per_tile, parts, per_part = matrix["groups_per_tile"], matrix["parts_per_group"], matrix["blocks_per_part"]
+    in_group = GROUP_ROWS // PANEL_ROWS
+    groups = -(-panels // in_group)
     for tile in range(matrix["tiles"]):
         first_group = tile // parts * per_tile
         first_block = tile % parts * per_part
@@ -138,44 +172,71 @@ def panels_of(matrix):
         for group in range(first_group, min(first_group + per_tile, groups)):
             for block in range(first_block, min(first_block + per_part, blocks)):
                 width = min(BLOCK_COLS, cols - block * BLOCK_COLS)
-                for panel in range(group * GROUP_PANELS, min((group + 1) * GROUP_PANELS, panels)):
+                for panel in range(group * in_group, min((group + 1) * in_group, panels)):
                     yield tile, at, panel * PANEL_ROWS, block * BLOCK_COLS, width
                     at += PANEL_ROWS * width * size
 
 
-def compare_matrix(f, matrix, source):
-    """Counts weights of `matrix` that differ from the row-major bytes `source`, and padding that is not zero."""
-    size, rows, cols = SIZE[matrix["dtype"]], matrix["rows"], matrix["cols"]
+def plain_lines(f, matrix):
+    """Rows of bytes of a matrix of plain numbers. Padding must be zeros."""
+    size, rows, cols = PLAIN[matrix["dtype"]], matrix["rows"], matrix["cols"]
     code = "I" if size == 4 else "H"
-    want = array.array(code)
-    want.frombytes(source)
-    wrong, used = 0, {}
-    for tile, at, row, col, width in panels_of(matrix):
-        begin, length = f.tiles[matrix["first_tile"] + tile]
-        need(at + PANEL_ROWS * width * size <= length, "%s: a tile is too short" % f.name)
-        got = array.array(code)
-        got.frombytes(f.data[begin + at:begin + at + PANEL_ROWS * width * size])
-        used[tile] = at + PANEL_ROWS * width * size
-        real = min(width, cols - col)
+    lines = [array.array(code, bytes(size * (cols + cols % 2))) for _ in range(-(-rows // PANEL_ROWS) * PANEL_ROWS)]
+    places = list(panels_of(matrix))
+    used = {tile: at + PANEL_ROWS * width * size for tile, at, _, _, width in places}
+    need(len(used) == matrix["tiles"], "%s: %s has %d tiles" % (f.name, matrix["role"], matrix["tiles"]))
+    tiles = {tile: f.tile(matrix, tile, end) for tile, end in used.items()}
+    for tile, at, row, col, width in places:
+        got = array.array(code, tiles[tile][at:at + PANEL_ROWS * width * size])
         for r in range(PANEL_ROWS):
             # Row r of the panel: elements 2r and 2r+1 of every 32.
-            line = array.array(code, bytes(width * size))
-            line[0::2] = got[2 * r::32]
-            line[1::2] = got[2 * r + 1::32]
-            if row + r < rows:
-                start = (row + r) * cols + col
-                expected = want[start:start + real]
-                if line[:real] != expected:
-                    wrong += sum(1 for a, b in zip(line, expected) if a != b)
-                rest = line[real:]
-            else:
-                rest = line
-            wrong += sum(1 for v in rest if v != 0)
-    need(len(used) == matrix["tiles"], "%s: %s has %d tiles, %d expected" % (f.name, matrix["role"], matrix["tiles"], len(used)))
-    for tile, end in used.items():
-        begin, length = f.tiles[matrix["first_tile"] + tile]
-        need(0 <= length - end < PAGE and not any(f.data[begin + end:begin + length]), f.name + ": padding is not zero")
-    return wrong
+            lines[row + r][col:col + width:2] = got[2 * r::32]
+            lines[row + r][col + 1:col + width:2] = got[2 * r + 1::32]
+    odd = cols % 2 and any(line[cols] for line in lines)
+    need(not odd and not any(any(line) for line in lines[rows:]), "%s: padding of %s is not zero" % (f.name, matrix["role"]))
+    return [line[:cols].tobytes() for line in lines[:rows]]
+
+
+def coded_lines(f, matrix):
+    """Records of a coded matrix. All tiles must begin with the same lead, which the matrix's coding then uses."""
+    coding, lines = matrix["coding"], []
+    lead = f.tile(matrix, 0, coded_bytes(matrix, 0))[:coding.lead_bytes]
+    for i in range(matrix["tiles"]):
+        data = f.tile(matrix, i, coded_bytes(matrix, i))
+        need(data[:coding.lead_bytes] == lead, "%s: tile %d of %s has another lead" % (f.name, i, matrix["role"]))
+        lines += [data[at:at + coding.record_bytes] for at in range(coding.lead_bytes, len(data), coding.record_bytes)]
+    need(len(lines) == matrix["rows"], f.name + ": another number of rows")
+    if matrix["dtype"] == "GROUPS":
+        coding.use(lead)
+    return lines
+
+
+def coded_bytes(matrix, tile):
+    rows = matrix["groups_per_tile"] * (GROUP_ROWS if matrix["layout"] == 0 else PANEL_ROWS)
+    return matrix["coding"].lead_bytes + min(rows, matrix["rows"] - tile * rows) * matrix["coding"].record_bytes
+
+
+def values_of(f, matrix):
+    """Yields rows of float32."""
+    if matrix["coding"] is None:
+        for line in plain_lines(f, matrix):
+            yield array.array("f", numbers(matrix["dtype"], line))
+        return
+    for record in coded_lines(f, matrix):
+        yield matrix["coding"].row(record)
+
+
+def differing(got, want, code):
+    return 0 if got == want else sum(a != b for a, b in zip(array.array(code, got), array.array(code, want)))
+
+
+def compare_matrix(f, matrix, source):
+    """Counts weights that differ; of blocks, bytes."""
+    if matrix["dtype"] == "GROUPS":
+        return sum(differing(bits_of(got), bits_of(want), "I") for got, want in zip(values_of(f, matrix), source.lines))
+    lines = coded_lines(f, matrix) if matrix["coding"] else plain_lines(f, matrix)
+    code = {4: "I", 2: "H"}.get(PLAIN.get(matrix["dtype"]), "B")
+    return sum(differing(got, want, code) for got, want in zip(lines, source.lines))
 
 
 def widen(dtype, source):
@@ -197,59 +258,6 @@ def widen(dtype, source):
     return out
 
 
-def compare_fp8(f, matrix, codes, grid):
-    """Counts rows of a coded matrix whose record is not the source's codes and its scales per 128 columns."""
-    dtype, shape, data = grid
-    rows, cols = matrix["rows"], matrix["cols"]
-    need(matrix["layout"] == 0 and matrix["parts_per_group"] == 1, f.name + ": wrong layout of a coded matrix")
-    need(shape == [-(-rows // 128), -(-cols // 128)], f.name + ": scales of another shape")
-    scales = struct.pack("<%dI" % (shape[0] * shape[1]), *widen(dtype, data))
-    line = shape[1] * 4
-    record = cols + line
-    per_tile = matrix["groups_per_tile"] * PANEL_ROWS * GROUP_PANELS
-    wrong = 0
-    for tile in range(matrix["tiles"]):
-        begin, length = f.tiles[matrix["first_tile"] + tile]
-        first = tile * per_tile
-        count = min(per_tile, rows - first)
-        need(count > 0 and 0 <= length - count * record < PAGE, f.name + ": a tile has another size")
-        for i in range(count):
-            row = first + i
-            want = codes[row * cols:(row + 1) * cols] + scales[row // 128 * line:(row // 128 + 1) * line]
-            wrong += f.data[begin + i * record:begin + (i + 1) * record] != want
-        need(not any(f.data[begin + count * record:begin + length]), f.name + ": padding is not zero")
-    return wrong
-
-
-class Checkpoint:
-    def __init__(self, path):
-        self.path = path
-        self.tensors = {}
-        index = os.path.join(path, "model.safetensors.index.json")
-        if os.path.exists(os.path.join(path, "model.safetensors")):
-            names = ["model.safetensors"]
-        else:
-            with open(index, encoding="utf-8") as f:
-                names = sorted(set(json.load(f)["weight_map"].values()))
-        for name in names:
-            with open(os.path.join(path, name), "rb") as f:
-                (length,) = struct.unpack("<Q", f.read(8))
-                for tensor, entry in json.loads(f.read(length)).items():
-                    if tensor != "__metadata__":
-                        self.tensors[tensor] = (name, 8 + length, entry)
-        self.used = set()
-
-    def read(self, tensor):
-        need(tensor in self.tensors, "the checkpoint has no " + tensor)
-        name, base, entry = self.tensors[tensor]
-        begin, end = entry["data_offsets"]
-        with open(os.path.join(self.path, name), "rb") as f:
-            f.seek(base + begin)
-            data = f.read(end - begin)
-        self.used.add(tensor)
-        return entry["dtype"], entry["shape"], data
-
-
 class Store:
     def __init__(self, path):
         self.path = path
@@ -259,7 +267,7 @@ class Store:
         if xxhash is not None:
             need(xxhash.xxh3_128_hexdigest(raw[:-36]).encode() == raw[-36:-4], "lamina.json: checksum differs")
         self.manifest = json.loads(raw)
-        need(self.manifest["format"] == "lamina-store" and self.manifest["version"] == 2, "unknown format")
+        need(self.manifest["format"] == "lamina-store" and self.manifest["version"] == VERSION, "unknown format")
         need(self.manifest["codec"] == "raw", "unknown codec")
         self.sizes = {f["name"]: f for f in self.manifest["files"]}
         self.layers = self.manifest["layers"]
@@ -277,21 +285,17 @@ def check_file(store, checkpoint, name, layer, counts):
     f = store.open(name)
     need(f.kind == 0, name + ": not a file of matrices")
     for matrix in f.records:
-        need(matrix["flags"] == 0, name + ": unknown flags")
-        tensor = LLAMA_NAMES[matrix["role"]].format(layer)
-        dtype, shape, data = checkpoint.read(tensor)
-        need({"F8_E4M3": "FP8"}.get(dtype, dtype) == matrix["dtype"] and shape == [matrix["rows"], matrix["cols"]],
+        need(matrix["flags"] == 0 and matrix["expert"] == 0, name + ": flags or experts, which are not compared here")
+        source = checkpoint.matrix(matrix["role"], layer)
+        need(source.dtype == matrix["dtype"] and source.shape == [matrix["rows"], matrix["cols"]],
              "%s is %s %s in the checkpoint, %s %s in the store"
-             % (tensor, dtype, shape, matrix["dtype"], [matrix["rows"], matrix["cols"]]))
-        if dtype == "F8_E4M3":
-            wrong = compare_fp8(f, matrix, data, checkpoint.read(tensor + "_scale_inv"))
-        else:
-            wrong = compare_matrix(f, matrix, data)
+             % (source.name, source.dtype, source.shape, matrix["dtype"], [matrix["rows"], matrix["cols"]]))
+        wrong = compare_matrix(f, matrix, source)
         counts["matrices"] += 1
         counts["weights"] += matrix["rows"] * matrix["cols"]
         if wrong:
             counts["wrong"] += wrong
-            print("%s (%s): %d weights differ" % (tensor, name, wrong))
+            print("%s (%s): %d %s differ" % (source.name, name, wrong, "bytes" if matrix["dtype"] in BLOCKS else "weights"))
 
 
 def check_small(store, checkpoint, counts):
@@ -303,8 +307,8 @@ def check_small(store, checkpoint, counts):
         need(f.tiles[i][1] == SMALL_TILE, "small.bin: tile %d is short" % i)
     at = 0
     for v in f.records:
-        tensor = LLAMA_NAMES[v["role"]].format(v["layer"])
-        dtype, shape, source = checkpoint.read(tensor)
+        tensor = "%s of layer %d" % (v["role"], v["layer"])
+        dtype, shape, source = checkpoint.vector(v["role"], v["layer"])
         need(v["offset"] == at and shape == [v["len"]], "small.bin: %s is misplaced" % tensor)
         got = list(struct.unpack_from("<%dI" % v["len"], data, 4 * at))
         wrong = sum(1 for a, b in zip(got, widen(dtype, source)) if a != b)
@@ -322,16 +326,15 @@ def check_texts(store, checkpoint, counts):
     for entry in store.manifest["tokenizer"]:
         with open(os.path.join(store.path, "tokenizer", entry["name"]), "rb") as f:
             ours = f.read()
-        with open(os.path.join(checkpoint.path, entry["name"]), "rb") as f:
-            theirs = f.read()
+        theirs = checkpoint.text(entry["name"])
         counts["texts"] += 1
-        if ours != theirs or len(ours) != entry["size"]:
+        if len(ours) != entry["size"] or theirs not in (ours, None):
             counts["wrong"] += 1
             print("tokenizer/%s differs" % entry["name"])
 
 
 def check(store_path, checkpoint_path):
-    store, checkpoint = Store(store_path), Checkpoint(checkpoint_path)
+    store, checkpoint = Store(store_path), open_source(checkpoint_path)
     counts = dict.fromkeys(("matrices", "vectors", "weights", "texts", "wrong"), 0)
     check_file(store, checkpoint, "embed.bin", "", counts)
     if "head.bin" in store.sizes:
@@ -340,13 +343,25 @@ def check(store_path, checkpoint_path):
         check_file(store, checkpoint, name, layer, counts)
     check_small(store, checkpoint, counts)
     check_texts(store, checkpoint, counts)
-    left = sorted(t for t in checkpoint.tensors if t not in checkpoint.used and not t.endswith("rotary_emb.inv_freq"))
+    left = list(checkpoint.left())
     if left and not (left == ["lm_head.weight"] and "head.bin" not in store.sizes):
         counts["wrong"] += len(left)
         print("not in the store: " + ", ".join(left))
     print("%(matrices)d matrices, %(vectors)d vectors, %(weights)d weights, %(texts)d text files, %(wrong)d differences" % counts
           + ("" if xxhash is not None else " (checksums not verified: no xxhash module)"))
     return 1 if counts["wrong"] else 0
+
+
+def values(path):
+    store = Store(path)
+    for name in store.sizes:
+        f = store.open(name)
+        for m in f.records if f.kind == 0 else []:
+            h = FNV_START
+            for row in values_of(f, m):
+                h = fnv(h, bits_of(row))
+            print("%s %s %d %s %d %d %016x" % (name, m["role"], m["expert"], m["dtype"], m["rows"], m["cols"], h))
+    return 0
 
 
 def dump(path):
@@ -356,7 +371,9 @@ def dump(path):
         f = store.open(name)
         print("%s: %d bytes, %d tiles" % (name, len(f.data), len(f.tiles)))
         for r in f.records:
-            print("    " + ", ".join("%s %s" % (k, v) for k, v in r.items()))
+            print("    " + ", ".join("%s %s" % (k, v) for k, v in r.items() if k != "coding"))
+            if r.get("dtype") == "GROUPS":
+                print("        " + ", ".join("%s %s" % (k, getattr(r["coding"], k)) for k in GROUP_FIELDS))
     print("layers: " + " ".join(store.layers))
     return 0
 
@@ -364,14 +381,14 @@ def dump(path):
 def main(argv):
     if len(argv) == 4 and argv[1] == "check":
         work = lambda: check(argv[2], argv[3])
-    elif len(argv) == 3 and argv[1] == "dump":
-        work = lambda: dump(argv[2])
+    elif len(argv) == 3 and argv[1] in ("dump", "values"):
+        work = lambda: (dump if argv[1] == "dump" else values)(argv[2])
     else:
         sys.stderr.write(__doc__)
         return 2
     try:
         return work()
-    except (Bad, OSError, KeyError, ValueError, struct.error) as e:
+    except (Bad, OSError, KeyError, IndexError, ValueError, struct.error) as e:
         print("%s: %s" % (type(e).__name__, e))
         return 1
 
