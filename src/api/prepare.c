@@ -12,11 +12,14 @@
 
 enum { MIB = 1 << 20 };
 
-/* Resident size of program and libraries is not a constant of nature: it moves by some hundred KiB with the loader, the
- * kernel and what was called before. Counting in steps above a floor keeps the smallest budget that one command prints
- * valid for the next. */
-static const uint64_t PROCESS_FLOOR = 8 * MIB;
-static const uint64_t PROCESS_STEP = 2 * MIB;
+/* The resident size of program and libraries is not a constant of nature: it moves by megabytes with what the page cache
+ * holds and with what was called before. What is mapped and what is allocated do not, so they are what is claimed: the
+ * smallest budget that one command prints is then the next one's too. Of mapped files three quarters are more than was
+ * ever seen resident; the heap gets a quarter for its gaps. A host whose own memory is of another kind (an interpreter)
+ * does not fit this sum and is claimed as measured, in steps. */
+static const uint64_t HEAP_FIXED = MIB / 4;
+static const uint64_t MOST_UNUSED = 8 * (uint64_t)MIB;
+static const uint64_t MEASURED_STEP = 2 * (uint64_t)MIB;
 
 void lamina_settings_defaults(struct lamina_settings *s) {
     *s = (struct lamina_settings){
@@ -75,10 +78,14 @@ static uint64_t choose_budget(uint64_t wanted) {
 
 static uint64_t process_bytes(void) {
     struct sys_mem_use use;
+    struct sys_mem_made made;
     sys_mem_trim();
+    sys_mem_made(&made);
     sys_mem_use(&use);
-    uint64_t now = use.resident_bytes + use.page_table_bytes;
-    return now <= PROCESS_FLOOR ? PROCESS_FLOOR : PROCESS_FLOOR + div_up(now - PROCESS_FLOOR, PROCESS_STEP) * PROCESS_STEP;
+    uint64_t resident = use.resident_bytes + use.page_table_bytes;
+    uint64_t claim = made.file_bytes / 4 * 3 + round_up(made.heap_bytes / 4 * 5 + HEAP_FIXED, MIB);
+    bool fits = resident <= claim && claim - resident <= MOST_UNUSED;
+    return fits ? claim : round_up(resident, MEASURED_STEP);
 }
 
 static lamina_status plan_all(struct api_prepared *p, struct lamina_error *err) {

@@ -6,6 +6,7 @@
 #include "sys/mem.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -91,6 +92,42 @@ void sys_mem_trim(void) {
 #if defined(__GLIBC__)
     (void)malloc_trim(0);
 #endif
+}
+
+/* In-use bytes of all arenas of malloc and of its separate mappings. */
+static uint64_t heap_in_use(void) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
+    struct mallinfo2 info = mallinfo2();
+    return (uint64_t)info.uordblks + info.hblkhd;
+#else
+    return 0;
+#endif
+}
+
+/* Lines of /proc/self/maps: "first-end perms offset device inode path"; inode 0 is memory without a file. */
+static uint64_t mapped_from_files(void) {
+    uint64_t sum = 0;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512];
+    bool fresh = true; /* at the start of a line: paths may be longer than the buffer */
+    while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
+        char *at = line;
+        uint64_t first = strtoull(at, &at, 16);
+        uint64_t end = *at == '-' ? strtoull(at + 1, &at, 16) : 0;
+        unsigned long inode = 0;
+        if (fresh && end > first && strncmp(at, " ---", 4) != 0 && sscanf(at, " %*s %*x %*s %lu", &inode) == 1 && inode != 0) {
+            sum += end - first;
+        }
+        fresh = strchr(line, '\n') != NULL;
+    }
+    if (maps != NULL) {
+        (void)fclose(maps);
+    }
+    return sum;
+}
+
+void sys_mem_made(struct sys_mem_made *made) {
+    *made = (struct sys_mem_made){.file_bytes = mapped_from_files(), .heap_bytes = heap_in_use()};
 }
 
 /* The number behind "Name:" in a /proc text, times 1024; 0 when absent. */

@@ -29,6 +29,14 @@ struct sys_mem_use {
 /* peak of the whole process = peak_resident + hugetlb + page tables. Zeros where the system cannot tell. */
 void sys_mem_use(struct sys_mem_use *use);
 
+/* What the process is made of. Unlike its resident size, neither figure moves with what the page cache holds, with the
+ * loader's luck or with memory that was freed and not yet given back. Zeros where the system cannot tell. */
+struct sys_mem_made {
+    uint64_t file_bytes; /* mapped from files and accessible: program, libraries and their data */
+    uint64_t heap_bytes; /* allocated and not freed, in all arenas */
+};
+void sys_mem_made(struct sys_mem_made *made);
+
 struct sys_mem_limits {
     uint64_t total_bytes;     /* physical */
     uint64_t available_bytes; /* MemAvailable, or what the tightest limit leaves, whichever is smaller */
