@@ -132,9 +132,9 @@ struct lamina_info {
     const char *store_path;    /* valid while the model is open */
 };
 
-/* `model` is a store directory or a checkpoint directory (HF layout; split on first use into `home`, and again when its
- * files changed). Takes all memory of the plan. Errors: NOT_FOUND, UNSUPPORTED, NO_FIT (names the smallest budget),
- * DAMAGED, NO_SPACE, IO, BUSY. */
+/* `model` is a store directory, a checkpoint directory (HF layout) or a GGUF file; the last two are split on first use into
+ * `home`, and again when their files changed. Takes all memory of the plan. Errors: NOT_FOUND, UNSUPPORTED, NO_FIT (names
+ * the smallest budget), DAMAGED, NO_SPACE, IO, BUSY. */
 LAMINA_API lamina_status lamina_model_open(struct lamina_model **model, const char *path,
                                            const struct lamina_settings *s, struct lamina_error *err);
 LAMINA_API void lamina_model_close(struct lamina_model **model);
@@ -277,7 +277,7 @@ LAMINA_API void lamina_free(void *p);
 /* ---- split, verify, show ------------------------------------------------------------------------------------- */
 
 /* A checkpoint as the splitter sees it: tensors by name, bytes on demand, a few small files. The built-in source reads
- * HF directories; a program may bring its own (the inflate tool does). Calls come from one thread at a time. */
+ * HF directories and GGUF files; a program may bring its own (the inflate tool does). Calls come from one thread at a time. */
 struct lamina_source_tensor {
     const char *name;
     const char *dtype; /* "BF16", "F16", "F32", "I32", ... as in safetensors; blocks as in GGUF: "Q4_K" */

@@ -37,10 +37,6 @@ bool coding_of_blocks(const char *type, enum panel_coding *coding) {
     return false;
 }
 
-bool coding_has_blocks(enum panel_coding coding) {
-    return coding_block_of(coding).len != 0;
-}
-
 uint32_t coding_block_len(enum panel_coding coding) {
     return coding_block_of(coding).len;
 }

@@ -12,7 +12,6 @@
 const char *coding_name(enum panel_coding coding); /* as in files: "Q4_K"; "" for plain matrices */
 /* GGUF's name of a type of block ("Q4_K", "MXFP4"); false: plain numbers, or a type whose values are not read here. */
 bool coding_of_blocks(const char *type, enum panel_coding *coding);
-bool coding_has_blocks(enum panel_coding coding);
 
 uint32_t coding_block_len(enum panel_coding coding); /* weights in a block */
 /* Bytes of a row of blocks; 0 for widths that are not whole blocks. */

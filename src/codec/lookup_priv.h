@@ -110,36 +110,34 @@ static inline void widen_16(const uint8_t *codes, int zero, float *out) {
 #endif
 }
 
-/* float_of_e4m3 and float_of_e5m2 of many, without branches: numbers below the normal ones are small integers times a power of
- * two, so that threads that flush denormal float32 numbers get them too. */
-static inline void widen_e4m3(const uint8_t *codes, size_t n, float *out) {
+/* Eight bits of sign, exponent and `digits` of fraction, in which numbers from `special` on are not finite. Without branches;
+ * numbers below the normal ones are small integers times a power of two (`least`), so that threads that flush denormal float32
+ * numbers get them too. */
+struct eight_bits {
+    uint32_t digits, bias, special;
+    float least;
+};
+
+static inline void widen_eight_bits(struct eight_bits form, const uint8_t *codes, size_t n, float *out) {
     for (size_t i = 0; i < n; i++) {
         const uint32_t b = codes[i];
         const uint32_t m = b & 0x7f;
-        const uint32_t normal = (m << 20) + (UINT32_C(120) << 23);
-        const float small = (float)(int32_t)m * 0x1p-9f;
+        const float small = (float)(int32_t)m * form.least;
         uint32_t bits;
         memcpy(&bits, &small, sizeof(bits));
-        bits = m < 8 ? bits : normal;
-        bits = m == 0x7f ? UINT32_C(0x7fc00000) : bits;
+        bits = m >> form.digits == 0 ? bits : (m << (23 - form.digits)) + ((127 - form.bias) << 23);
+        bits = m >= form.special ? UINT32_C(0x7f800000) | (m << (23 - form.digits) & 0x7fffff) : bits;
         bits |= (b & 0x80) << 24;
         memcpy(out + i, &bits, sizeof(bits));
     }
 }
 
+static inline void widen_e4m3(const uint8_t *codes, size_t n, float *out) {
+    widen_eight_bits((struct eight_bits){3, 7, 0x7f, 0x1p-9f}, codes, n, out);
+}
+
 static inline void widen_e5m2(const uint8_t *codes, size_t n, float *out) {
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t b = codes[i];
-        const uint32_t m = b & 0x7f;
-        const uint32_t normal = (m << 21) + (UINT32_C(112) << 23);
-        const float small = (float)(int32_t)m * 0x1p-16f;
-        uint32_t bits;
-        memcpy(&bits, &small, sizeof(bits));
-        bits = m < 4 ? bits : normal;
-        bits = m >= 0x7c ? UINT32_C(0x7f800000) | (m & 3) << 21 : bits;
-        bits |= (b & 0x80) << 24;
-        memcpy(out + i, &bits, sizeof(bits));
-    }
+    widen_eight_bits((struct eight_bits){2, 15, 0x7c, 0x1p-16f}, codes, n, out);
 }
 
 enum { LOOKUP_ROWS = 16 };

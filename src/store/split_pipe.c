@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/floats.h"
 #include "store/store_priv.h"
 #include "sys/mem.h"
 
@@ -91,26 +92,11 @@ static lamina_status pack_rows(struct split_pipe *p, const struct split_slot *s)
 }
 
 /* Exact widening by moving bits, so that NaN payloads survive too. */
-static uint32_t widen_f16(uint16_t v) {
-    uint32_t sign = (uint32_t)(v & 0x8000u) << 16;
-    uint32_t exponent = (v >> 10) & 31u;
-    uint32_t fraction = v & 0x3ffu;
-    if (exponent == 31) {
-        return sign | 0x7f800000u | fraction << 13;
-    }
-    if (exponent == 0) {
-        float f = (float)fraction * 0x1p-24f; /* at most 10 bits: exact */
-        uint32_t bits = 0;
-        memcpy(&bits, &f, sizeof(bits));
-        return sign | bits;
-    }
-    return sign | (exponent + 112) << 23 | fraction << 13;
-}
-
 uint32_t split_widen(const uint8_t *at, uint32_t dtype) {
-    return dtype == KERN_F32   ? load_le32(at)
-           : dtype == KERN_F16 ? widen_f16(load_le16(at))
-                               : (uint32_t)load_le16(at) << 16;
+    float f = dtype == KERN_F32 ? float_of_f32(at) : dtype == KERN_F16 ? float_of_f16(at) : float_of_bf16(at);
+    uint32_t bits = 0;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits;
 }
 
 static lamina_status add_vector(struct split_pipe *p, const struct split_slot *s) {

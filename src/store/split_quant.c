@@ -103,6 +103,9 @@ static struct piece scales_of(const struct split_quant *q, const struct split_si
 }
 
 static struct piece zeros_of(const struct split_quant *q, uint64_t first, uint64_t rows) {
+    if (q->zeros.dtype[0] == 0) {
+        return whole(&q->zeros); /* nothing */
+    }
     if (q->method == QUANT_MLX) {
         return scales_of(q, &q->zeros, first, rows);
     }
@@ -132,7 +135,7 @@ static lamina_status load_matrix(struct split_job *job, struct window *w, struct
         codes = words_of(&q->codes, w->first, w->rows, q->method == QUANT_GPTQ ? 32 : 4);
     }
     struct piece scales = scales_of(q, &q->scales, w->first, w->rows);
-    struct piece zeros = src.zeros.dtype != NULL ? zeros_of(q, w->first, w->rows) : codes;
+    struct piece zeros = zeros_of(q, w->first, w->rows);
     struct piece order = whole(&q->order);
     struct piece global = whole(&q->global);
     LAMINA_TRY(take_piece(job, &codes, &room, &src.codes, fits));

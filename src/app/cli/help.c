@@ -19,7 +19,8 @@ void cli_help_program(FILE *out) {
         snprintf(left, sizeof(left), "%s %s", cli_commands[i].name, cli_commands[i].arguments);
         fprintf(out, "  %-24s %s\n", left, cli_commands[i].summary);
     }
-    fprintf(out, "\nMODEL is a checkpoint directory (Hugging Face layout) or a store. The first use splits a checkpoint once.\n"
+    fprintf(out, "\nMODEL is a checkpoint directory (Hugging Face layout), a GGUF file or a store.\n"
+                 "The first use of a checkpoint or a GGUF file splits it once.\n"
                  "Every option has a twin in the environment, LAMINA_<OPTION>; the option wins.\n"
                  "lamina COMMAND --help lists a command's options. Exit codes:");
 #define EXIT_LINE(name, code, text) fprintf(out, "\n  %3d  %s", code, text);

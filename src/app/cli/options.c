@@ -74,7 +74,7 @@ const struct cli_option cli_option_table[] = {
      AT(codec), 0},
     {"delete-original", NULL, 0, CLI_FLAG, NULL, NULL,
      "free each source file once everything made from it is safely on disk", BIT(CMD_SPLIT), AT(delete_original), 0},
-    {"source", NULL, 0, CLI_TEXT, "DIR", NULL, "also hash the checkpoint the store was made from", BIT(CMD_VERIFY),
+    {"source", NULL, 0, CLI_TEXT, "PATH", NULL, "also hash the checkpoint or GGUF file the store was made from", BIT(CMD_VERIFY),
      AT(source), 0},
     {"again", NULL, 0, CLI_FLAG, NULL, NULL, "measure the drive anew", BIT(CMD_DOCTOR), AT(again), 0},
     {"no-special", NULL, 0, CLI_FLAG, NULL, NULL, "add no special tokens and read those in the text as plain text",
