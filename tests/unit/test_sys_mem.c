@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * sys/mem.h and sys/cpu.h: regions, figures about this process, ceilings (read from a made-up control group tree, so that
  * both generations are covered on any machine), processor flags and counts. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -47,6 +49,55 @@ static void maps_and_touches(void **state) {
     assert_non_null(strstr(err.message, "map"));
     sys_mem_unmap(NULL, len);
     sys_mem_trim();
+}
+
+/* What the process is made of follows what it holds, and not what happens to be resident. */
+static void tells_what_it_is_made_of(void **state) {
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    print_message("skipped: a sanitizer's heap is its own\n");
+    skip();
+#elif defined(__linux__) && defined(__GLIBC__)
+    enum { BLOCK = 100 << 10, BLOCKS = 64 };
+    char *block[BLOCKS];
+    struct sys_mem_made before;
+    struct sys_mem_made held;
+    struct sys_mem_made after;
+    sys_mem_made(&before);
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = (char *)malloc(BLOCK);
+        assert_non_null(block[i]);
+        block[i][0] = 1;
+    }
+    sys_mem_made(&held);
+    for (int i = 0; i < BLOCKS; i++) {
+        assert_int_equal(block[i][0], 1);
+        free(block[i]);
+    }
+    sys_mem_made(&after);
+    assert_true(before.heap_bytes > 0);
+    assert_true(held.heap_bytes >= before.heap_bytes + BLOCK * BLOCKS);
+    assert_true(held.heap_bytes <= before.heap_bytes + BLOCK * BLOCKS + BLOCKS * 64);
+    assert_true(after.heap_bytes <= before.heap_bytes + 8192);
+    /* This program, the C library and cmocka; the same whenever it is asked. */
+    assert_true(before.file_bytes > (uint64_t)1 << 20);
+    assert_true(before.file_bytes < (uint64_t)256 << 20);
+    assert_int_equal(after.file_bytes, before.file_bytes);
+    /* A file that is mapped counts, and no longer once it is not; what may not be touched does not. */
+    int fd = open("/proc/self/exe", O_RDONLY);
+    assert_true(fd >= 0);
+    void *at = mmap(NULL, 65536, PROT_READ, MAP_PRIVATE, fd, 0);
+    assert_true(at != MAP_FAILED);
+    sys_mem_made(&held);
+    assert_int_equal(held.file_bytes, before.file_bytes + 65536);
+    assert_int_equal(mprotect(at, 65536, PROT_NONE), 0);
+    sys_mem_made(&held);
+    assert_int_equal(held.file_bytes, before.file_bytes);
+    assert_int_equal(munmap(at, 65536), 0);
+    assert_int_equal(close(fd), 0);
+#else
+    skip(); /* such a system does not tell */
+#endif
 }
 
 static void knows_this_machine(void **state) {
@@ -240,6 +291,7 @@ static void flushes_denormals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maps_and_touches),
+        cmocka_unit_test(tells_what_it_is_made_of),
         cmocka_unit_test(knows_this_machine),
         cmocka_unit_test(sees_resource_limits),
         cmocka_unit_test_setup_teardown(reads_generation_2, plant, fell),
