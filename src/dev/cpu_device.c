@@ -116,6 +116,11 @@ static void rows_worker(void *arg, uint32_t worker) {
     }
 }
 
+void cpu_rows_alone(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
+    struct rows_job j = {.dev = d, .op = op, .pass = pass};
+    rows_worker(&j, 0);
+}
+
 void cpu_rows(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
     struct rows_job j = {.dev = d, .op = op, .pass = pass};
     if ((uint64_t)pass->rows * op->width < SHARE_FLOATS) {

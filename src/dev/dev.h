@@ -17,14 +17,16 @@
 #include "kern/kern.h"
 #include "kern/op.h"
 
-/* Weights of one matrix in tile order. acquire blocks until tile `index` is in memory and checked, and returns its bytes,
- * or NULL after a failure (which the owner of the tiles reports). Every acquired tile is released once. Each index is
- * acquired exactly once, in any order that starts no tile before all smaller ones were started. */
+/* Weights of one matrix: tiles number first .. first + count - 1, in order. acquire blocks until a tile is in memory and
+ * checked, and returns its bytes, or NULL after a failure (which the owner of the tiles reports); `ready` says whether acquire
+ * would return at once. Every acquired tile is released once. Each tile is acquired exactly once, in any order that starts no
+ * tile before all smaller ones were started. */
 struct dev_tiles {
     void *user;
-    uint32_t count;
-    const void *(*acquire)(void *user, uint32_t index);
-    void (*release)(void *user, uint32_t index);
+    uint32_t first, count;
+    const void *(*acquire)(void *user, uint32_t tile);
+    void (*release)(void *user, uint32_t tile);
+    bool (*ready)(void *user, uint32_t tile);
 };
 
 struct dev_matrix {
@@ -72,16 +74,17 @@ struct dev_key_rope {
 /* Everything the ops of one pass over one layer may touch. */
 struct dev_pass {
     uint32_t rows;
+    uint32_t room;                   /* rows that the registers have memory for */
     float *reg[KERN_REGS];           /* fp32 [rows][kern_row_stride(width)] */
     size_t stride[KERN_REGS];        /* floats */
     const float *const *vectors;     /* by the role numbers of the op records */
     uint32_t layer;
     uint32_t expert;                 /* whose matrices and biases the ops at hand mean, 0 outside experts */
-    /* Fills the matrix of a role (of an expert); false when there is none (a failure of the caller). */
+    /* Fills the matrix of a role (of an expert); false when there is none (a failure of the caller). Any worker. */
     bool (*matrix)(void *user, int role, uint32_t expert, struct dev_matrix *out);
     /* Says which experts the rows chose, once per KERN_OP_ROUTE and before any of them is asked for. used[experts]. */
     void (*chosen)(void *user, const uint8_t *used, uint32_t experts);
-    /* Is all of this expert in memory? Such tiles may be taken out of turn. */
+    /* Is all of this expert in memory? Such tiles may be taken out of turn. Any worker. */
     bool (*resident)(void *user, uint32_t expert);
     void *user;
     struct kern_choice *choices;     /* [rows], NULL for models without experts */

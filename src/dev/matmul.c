@@ -10,19 +10,9 @@
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
-/* One product. */
-struct job {
-    struct dev_cpu *dev;
-    const struct kern_op *op;
-    const struct dev_pass *pass;
-    struct dev_matrix matrix;
-    const float *bias;
-    _Atomic uint32_t *failed;
-};
-
 /* One or two of them, their tiles one after the other. */
 struct jobs {
-    struct job job[2];
+    struct cpu_job job[2];
     uint32_t count;
     _Atomic uint32_t next;
     _Atomic uint32_t failed;
@@ -36,7 +26,7 @@ struct share {
 };
 
 /* Weights of a block of a group in the layout and type of the kernels. */
-static void find_weights(const struct job *j, const struct share *w, uint32_t group, uint32_t block, struct kern_matmul *m) {
+static void find_weights(const struct cpu_job *j, const struct share *w, uint32_t group, uint32_t block, struct kern_matmul *m) {
     const struct panel_shape *s = j->matrix.shape;
     size_t elem = kern_dtype_bytes((enum kern_dtype)s->dtype);
     m->cols = panel_block_cols(s, block);
@@ -53,7 +43,7 @@ static void find_weights(const struct job *j, const struct share *w, uint32_t gr
 
 /* Head after head has its own weights and its own part of the input. Rows of a head are padded to whole groups of panels,
  * results are not: they go by way of a small buffer. */
-static void multiply_heads(const struct job *j, const struct share *w, uint32_t group) {
+static void multiply_heads(const struct cpu_job *j, const struct share *w, uint32_t group) {
     enum { GROUP = KERN_PANEL_ROWS * KERN_BLOCK_PANELS, AT_ONCE = 32 };
     const struct panel_shape *s = j->matrix.shape;
     const struct kern_op *op = j->op;
@@ -79,7 +69,7 @@ static void multiply_heads(const struct job *j, const struct share *w, uint32_t 
     }
 }
 
-static void multiply_group(const struct job *j, const struct share *w, uint32_t group) {
+static void multiply_group(const struct cpu_job *j, const struct share *w, uint32_t group) {
     const struct panel_shape *s = j->matrix.shape;
     const struct dev_pass *pass = j->pass;
     uint64_t rows = s->layout == PANEL_GATHERED ? KERN_PANEL_ROWS : KERN_PANEL_ROWS * KERN_BLOCK_PANELS;
@@ -99,7 +89,7 @@ static void multiply_group(const struct job *j, const struct share *w, uint32_t 
 }
 
 /* After the last part of a group: row scale and bias, one rounding each. */
-static void finish_rows(const struct job *j, uint64_t row, uint64_t rows) {
+static void finish_rows(const struct cpu_job *j, uint64_t row, uint64_t rows) {
     uint64_t end = row + rows < j->matrix.shape->rows ? row + rows : j->matrix.shape->rows;
     for (uint32_t t = 0; t < j->pass->rows; t++) {
         float *y = j->pass->reg[j->op->dst] + t * j->pass->stride[j->op->dst];
@@ -112,7 +102,7 @@ static void finish_rows(const struct job *j, uint64_t row, uint64_t rows) {
     }
 }
 
-static void wait_for_part(struct job *j, uint32_t index) {
+static void wait_for_part(struct cpu_job *j, uint32_t index) {
     _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
     for (unsigned spins = 0;; spins++) {
         uint32_t seen = atomic_load_explicit(flag, memory_order_acquire);
@@ -126,7 +116,7 @@ static void wait_for_part(struct job *j, uint32_t index) {
     }
 }
 
-static void multiply_tile(struct job *j, uint32_t worker, uint32_t index, const uint8_t *bytes) {
+static void multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, const uint8_t *bytes) {
     const struct panel_shape *s = j->matrix.shape;
     struct panel_tile t;
     panel_tile_at(s, index, &t);
@@ -147,7 +137,7 @@ static void multiply_tile(struct job *j, uint32_t worker, uint32_t index, const 
 }
 
 /* The product that tile `index` of all belongs to, and its number there. */
-static struct job *job_of(struct jobs *all, uint32_t *index) {
+static struct cpu_job *job_of(struct jobs *all, uint32_t *index) {
     for (uint32_t i = 0; i < all->count; i++) {
         if (*index < all->job[i].matrix.tiles.count) {
             return &all->job[i];
@@ -157,7 +147,7 @@ static struct job *job_of(struct jobs *all, uint32_t *index) {
     return NULL;
 }
 
-static void say_done(struct job *j, uint32_t index) {
+static void say_done(struct cpu_job *j, uint32_t index) {
     if (j->matrix.shape->parts_per_group > 1) {
         _Atomic uint32_t *flag = &j->dev->part_done[index % CPU_PART_FLAGS];
         atomic_store_explicit(flag, index + 1, memory_order_release);
@@ -165,32 +155,47 @@ static void say_done(struct job *j, uint32_t index) {
     }
 }
 
+bool cpu_job_tile(struct cpu_job *j, uint32_t worker, uint32_t index) {
+    const struct dev_tiles *tiles = &j->matrix.tiles;
+    const void *bytes = tiles->acquire(tiles->user, tiles->first + index);
+    if (bytes == NULL) {
+        return false;
+    }
+    uint64_t begin = sys_now_ns();
+    multiply_tile(j, worker, index, (const uint8_t *)bytes);
+    atomic_fetch_add_explicit(&j->dev->compute_ns, sys_now_ns() - begin, memory_order_relaxed);
+    tiles->release(tiles->user, tiles->first + index);
+    say_done(j, index);
+    return true;
+}
+
+/* Does spare work while the tile is being read. */
+static void use_the_wait(const struct cpu_job *j, uint32_t worker, uint32_t index) {
+    const struct dev_tiles *tiles = &j->matrix.tiles;
+    struct cpu_spare *spare = j->dev->spare;
+    while (spare != NULL && !tiles->ready(tiles->user, tiles->first + index)) {
+        if (!cpu_spare_tile(spare, worker)) {
+            return;
+        }
+    }
+}
+
 static void matmul_worker(void *arg, uint32_t worker) {
     struct jobs *all = (struct jobs *)arg;
-    struct dev_cpu *dev = all->job[0].dev;
-    uint64_t busy_ns = 0;
     while (atomic_load_explicit(&all->failed, memory_order_relaxed) == 0) {
         uint32_t index = atomic_fetch_add(&all->next, 1);
-        struct job *j = job_of(all, &index);
+        struct cpu_job *j = job_of(all, &index);
         if (j == NULL) {
             break;
         }
-        const struct dev_tiles *tiles = &j->matrix.tiles;
-        const void *bytes = tiles->acquire(tiles->user, index);
-        if (bytes == NULL) {
+        use_the_wait(j, worker, index);
+        if (!cpu_job_tile(j, worker, index)) {
             atomic_store(&all->failed, 1);
-            break;
         }
-        uint64_t begin = sys_now_ns();
-        multiply_tile(j, worker, index, (const uint8_t *)bytes);
-        busy_ns += sys_now_ns() - begin;
-        tiles->release(tiles->user, index);
-        say_done(j, index);
     }
-    atomic_fetch_add(&dev->compute_ns, busy_ns);
 }
 
-static lamina_status prepare(struct job *j, struct lamina_error *err) {
+lamina_status cpu_job_prepare(struct cpu_job *j, struct lamina_error *err) {
     const struct kern_op *op = j->op;
     const struct dev_pass *pass = j->pass;
     if (!pass->matrix(pass->user, op->matrix, pass->expert, &j->matrix)) {
@@ -221,8 +226,8 @@ lamina_status cpu_matmuls(struct dev_cpu *d, const struct kern_op *ops, uint32_t
     struct jobs all = {.count = count};
     bool in_parts = false;
     for (uint32_t i = 0; i < count; i++) {
-        all.job[i] = (struct job){.dev = d, .op = &ops[i], .pass = pass, .failed = &all.failed};
-        LAMINA_TRY(prepare(&all.job[i], err));
+        all.job[i] = (struct cpu_job){.dev = d, .op = &ops[i], .pass = pass, .failed = &all.failed};
+        LAMINA_TRY(cpu_job_prepare(&all.job[i], err));
         in_parts = in_parts || all.job[i].matrix.shape->parts_per_group > 1;
     }
     /* Matrices cut along k signal by tile number: one at a time. */

@@ -11,14 +11,16 @@
 
 #include "exec/exec_priv.h"
 
-static const void *tile_acquire(void *user, uint32_t index) {
-    const struct matrix_handle *h = (const struct matrix_handle *)user;
-    return stream_acquire(h->exec->stream, h->first + index);
+static const void *tile_acquire(void *user, uint32_t position) {
+    return stream_acquire((struct stream *)user, position);
 }
 
-static void tile_release(void *user, uint32_t index) {
-    const struct matrix_handle *h = (const struct matrix_handle *)user;
-    stream_release(h->exec->stream, h->first + index);
+static void tile_release(void *user, uint32_t position) {
+    stream_release((struct stream *)user, position);
+}
+
+static bool tile_ready(void *user, uint32_t position) {
+    return stream_ready((const struct stream *)user, position);
 }
 
 static bool find_matrix(void *user, int role, uint32_t expert, struct dev_matrix *out) {
@@ -26,11 +28,14 @@ static bool find_matrix(void *user, int role, uint32_t expert, struct dev_matrix
     for (uint32_t i = e->first_span; i < e->first_span + e->span_count; i++) {
         const struct stream_span *span = &e->program->spans[i];
         if ((int)span->matrix->role == role && span->matrix->expert == expert) {
-            struct matrix_handle *h = &e->handles[e->next_handle++ % ARRAY_LEN(e->handles)];
-            *h = (struct matrix_handle){e, span->first};
             *out = (struct dev_matrix){
                 .shape = &span->matrix->shape,
-                .tiles = {.user = h, .count = span->matrix->shape.tiles, .acquire = tile_acquire, .release = tile_release},
+                .tiles = {.user = e->stream,
+                          .first = span->first,
+                          .count = span->matrix->shape.tiles,
+                          .acquire = tile_acquire,
+                          .release = tile_release,
+                          .ready = tile_ready},
                 .row_scale = role == MODEL_HEAD || role == MODEL_EMBED ? e->vectors[MODEL_HEAD_SCALE] : NULL,
             };
             return true;
@@ -43,6 +48,7 @@ static void fill_pass(const struct exec *e, struct dev_pass *p, uint32_t layer) 
     const struct kv_place *kv = &e->kv.place[model_kv_layer(e->desc, layer)];
     *p = (struct dev_pass){
         .rows = e->row_count,
+        .room = e->o.plan->prompt_rows,
         .layer = layer,
         .vectors = e->vectors,
         .matrix = find_matrix,

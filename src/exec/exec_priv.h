@@ -62,11 +62,6 @@ struct exec {
     uint32_t row_count;
     uint32_t first_span;         /* of the layer at hand */
     uint32_t span_count;
-    struct matrix_handle {
-        struct exec *exec;
-        uint32_t first;          /* position of its first tile */
-    } handles[4];                /* of the matrices a device holds at once, at most two */
-    uint32_t next_handle;
     uint32_t layer;
     bool with_head, more;        /* as exec_pass was told */
     _Atomic uint32_t next_row;

@@ -352,6 +352,12 @@ const void *stream_acquire(struct stream *s, uint32_t position) {
     return bytes;
 }
 
+bool stream_ready(const struct stream *s, uint32_t position) {
+    uint64_t ticket = s->pass_ticket + position;
+    uint32_t ready = atomic_load_explicit(&s->slots[ticket % s->window].ready, memory_order_acquire);
+    return s->pin_state[position] == PIN_VERIFIED || ready == (uint32_t)(ticket + 1);
+}
+
 void stream_release(struct stream *s, uint32_t position) {
     if (s->pin_state[position] == PIN_VERIFIED) {
         return;

@@ -78,6 +78,8 @@ void stream_allow(struct stream *s, uint32_t position);
 /* The bytes of the tile at `position` of the current pass, verified; NULL after a failure (stream_status tells). */
 const void *stream_acquire(struct stream *s, uint32_t position);
 void stream_release(struct stream *s, uint32_t position);
+/* Would stream_acquire return a tile without waiting? Any thread. */
+bool stream_ready(const struct stream *s, uint32_t position);
 /* A pinned tile that is already loaded and verified, else NULL. Any thread. */
 const void *stream_resident(const struct stream *s, uint32_t position);
 
