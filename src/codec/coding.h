@@ -8,6 +8,7 @@
 #define CODEC_CODING_H
 
 #include "codec/panel.h"
+#include "codec/planes.h"
 
 const char *coding_name(enum panel_coding coding); /* as in files: "Q4_K"; "" for plain matrices */
 /* GGUF's name of a type of block ("Q4_K", "MXFP4"); false: plain numbers, or a type whose values are not read here. */
@@ -31,6 +32,7 @@ struct coding_table {
      * panel_block_cols(block) * 16; padding rows and columns are zero. `out` has KERN_BLOCK_PANELS * 16 * 256 floats. */
     void (*decode_block)(const struct panel_shape *s, const struct panel_tile *t, const uint8_t *tile, uint32_t group,
                          uint32_t block, float *out);
+    planes_decode_fn *decode_planes; /* codec/planes.h */
 };
 /* The best table for the flags given, as kern_table_init; 0: portable. */
 void coding_table_init(struct coding_table *t, uint32_t cpu_flags);

@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "base/compiler.h"
 #include "codec/coding.h"
 
 enum { MOST_GATHERED = 16 };
@@ -113,26 +114,54 @@ bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols,
            s->lead_bytes + s->row_bytes * KERN_PANEL_ROWS * panels_per_group(s) <= PANEL_TILE_MAX;
 }
 
+/* The kinds of numbers that can be packed. */
+static const struct {
+    const char *name;
+    enum kern_dtype dtype;
+    enum planes_kind kind;
+} PACKED[] = {{"BF16_PL", KERN_BF16, PLANES_BF16}, {"F16_PL", KERN_F16, PLANES_F16}};
+
+static size_t packed_kind(const struct panel_shape *s) {
+    size_t i = 0;
+    while (i < ARRAY_LEN(PACKED) && s->dtype != (uint32_t)PACKED[i].dtype) {
+        i++;
+    }
+    return i;
+}
+
+void panel_shape_pack(struct panel_shape *s) {
+    const bool worth_it = s->rows * s->cols >= PLANES_BLOCK && s->cols > 1;
+    if (s->coding == PANEL_PLAIN && s->layout == PANEL_BLOCKS && packed_kind(s) < ARRAY_LEN(PACKED) && worth_it) {
+        s->packing = PANEL_PLANES;
+    }
+}
+
 const char *panel_type_name(const struct panel_shape *s) {
-    return s->coding != PANEL_PLAIN ? coding_name((enum panel_coding)s->coding) : kern_dtype_name((enum kern_dtype)s->dtype);
+    return s->packing != PANEL_AS_IS   ? PACKED[packed_kind(s)].name
+           : s->coding != PANEL_PLAIN ? coding_name((enum panel_coding)s->coding)
+                                       : kern_dtype_name((enum kern_dtype)s->dtype);
 }
 
 static bool same(const char *name, const char *text, size_t len) {
     return strlen(name) == len && memcmp(name, text, len) == 0;
 }
 
-bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, enum panel_coding *coding) {
-    *coding = PANEL_PLAIN;
+bool panel_type_of_name(const char *name, size_t len, struct panel_type *type) {
     for (unsigned d = 0; d < KERN_DTYPES; d++) {
         if (same(kern_dtype_name((enum kern_dtype)d), name, len)) {
-            *dtype = (enum kern_dtype)d;
+            *type = (struct panel_type){(enum kern_dtype)d, PANEL_PLAIN, PANEL_AS_IS};
             return true;
         }
     }
     for (unsigned c = PANEL_PLAIN + 1; c < PANEL_CODINGS; c++) {
         if (same(coding_name((enum panel_coding)c), name, len)) {
-            *dtype = KERN_F32;
-            *coding = (enum panel_coding)c;
+            *type = (struct panel_type){KERN_F32, (enum panel_coding)c, PANEL_AS_IS};
+            return true;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(PACKED); i++) {
+        if (same(PACKED[i].name, name, len)) {
+            *type = (struct panel_type){PACKED[i].dtype, PANEL_PLAIN, PANEL_PLANES};
             return true;
         }
     }
@@ -178,6 +207,12 @@ void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile
     }
     out->bytes = out->rows * cols_of_blocks(s, out->block, out->blocks) * elem_bytes(s);
     out->continues = part != 0;
+}
+
+uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t) {
+    return s->packing == PANEL_AS_IS
+               ? t->bytes
+               : planes_bound(PACKED[packed_kind(s)].kind, t->bytes / elem_bytes(s), t->groups * t->blocks);
 }
 
 uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block) {
@@ -245,6 +280,24 @@ void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, co
             }
         }
     }
+}
+
+uint32_t panel_planes_block(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block,
+                            uint32_t *values) {
+    *values = panel_group_panels(s, group) * KERN_PANEL_ROWS * panel_block_cols(s, block);
+    return (group - t->group) * t->blocks + (block - t->block);
+}
+
+uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded,
+                           struct planes_scratch *scratch, void *out) {
+    for (uint32_t group = t->group; group < t->group + t->groups; group++) {
+        for (uint32_t block = t->block; block < t->block + t->blocks; block++) {
+            uint32_t values = 0;
+            uint32_t at = panel_planes_block(s, t, group, block, &values);
+            scratch->count[at] = values;
+        }
+    }
+    return planes_encode(PACKED[packed_kind(s)].kind, decoded, scratch->count, t->groups * t->blocks, scratch, out);
 }
 
 void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,

@@ -13,6 +13,9 @@
  * A coded matrix keeps the codes and scales of its source and is decoded block by block on the way to compute. Inside its tiles
  * row follows row as one record of row_bytes (codec/coding.h), behind what they have in common, padding rows left out; tiles of
  * GATHERED are as many panels as keep padding to 1/64 (at most 16).
+ *
+ * A packed matrix is a plain one in BLOCKS whose tiles are coded by planes (codec/planes.h): the same geometry, a block of planes
+ * for each column block of a group, in their order. How long its tiles are only the tile table says.
  */
 #ifndef CODEC_PANEL_H
 #define CODEC_PANEL_H
@@ -22,6 +25,7 @@
 
 #include "base/status.h"
 #include "codec/groups.h"
+#include "codec/planes.h"
 #include "kern/kern.h"
 
 enum { PANEL_TILE_TARGET = 1 << 20, PANEL_TILE_MAX = 4 << 20, PANEL_TILE_ALIGN = 4096 };
@@ -34,12 +38,15 @@ enum panel_coding {
     PANEL_CODINGS
 };
 
+enum panel_packing { PANEL_AS_IS, PANEL_PLANES };
+
 struct panel_shape {
     uint64_t rows, cols;     /* real */
     uint64_t rows16, cols2;  /* padded */
     uint32_t layout;
     uint32_t dtype;          /* enum kern_dtype of the decoded weights */
     uint32_t coding;         /* enum panel_coding */
+    uint32_t packing;        /* enum panel_packing */
     struct groups coded;     /* PANEL_GROUPS */
     uint64_t row_bytes;      /* of a record, coded matrices */
     uint64_t lead_bytes;     /* at the front of every tile of PANEL_GROUPS, before the records */
@@ -60,10 +67,18 @@ bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum 
 bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding,
                             const struct groups *groups, enum panel_layout layout);
 
-/* "BF16", "Q4_K", "GROUPS", ... and back; false: unknown. */
+/* Makes a shape packed, where its matrix can be: plain numbers of 16 bits in BLOCKS, not less than a block of planes. */
+void panel_shape_pack(struct panel_shape *s);
+
+/* "BF16", "Q4_K", "GROUPS", "BF16_PL", ... and back; false: unknown. */
 const char *panel_type_name(const struct panel_shape *s);
-bool panel_type_of_name(const char *name, size_t len, enum kern_dtype *dtype, enum panel_coding *coding);
-/* Bits that its real weights take, scales included. */
+struct panel_type {
+    enum kern_dtype dtype;
+    enum panel_coding coding;
+    enum panel_packing packing;
+};
+bool panel_type_of_name(const char *name, size_t len, struct panel_type *type);
+/* Bits that its real weights take, scales included; of a packed one, before it was packed. */
 uint64_t panel_weight_bits(const struct panel_shape *s);
 
 /* What tile i holds. */
@@ -75,6 +90,8 @@ struct panel_tile {
     bool continues;                 /* not the first part of its group: adds to what earlier parts summed */
 };
 void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile *out);
+/* Most bytes that the tile takes in a file, before padding: t->bytes where the matrix is not packed. */
+uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t);
 
 /* The first row of a group. */
 uint64_t panel_group_row(const struct panel_shape *s, uint32_t group);
@@ -87,6 +104,12 @@ uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile
 /* Packs row-major source rows into the decoded form of tile t: src points at row t->row, real rows only (rows beyond
  * s->rows are not read), stride bytes apart. dst gets t->bytes bytes; the lead of a coded tile is the caller's. */
 void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride, void *dst);
+/* Planes of a packed tile from its decoded form, into panel_tile_most bytes at `out`. Returns their number. */
+uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded,
+                           struct planes_scratch *scratch, void *out);
+/* The number of a column block of a group among the blocks of planes of a tile, and how many values it has. */
+uint32_t panel_planes_block(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block,
+                            uint32_t *values);
 /* The inverse, for verify and tests: real rows and columns only. */
 void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,
                        uint64_t stride);

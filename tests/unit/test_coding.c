@@ -268,22 +268,39 @@ static void groups_of_other_kinds_are_refused(void **state) {
 
 static void types_have_names_and_back(void **state) {
     (void)state;
-    enum kern_dtype dtype = KERN_F32;
-    enum panel_coding coding = PANEL_PLAIN;
+    struct panel_type type;
     struct panel_shape s;
     assert_true(panel_shape_init_coded(&s, 64, 64, PANEL_Q8_0, NULL, PANEL_BLOCKS));
     assert_string_equal(panel_type_name(&s), "Q8_0");
-    assert_true(panel_type_of_name("BF16", 4, &dtype, &coding));
-    assert_int_equal(coding, PANEL_PLAIN);
-    assert_int_equal(dtype, KERN_BF16);
-    assert_false(panel_type_of_name("", 0, &dtype, &coding));
+    assert_true(panel_type_of_name("BF16", 4, &type));
+    assert_int_equal(type.coding, PANEL_PLAIN);
+    assert_int_equal(type.packing, PANEL_AS_IS);
+    assert_int_equal(type.dtype, KERN_BF16);
+    assert_false(panel_type_of_name("", 0, &type));
     for (unsigned c = PANEL_GROUPS; c < PANEL_CODINGS; c++) {
         const char *name = coding_name((enum panel_coding)c);
         assert_true(strlen(name) > 0 && strlen(name) <= 8); /* a field of a store's file */
-        assert_true(panel_type_of_name(name, strlen(name), &dtype, &coding));
-        assert_int_equal(coding, c);
+        assert_true(panel_type_of_name(name, strlen(name), &type));
+        assert_int_equal(type.coding, c);
+        assert_int_equal(type.packing, PANEL_AS_IS);
     }
-    assert_false(panel_type_of_name("Q9_0", 4, &dtype, &coding));
+    assert_false(panel_type_of_name("Q9_0", 4, &type));
+    static const char *const packed[] = {"F32", "F16_PL", "BF16_PL"};
+    static const enum kern_dtype of[] = {KERN_F32, KERN_F16, KERN_BF16};
+    for (size_t i = 0; i < ARRAY_LEN(of); i++) { /* of 16 bits, in BLOCKS, and not too small */
+        assert_true(panel_shape_init(&s, 128, 128, of[i], PANEL_BLOCKS));
+        panel_shape_pack(&s);
+        assert_string_equal(panel_type_name(&s), packed[i]);
+        assert_true(panel_type_of_name(packed[i], strlen(packed[i]), &type));
+        assert_int_equal(type.dtype, of[i]);
+        assert_int_equal(type.packing, i > 0 ? PANEL_PLANES : PANEL_AS_IS);
+        assert_true(panel_shape_init(&s, 128, 127, of[i], PANEL_BLOCKS));
+        panel_shape_pack(&s);
+        assert_int_equal(s.packing, PANEL_AS_IS);
+        assert_true(panel_shape_init(&s, 128, 128, of[i], PANEL_GATHERED));
+        panel_shape_pack(&s);
+        assert_int_equal(s.packing, PANEL_AS_IS);
+    }
     assert_false(panel_shape_init_coded(&s, 64, 64, PANEL_PLAIN, NULL, PANEL_BLOCKS));
     assert_false(panel_shape_init_coded(&s, 64, 64, PANEL_GROUPS, NULL, PANEL_BLOCKS));
     assert_false(panel_shape_init_coded(&s, 64, 1, PANEL_Q8_0, NULL, PANEL_BLOCKS)); /* whole blocks only */

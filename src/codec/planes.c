@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The encoder, the check of a block's sections, and the portable decoder, which is the definition of the format: it walks the
+ * values in order with one cursor per level. */
+#include "codec/planes.h"
+
+#include <string.h>
+
+const struct planes_form PLANES_FORM[PLANES_KINDS] = {
+    [PLANES_BF16] = {2, 7, 8, 1, {8}},
+    [PLANES_F16] = {2, 10, 5, 3, {8, 2, 1}},
+    [PLANES_E4M3] = {1, 3, 4, 1, {4}},
+    [PLANES_E5M2] = {1, 2, 5, 2, {2, 1}},
+};
+
+enum { SYMBOLS = 256 };
+
+static uint32_t load16(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
+static void store16(uint8_t *p, uint32_t v) {
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+static uint32_t load32(const uint8_t *p) {
+    return load16(p) | load16(p + 2) << 16;
+}
+
+static void store32(uint8_t *p, uint32_t v) {
+    store16(p, v);
+    store16(p + 2, v >> 16);
+}
+
+static size_t to_unit(size_t bytes) {
+    return (bytes + PLANES_UNIT - 1) / PLANES_UNIT * PLANES_UNIT;
+}
+
+/* Bytes of `count` fields of `width` bits. */
+static size_t plane_bytes(size_t count, uint32_t width) {
+    size_t per_unit = (size_t)PLANES_UNIT * 8 / width;
+    return (count + per_unit - 1) / per_unit * PLANES_UNIT;
+}
+
+static size_t directory_bytes(uint32_t blocks) {
+    return to_unit((size_t)blocks * PLANES_ENTRY);
+}
+
+size_t planes_bound(enum planes_kind kind, uint64_t values, uint32_t blocks) {
+    return PLANES_HEAD + directory_bytes(blocks) + (size_t)values * PLANES_FORM[kind].bytes + (size_t)(blocks + 1) * PLANES_UNIT;
+}
+
+/* ---- cutting values ---- */
+
+/* Symbols and raw bits (sign above fraction) of `count` values; `high` gets the raw bits from the ninth on. Constants instead of
+ * the form's fields let compilers turn each of the loops into vectors. */
+static void cut(enum planes_kind kind, const uint8_t *values, size_t count, uint8_t *symbol, uint8_t *low, uint8_t *high) {
+    switch (kind) {
+    case PLANES_BF16:
+        for (size_t i = 0; i < count; i++) {
+            const uint32_t v = load16(values + 2 * i);
+            symbol[i] = (uint8_t)(v >> 7);
+            low[i] = (uint8_t)((v >> 8 & 0x80) | (v & 0x7f));
+        }
+        break;
+    case PLANES_F16:
+        for (size_t i = 0; i < count; i++) {
+            const uint32_t v = load16(values + 2 * i);
+            symbol[i] = (uint8_t)(v >> 10 & 31);
+            low[i] = (uint8_t)v;
+            high[i] = (uint8_t)((v >> 13 & 4) | (v >> 8 & 3));
+        }
+        break;
+    case PLANES_E4M3:
+        for (size_t i = 0; i < count; i++) {
+            symbol[i] = (uint8_t)(values[i] >> 3 & 15);
+            low[i] = (uint8_t)((values[i] >> 4 & 8) | (values[i] & 7));
+        }
+        break;
+    default:
+        for (size_t i = 0; i < count; i++) {
+            symbol[i] = (uint8_t)(values[i] >> 2 & 31);
+            low[i] = (uint8_t)((values[i] >> 5 & 4) | (values[i] & 3));
+        }
+        break;
+    }
+}
+
+static uint32_t join(const struct planes_form *f, uint32_t raw, uint32_t symbol) {
+    uint32_t fraction = raw & ((UINT32_C(1) << f->fraction) - 1);
+    uint32_t sign = raw >> f->fraction & 1;
+    return fraction | symbol << f->fraction | sign << (f->fraction + f->exponent);
+}
+
+/* ---- choosing levels ---- */
+
+struct ranking {
+    uint64_t count[SYMBOLS];     /* by rank */
+    uint8_t symbol[SYMBOLS];     /* by rank */
+};
+
+static void rank_symbols(struct ranking *r, const uint64_t *count) {
+    for (unsigned i = 0; i < SYMBOLS; i++) {
+        unsigned k = i;
+        for (; k > 0 && r->count[k - 1] < count[i]; k--) {
+            r->count[k] = r->count[k - 1];
+            r->symbol[k] = r->symbol[k - 1];
+        }
+        r->count[k] = count[i];
+        r->symbol[k] = (uint8_t)i;
+    }
+}
+
+/* Bits of all symbols in levels of the widths given. */
+static uint64_t cost_of(const struct ranking *r, uint64_t all, const uint8_t *width, uint32_t levels) {
+    uint64_t cost = 0;
+    uint64_t left = all;
+    uint32_t rank = 0;
+    for (uint32_t l = 0; l < levels; l++) {
+        cost += left * width[l];
+        for (uint32_t i = 0; i + 1 < UINT32_C(1) << width[l]; i++) {
+            left -= r->count[rank++];
+        }
+    }
+    return cost + left * 8;
+}
+
+static uint32_t table_size(const uint8_t *width, uint32_t levels) {
+    uint32_t n = 0;
+    for (uint32_t l = 0; l < levels; l++) {
+        n += (UINT32_C(1) << width[l]) - 1;
+    }
+    return n;
+}
+
+static void choose_levels(struct planes_head *h, const struct ranking *r, uint64_t all) {
+    uint64_t least = UINT64_MAX;
+    for (uint32_t levels = 1; levels <= PLANES_LEVELS; levels++) {
+        for (uint32_t wide = 0; wide < UINT32_C(1) << levels; wide++) {
+            uint8_t width[PLANES_LEVELS] = {0};
+            for (uint32_t l = 0; l < levels; l++) {
+                width[l] = (wide >> l & 1) != 0 ? 4 : 2;
+            }
+            uint64_t cost = table_size(width, levels) <= PLANES_SYMBOLS ? cost_of(r, all, width, levels) : UINT64_MAX;
+            if (cost < least) {
+                least = cost;
+                h->levels = (uint8_t)levels;
+                memcpy(h->width, width, sizeof(width));
+            }
+        }
+    }
+    h->count = (uint8_t)table_size(h->width, h->levels);
+    memcpy(h->symbol, r->symbol, h->count);
+}
+
+/* ---- encoding ---- */
+
+/* `count` fields from bytes, which are readable up to a multiple of 64 * 8 / width and zero behind the last. */
+static void put_plane(uint8_t *out, const uint8_t *field, size_t count, uint32_t width, uint32_t shift) {
+    const uint32_t per_byte = 8 / width;
+    const uint32_t mask = (UINT32_C(1) << width) - 1;
+    for (size_t i = 0; i < count; i += (size_t)PLANES_UNIT * per_byte, out += PLANES_UNIT) {
+        memset(out, 0, PLANES_UNIT);
+        for (uint32_t k = 0; k < per_byte; k++) {
+            const uint8_t *from = field + i + (size_t)k * PLANES_UNIT;
+            const size_t left = count > i + (size_t)k * PLANES_UNIT ? count - i - (size_t)k * PLANES_UNIT : 0;
+            const size_t n = left < PLANES_UNIT ? left : PLANES_UNIT;
+            for (size_t j = 0; j < n; j++) {
+                out[j] |= (uint8_t)((from[j] >> shift & mask) << (k * width));
+            }
+        }
+    }
+}
+
+/* One level: codes of `count` ranks, of which those beyond the level move to the front of `next`. Returns how many. */
+static size_t split_level(const uint8_t *rank, size_t count, uint32_t base, uint32_t last, uint8_t *code, uint8_t *next) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t over = (uint32_t)rank[i] - base;
+        code[i] = (uint8_t)(over < last ? over : last);
+    }
+    for (size_t i = 0; i < count; i++) {
+        next[n] = rank[i];
+        n += code[i] == last;
+    }
+    return n;
+}
+
+struct encoder {
+    enum planes_kind kind;
+    const struct planes_form *form;
+    const struct planes_head *head;
+    const struct ranking *ranking;
+    uint8_t rank_of[SYMBOLS];    /* by symbol */
+    struct planes_scratch *s;
+};
+
+static size_t raw_bytes(const struct planes_form *f, uint32_t count) {
+    size_t sum = 0;
+    for (uint32_t k = 0; k < f->raws; k++) {
+        sum += plane_bytes(count, f->raw[k]);
+    }
+    return sum;
+}
+
+static uint8_t *put_raws(const struct encoder *e, uint32_t count, uint8_t *out) {
+    const struct planes_form *f = e->form;
+    for (uint32_t k = 0, shift = 0; k < f->raws; shift += f->raw[k++]) {
+        put_plane(out, shift < 8 ? e->s->low : e->s->high, count, f->raw[k], shift % 8);
+        out += plane_bytes(count, f->raw[k]);
+    }
+    return out;
+}
+
+static uint8_t *put_whole(const uint8_t *values, size_t bytes, uint8_t *entry, uint8_t *out) {
+    memset(entry + 4, 0, 8);
+    store16(entry + 4, PLANES_WHOLE);
+    memset(out, 0, to_unit(bytes));
+    memcpy(out, values, bytes);
+    return out + to_unit(bytes);
+}
+
+/* A block at `out`; returns its end. */
+static uint8_t *put_block(const struct encoder *e, const uint8_t *values, uint32_t count, uint8_t *entry, uint8_t *out) {
+    const size_t bytes = (size_t)count * e->form->bytes;
+    uint8_t *rank = e->s->rank;
+    uint8_t *next = e->s->next;
+    size_t left = count;
+    uint32_t base = 0;
+    if (raw_bytes(e->form, count) > bytes) {
+        return put_whole(values, bytes, entry, out);
+    }
+    cut(e->kind, values, count, e->s->symbol, e->s->low, e->s->high);
+    uint8_t *at = put_raws(e, count, out);
+    for (uint32_t i = 0; i < count; i++) {
+        rank[i] = e->rank_of[e->s->symbol[i]];
+    }
+    memset(entry + 4, 0, 8);
+    for (uint32_t l = 0; l < e->head->levels; l++) {
+        const uint32_t last = (UINT32_C(1) << e->head->width[l]) - 1;
+        const size_t more = split_level(rank, left, base, last, e->s->code, next);
+        if ((size_t)(at - out) + plane_bytes(left, e->head->width[l]) > bytes) {
+            return put_whole(values, bytes, entry, out);
+        }
+        put_plane(at, e->s->code, left, e->head->width[l], 0);
+        at += plane_bytes(left, e->head->width[l]);
+        store16(entry + 4 + (size_t)2 * l, (uint32_t)more);
+        uint8_t *old = rank;
+        rank = next;
+        next = old;
+        left = more;
+        base += last;
+    }
+    if ((size_t)(at - out) + to_unit(left) > bytes) {
+        return put_whole(values, bytes, entry, out);
+    }
+    memset(at, 0, to_unit(left));
+    for (size_t i = 0; i < left; i++) {
+        at[i] = e->ranking->symbol[rank[i]];
+    }
+    return at + to_unit(left);
+}
+
+/* How often each symbol occurs. Four counts side by side, since equal neighbours would wait for each other. */
+static void count_symbols(const struct encoder *e, const uint8_t *values, uint64_t all, uint64_t *found) {
+    enum { SIDES = 4 };
+    uint32_t side[SIDES][SYMBOLS];
+    for (uint64_t at = 0; at < all; at += PLANES_BLOCK) {
+        const size_t n = all - at < PLANES_BLOCK ? (size_t)(all - at) : PLANES_BLOCK;
+        cut(e->kind, values + at * e->form->bytes, n, e->s->symbol, e->s->low, e->s->high);
+        memset(side, 0, sizeof(side));
+        for (size_t i = 0; i < n; i++) {
+            side[i % SIDES][e->s->symbol[i]]++;
+        }
+        for (unsigned k = 0; k < SIDES * SYMBOLS; k++) {
+            found[k % SYMBOLS] += side[k / SYMBOLS][k % SYMBOLS];
+        }
+    }
+}
+
+size_t planes_encode(enum planes_kind kind, const void *values, const uint32_t *count, uint32_t blocks,
+                     struct planes_scratch *scratch, void *out) {
+    const uint8_t *from = (const uint8_t *)values;
+    uint8_t *tile = (uint8_t *)out;
+    struct planes_head head = {.kind = (uint8_t)kind};
+    struct ranking ranking;
+    struct encoder e = {.kind = kind, .form = &PLANES_FORM[kind], .head = &head, .ranking = &ranking, .s = scratch};
+    uint64_t found[SYMBOLS] = {0};
+    uint64_t all = 0;
+    for (uint32_t b = 0; b < blocks; b++) {
+        all += count[b];
+    }
+    count_symbols(&e, from, all, found);
+    rank_symbols(&ranking, found);
+    choose_levels(&head, &ranking, all);
+    store16(head.blocks, blocks);
+    for (unsigned i = 0; i < SYMBOLS; i++) {
+        e.rank_of[ranking.symbol[i]] = (uint8_t)i;
+    }
+    memset(tile, 0, PLANES_HEAD + directory_bytes(blocks));
+    memcpy(tile, &head, sizeof(head));
+    uint8_t *at = tile + PLANES_HEAD + directory_bytes(blocks);
+    for (uint32_t b = 0; b < blocks; b++) {
+        uint8_t *entry = tile + PLANES_HEAD + (size_t)b * PLANES_ENTRY;
+        store32(entry, (uint32_t)((size_t)(at - tile) / PLANES_UNIT));
+        at = put_block(&e, from, count[b], entry, at);
+        from += (size_t)count[b] * e.form->bytes;
+    }
+    memset(at, 0, PLANES_UNIT);
+    return (size_t)(at - tile) + PLANES_UNIT;
+}
+
+/* ---- decoding ---- */
+
+static bool head_is_sound(const uint8_t *tile) {
+    const uint32_t levels = tile[1];
+    uint32_t symbols = 0;
+    if (tile[0] >= PLANES_KINDS || levels < 1 || levels > PLANES_LEVELS) {
+        return false;
+    }
+    for (uint32_t l = 0; l < levels; l++) {
+        if (tile[2 + l] != 2 && tile[2 + l] != 4) {
+            return false;
+        }
+        symbols += (UINT32_C(1) << tile[2 + l]) - 1;
+    }
+    return symbols <= PLANES_SYMBOLS;
+}
+
+/* Takes `bytes` off the tile at *at; NULL when they and 64 more are not there. */
+static const uint8_t *take(const uint8_t *tile, size_t len, size_t *at, size_t bytes) {
+    if (*at > len || bytes + PLANES_UNIT > len - *at) {
+        return NULL;
+    }
+    const uint8_t *p = tile + *at;
+    *at += bytes;
+    return p;
+}
+
+bool planes_find(struct planes_block *b, const uint8_t *tile, size_t len, uint32_t block, uint32_t count) {
+    if (len < PLANES_HEAD || !head_is_sound(tile) || block >= load16(tile + 6) || count == 0 || count > PLANES_BLOCK ||
+        PLANES_HEAD + directory_bytes(load16(tile + 6)) > len) {
+        return false;
+    }
+    const uint8_t *entry = tile + PLANES_HEAD + (size_t)block * PLANES_ENTRY;
+    size_t at = (size_t)load32(entry) * PLANES_UNIT;
+    *b = (struct planes_block){.form = &PLANES_FORM[tile[0]], .levels = tile[1]};
+    if (load16(entry + 4) == PLANES_WHOLE) {
+        b->whole = take(tile, len, &at, to_unit((size_t)count * b->form->bytes));
+        return b->whole != NULL;
+    }
+    bool fine = true;
+    for (uint32_t k = 0; fine && k < b->form->raws; k++) {
+        b->raw[k] = take(tile, len, &at, plane_bytes(count, b->form->raw[k]));
+        fine = b->raw[k] != NULL;
+    }
+    const uint8_t *symbol = tile + 10;
+    b->values[0] = count;
+    for (uint32_t l = 0; fine && l < b->levels; l++) {
+        b->width[l] = tile[2 + l];
+        b->symbol[l] = symbol;
+        symbol += (UINT32_C(1) << b->width[l]) - 1;
+        b->level[l] = take(tile, len, &at, plane_bytes(b->values[l], b->width[l]));
+        b->values[l + 1] = load16(entry + 4 + (size_t)2 * l);
+        fine = b->level[l] != NULL && b->values[l + 1] <= b->values[l];
+    }
+    if (fine) {
+        b->level[b->levels] = take(tile, len, &at, to_unit(b->values[b->levels]));
+        fine = b->level[b->levels] != NULL;
+    }
+    return fine;
+}
+
+static uint32_t field_at(const uint8_t *plane, uint32_t width, uint32_t i) {
+    const uint32_t per_unit = PLANES_UNIT * 8 / width;
+    const uint32_t in_unit = i % per_unit;
+    const uint8_t byte = plane[(size_t)(i / per_unit) * PLANES_UNIT + in_unit % PLANES_UNIT];
+    return byte >> (in_unit / PLANES_UNIT * width) & ((UINT32_C(1) << width) - 1);
+}
+
+bool planes_decode_portable(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out) {
+    struct planes_block b;
+    uint32_t cursor[PLANES_LEVELS + 1] = {0};
+    uint8_t *to = (uint8_t *)out;
+    if (!planes_find(&b, tile, len, block, count)) {
+        return false;
+    }
+    if (b.whole != NULL) {
+        memcpy(out, b.whole, (size_t)count * b.form->bytes);
+        return true;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t symbol = 0;
+        uint32_t raw = 0;
+        for (uint32_t l = 0; l <= b.levels; l++) {
+            const uint32_t at = cursor[l]++;
+            if (at >= b.values[l]) {
+                return false;
+            }
+            if (l == b.levels) {
+                symbol = b.level[l][at] & ((UINT32_C(1) << b.form->exponent) - 1);
+                break;
+            }
+            const uint32_t code = field_at(b.level[l], b.width[l], at);
+            if (code + 1 < UINT32_C(1) << b.width[l]) {
+                symbol = b.symbol[l][code] & ((UINT32_C(1) << b.form->exponent) - 1);
+                break;
+            }
+        }
+        for (uint32_t k = 0, shift = 0; k < b.form->raws; shift += b.form->raw[k++]) {
+            raw |= field_at(b.raw[k], b.form->raw[k], i) << shift;
+        }
+        const uint32_t v = join(b.form, raw, symbol);
+        to[(size_t)i * b.form->bytes] = (uint8_t)v;
+        if (b.form->bytes == 2) {
+            to[(size_t)2 * i + 1] = (uint8_t)(v >> 8);
+        }
+    }
+    for (uint32_t l = 0; l <= b.levels; l++) {
+        if (cursor[l] != b.values[l]) {
+            return false;
+        }
+    }
+    return true;
+}
