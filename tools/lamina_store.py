@@ -21,6 +21,7 @@ import os
 import struct
 import sys
 
+import lamina_planes
 from lamina_source import PLAIN, open_source
 from lamina_values import BLOCKS, FNV_START, Bad, Blocks, Groups, bits_of, fnv, need, numbers
 
@@ -101,6 +102,9 @@ class WeightFile:
             "groups_per_tile": per_tile, "parts_per_group": parts, "blocks_per_part": blocks, "expert": expert,
         }
         need(layout <= 1 and flags <= 1, self.name + ": unknown layout or flags")
+        m["type"] = m["dtype"]
+        m["dtype"], m["packed"] = lamina_planes.TYPES.get(m["dtype"], (m["dtype"], None))
+        need(m["packed"] is None or (layout == 0 and rows * cols >= 16384 and cols > 1), self.name + ": this cannot be packed")
         fields = d[at + 72:at + 88]
         m["coding"] = Groups(fields, cols) if m["dtype"] == "GROUPS" else Blocks(m["dtype"], cols) if m["dtype"] in BLOCKS else None
         need(m["coding"] or m["dtype"] in PLAIN, "%s: unknown type %s" % (self.name, m["dtype"]))
@@ -117,6 +121,10 @@ class WeightFile:
             need(found == tiling(m), "%s: %s has %s, expected %s" % (self.name, m["role"], found, tiling(m)))
             first += m["tiles"]
         need(first == len(self.tiles), self.name + ": tiles that belong to no matrix")
+
+    def packed_tile(self, matrix, i, counts):
+        begin, length = self.tiles[matrix["first_tile"] + i]
+        return lamina_planes.decode(self.data[begin:begin + length], matrix["packed"], counts)
 
     def tile(self, matrix, i, size):
         """The bytes of a tile; behind them there is less than a page, of zeros."""
@@ -177,6 +185,16 @@ def panels_of(matrix):
                     at += PANEL_ROWS * width * size
 
 
+def counts_of(places, tile):
+    """Values of the blocks of a tile: panels side by side over the same columns, of the same group."""
+    counts = {}
+    for number, _, row, col, width in places:
+        if number == tile:
+            key = row // GROUP_ROWS, col
+            counts[key] = counts.get(key, 0) + PANEL_ROWS * width
+    return list(counts.values())
+
+
 def plain_lines(f, matrix):
     """Rows of bytes of a matrix of plain numbers. Padding must be zeros."""
     size, rows, cols = PLAIN[matrix["dtype"]], matrix["rows"], matrix["cols"]
@@ -185,7 +203,10 @@ def plain_lines(f, matrix):
     places = list(panels_of(matrix))
     used = {tile: at + PANEL_ROWS * width * size for tile, at, _, _, width in places}
     need(len(used) == matrix["tiles"], "%s: %s has %d tiles" % (f.name, matrix["role"], matrix["tiles"]))
-    tiles = {tile: f.tile(matrix, tile, end) for tile, end in used.items()}
+    if matrix["packed"] is None:
+        tiles = {tile: f.tile(matrix, tile, end) for tile, end in used.items()}
+    else:
+        tiles = {tile: f.packed_tile(matrix, tile, counts_of(places, tile)) for tile in used}
     for tile, at, row, col, width in places:
         got = array.array(code, tiles[tile][at:at + PANEL_ROWS * width * size])
         for r in range(PANEL_ROWS):
@@ -268,7 +289,7 @@ class Store:
             need(xxhash.xxh3_128_hexdigest(raw[:-36]).encode() == raw[-36:-4], "lamina.json: checksum differs")
         self.manifest = json.loads(raw)
         need(self.manifest["format"] == "lamina-store" and self.manifest["version"] == VERSION, "unknown format")
-        need(self.manifest["codec"] == "raw", "unknown codec")
+        need(self.manifest["codec"] in ("raw", "planes"), "unknown codec")
         self.sizes = {f["name"]: f for f in self.manifest["files"]}
         self.layers = self.manifest["layers"]
 

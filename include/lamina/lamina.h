@@ -306,7 +306,7 @@ struct lamina_split_options {
     const struct lamina_source *source;/* a source of the caller's */
     const char *output;                /* the store directory; NULL: its place in `home` */
     const char *home;
-    const char *codec;                 /* "raw" */
+    const char *codec;                 /* "raw"; "planes" (needs `output`): 16-bit weights packed without loss */
     bool delete_original;              /* frees each source file once everything made from it is durable */
     struct lamina_callbacks callbacks;
 };

@@ -52,8 +52,11 @@ lamina_status lamina_split(const struct lamina_split_options *o, char **store, s
     if (o->source != NULL && o->output == NULL) {
         return base_fail(err, LAMINA_USAGE, "a source of the caller's needs an output directory");
     }
-    if (o->codec != NULL && strcmp(o->codec, "raw") != 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "codec \"%s\" is not supported (supported: raw)", o->codec);
+    if (o->codec != NULL && !store_codec_known(o->codec)) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "codec \"%s\" is not supported (supported: raw, planes)", o->codec);
+    }
+    if (o->codec != NULL && strcmp(o->codec, "raw") != 0 && o->output == NULL) {
+        return base_fail(err, LAMINA_USAGE, "codec \"%s\" needs an output directory: stores in the home are raw", o->codec);
     }
     struct str path = {0};
     lamina_status status = LAMINA_OK;

@@ -247,7 +247,7 @@ lamina_status dev_cpu_open(struct dev **out, const struct dev_cpu_options *o, st
     kern_table_init(&d->base.kern, o->cpu_flags);
     coding_table_init(&d->coding, o->cpu_flags);
     d->kv_pointers = (const void **)calloc((size_t)o->threads * 2 * o->kv_blocks + 1, sizeof(void *));
-    d->decoded = (float *)malloc((size_t)o->threads * CPU_DECODED * sizeof(float));
+    d->decoded = (float *)aligned_alloc(64, (size_t)o->threads * CPU_DECODED * sizeof(float));
     lamina_status status = d->kv_pointers != NULL && d->decoded != NULL ? team_open(&d->team, o->threads, err)
                                                   : base_fail(err, LAMINA_NO_FIT, "out of memory for the CPU device");
     if (status != LAMINA_OK) {

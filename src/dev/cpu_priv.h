@@ -36,6 +36,11 @@ struct cpu_job {
     _Atomic uint32_t *failed;
 };
 
+/* Why a product failed, where the owner of the tiles knows nothing. */
+static inline lamina_status cpu_tile_failed(struct lamina_error *err) {
+    return base_fail(err, LAMINA_IO, "a weight tile could not be read, or its planes make no sense");
+}
+
 /* Finds the matrix of job->op for its pass and expert. */
 lamina_status cpu_job_prepare(struct cpu_job *job, struct lamina_error *err);
 /* Takes a tile, multiplies it with all rows and gives it back; false: it could not be read. */

@@ -18,13 +18,13 @@
 #include "kern/op.h"
 
 /* Weights of one matrix: tiles number first .. first + count - 1, in order. acquire blocks until a tile is in memory and
- * checked, and returns its bytes, or NULL after a failure (which the owner of the tiles reports); `ready` says whether acquire
- * would return at once. Every acquired tile is released once. Each tile is acquired exactly once, in any order that starts no
- * tile before all smaller ones were started. */
+ * checked, and returns its *len bytes, or NULL after a failure (which the owner of the tiles reports); `ready` says whether
+ * acquire would return at once. Every acquired tile is released once. Each tile is acquired exactly once, in any order that
+ * starts no tile before all smaller ones were started. */
 struct dev_tiles {
     void *user;
     uint32_t first, count;
-    const void *(*acquire)(void *user, uint32_t tile);
+    const void *(*acquire)(void *user, uint32_t tile, size_t *len);
     void (*release)(void *user, uint32_t tile);
     bool (*ready)(void *user, uint32_t tile);
 };

@@ -305,7 +305,7 @@ static lamina_status run_beside(struct dev_cpu *d, const struct kern_op *op, con
     }
     if (status == LAMINA_OK && atomic_load(&spare.failed) != 0) {
         *err = spare.error;
-        status = err->message[0] != 0 ? LAMINA_UNEXPECTED : base_fail(err, LAMINA_IO, "a weight tile could not be read");
+        status = err->message[0] != 0 ? LAMINA_UNEXPECTED : cpu_tile_failed(err);
     }
     return status;
 }

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/span.h"
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
 
@@ -22,16 +23,23 @@ struct jobs {
 struct share {
     const struct panel_tile *tile;
     const uint8_t *bytes;
-    float *decoded;              /* its room for a block of a coded matrix */
+    size_t len;
+    float *decoded;              /* its room for a block of a coded or packed matrix */
+    bool sound;                  /* the bytes made sense so far */
 };
 
 /* Weights of a block of a group in the layout and type of the kernels. */
-static void find_weights(const struct cpu_job *j, const struct share *w, uint32_t group, uint32_t block, struct kern_matmul *m) {
+static void find_weights(const struct cpu_job *j, struct share *w, uint32_t group, uint32_t block, struct kern_matmul *m) {
     const struct panel_shape *s = j->matrix.shape;
     size_t elem = kern_dtype_bytes((enum kern_dtype)s->dtype);
     m->cols = panel_block_cols(s, block);
     m->panel_stride = (size_t)m->cols * KERN_PANEL_ROWS * elem;
-    if (s->coding != PANEL_PLAIN) {
+    if (s->packing != PANEL_AS_IS) {
+        uint32_t values = 0;
+        uint32_t at = panel_planes_block(s, w->tile, group, block, &values);
+        w->sound = j->dev->coding.decode_planes(w->bytes, w->len, at, values, w->decoded) && w->sound;
+        m->w = w->decoded;
+    } else if (s->coding != PANEL_PLAIN) {
         j->dev->coding.decode_block(s, w->tile, w->bytes, group, block, w->decoded);
         m->w = w->decoded;
     } else if (s->layout == PANEL_GATHERED) {
@@ -43,7 +51,7 @@ static void find_weights(const struct cpu_job *j, const struct share *w, uint32_
 
 /* Head after head has its own weights and its own part of the input. Rows of a head are padded to whole groups of panels,
  * results are not: they go by way of a small buffer. */
-static void multiply_heads(const struct cpu_job *j, const struct share *w, uint32_t group) {
+static void multiply_heads(const struct cpu_job *j, struct share *w, uint32_t group) {
     enum { GROUP = KERN_PANEL_ROWS * KERN_BLOCK_PANELS, AT_ONCE = 32 };
     const struct panel_shape *s = j->matrix.shape;
     const struct kern_op *op = j->op;
@@ -69,7 +77,7 @@ static void multiply_heads(const struct cpu_job *j, const struct share *w, uint3
     }
 }
 
-static void multiply_group(const struct cpu_job *j, const struct share *w, uint32_t group) {
+static void multiply_group(const struct cpu_job *j, struct share *w, uint32_t group) {
     const struct panel_shape *s = j->matrix.shape;
     const struct dev_pass *pass = j->pass;
     uint64_t rows = s->layout == PANEL_GATHERED ? KERN_PANEL_ROWS : KERN_PANEL_ROWS * KERN_BLOCK_PANELS;
@@ -116,11 +124,12 @@ static void wait_for_part(struct cpu_job *j, uint32_t index) {
     }
 }
 
-static void multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, const uint8_t *bytes) {
+/* False: its bytes make no sense, although they are those that were written. */
+static bool multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, struct span bytes) {
     const struct panel_shape *s = j->matrix.shape;
     struct panel_tile t;
     panel_tile_at(s, index, &t);
-    struct share w = {&t, bytes, j->dev->decoded + (size_t)worker * CPU_DECODED};
+    struct share w = {&t, bytes.ptr, bytes.len, j->dev->decoded + (size_t)worker * CPU_DECODED, true};
     if (t.continues) {
         wait_for_part(j, index - 1);
     }
@@ -134,6 +143,7 @@ static void multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, co
     if (t.block + t.blocks == s->col_blocks && (j->bias != NULL || j->matrix.row_scale != NULL)) {
         finish_rows(j, t.row, t.rows);
     }
+    return w.sound;
 }
 
 /* The product that tile `index` of all belongs to, and its number there. */
@@ -157,16 +167,17 @@ static void say_done(struct cpu_job *j, uint32_t index) {
 
 bool cpu_job_tile(struct cpu_job *j, uint32_t worker, uint32_t index) {
     const struct dev_tiles *tiles = &j->matrix.tiles;
-    const void *bytes = tiles->acquire(tiles->user, tiles->first + index);
+    size_t len = 0;
+    const void *bytes = tiles->acquire(tiles->user, tiles->first + index, &len);
     if (bytes == NULL) {
         return false;
     }
     uint64_t begin = sys_now_ns();
-    multiply_tile(j, worker, index, (const uint8_t *)bytes);
+    bool sound = multiply_tile(j, worker, index, span_of(bytes, len));
     atomic_fetch_add_explicit(&j->dev->compute_ns, sys_now_ns() - begin, memory_order_relaxed);
     tiles->release(tiles->user, tiles->first + index);
     say_done(j, index);
-    return true;
+    return sound;
 }
 
 /* Does spare work while the tile is being read. */
@@ -218,7 +229,7 @@ static lamina_status run_jobs(struct dev_cpu *d, struct jobs *all, struct lamina
         atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);
     }
     team_run(d->team, matmul_worker, all);
-    return atomic_load(&all->failed) != 0 ? base_fail(err, LAMINA_IO, "a weight tile could not be read") : LAMINA_OK;
+    return atomic_load(&all->failed) != 0 ? cpu_tile_failed(err) : LAMINA_OK;
 }
 
 lamina_status cpu_matmuls(struct dev_cpu *d, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,

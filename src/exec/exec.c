@@ -11,8 +11,8 @@
 
 #include "exec/exec_priv.h"
 
-static const void *tile_acquire(void *user, uint32_t position) {
-    return stream_acquire((struct stream *)user, position);
+static const void *tile_acquire(void *user, uint32_t position, size_t *len) {
+    return stream_acquire((struct stream *)user, position, len);
 }
 
 static void tile_release(void *user, uint32_t position) {

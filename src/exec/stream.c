@@ -49,7 +49,6 @@ struct stream {
     uint64_t limit;         /* reader stays below */
     uint64_t ring_head, ring_tail; /* bytes ever taken and freed */
     uint64_t first_run, next_run;  /* requests ever finished and started */
-    uint32_t next_span;     /* hint: span of `next` */
     struct run runs[RUNS];
     bool stop;
     lamina_status failed;
@@ -72,12 +71,14 @@ static uint32_t position_of(const struct stream *s, uint64_t ticket) {
     return (uint32_t)(p < s->pass_length ? p : p - s->pass_length);
 }
 
-static uint32_t span_of_position(const struct stream *s, uint32_t position, uint32_t hint) {
-    uint32_t i = hint < s->o.span_count && s->o.spans[hint].first <= position ? hint : 0;
-    while (i + 1 < s->o.span_count && s->o.spans[i + 1].first <= position) {
-        i++;
+static uint32_t span_of_position(const struct stream *s, uint32_t position) {
+    uint32_t low = 0;
+    uint32_t high = s->o.span_count; /* the span is in low .. high - 1 */
+    while (high - low > 1) {
+        uint32_t mid = low + (high - low) / 2;
+        *(s->o.spans[mid].first <= position ? &low : &high) = mid;
     }
-    return i;
+    return low;
 }
 
 static const struct store_tile *tile_at(const struct stream_span *span, uint32_t position) {
@@ -133,11 +134,11 @@ static bool next_piece(struct stream *s, struct piece *p) {
         return false;
     }
     uint32_t position = position_of(s, s->next);
-    s->next_span = span_of_position(s, position, s->next_span);
-    const struct stream_span *span = &s->o.spans[s->next_span];
+    uint32_t nth = span_of_position(s, position);
+    const struct stream_span *span = &s->o.spans[nth];
     uint32_t place = s->o.pin_place[position];
     *p = (struct piece){.span = span, .position = position, .pinned = place != PLAN_STREAMED};
-    uint32_t last = s->next_span + 1 < s->o.span_count ? s->o.spans[s->next_span + 1].first : s->o.positions;
+    uint32_t last = nth + 1 < s->o.span_count ? s->o.spans[nth + 1].first : s->o.positions;
     uint64_t pages = 0;
     for (uint32_t q = position; q < last && s->next + p->tiles < s->limit; q++) {
         const struct store_tile *t = tile_at(span, q);
@@ -331,7 +332,9 @@ static lamina_status verify(struct stream *s, const struct stream_span *span, ui
     return status;
 }
 
-const void *stream_acquire(struct stream *s, uint32_t position) {
+const void *stream_acquire(struct stream *s, uint32_t position, size_t *len) {
+    const struct stream_span *span = &s->o.spans[span_of_position(s, position)];
+    *len = (size_t)tile_at(span, position)->pages * PAGE;
     if (s->pin_state[position] == PIN_VERIFIED) {
         return s->o.pinned + (uint64_t)s->o.pin_place[position] * PAGE;
     }
@@ -340,7 +343,6 @@ const void *stream_acquire(struct stream *s, uint32_t position) {
         return NULL;
     }
     uint8_t *bytes = s->slots[ticket % s->window].bytes;
-    const struct stream_span *span = &s->o.spans[span_of_position(s, position, 0)];
     struct lamina_error err = {0};
     lamina_status status = verify(s, span, position, bytes, &err);
     if (status != LAMINA_OK) {

@@ -75,8 +75,8 @@ void stream_place(struct stream *s, uint32_t position, uint32_t page);
 /* Lets the reader go up to (not including) this position of the pass. */
 void stream_allow(struct stream *s, uint32_t position);
 
-/* The bytes of the tile at `position` of the current pass, verified; NULL after a failure (stream_status tells). */
-const void *stream_acquire(struct stream *s, uint32_t position);
+/* The *len bytes of the tile at `position` of the current pass, verified; NULL after a failure (stream_status tells). */
+const void *stream_acquire(struct stream *s, uint32_t position, size_t *len);
 void stream_release(struct stream *s, uint32_t position);
 /* Would stream_acquire return a tile without waiting? Any thread. */
 bool stream_ready(const struct stream *s, uint32_t position);

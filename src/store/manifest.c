@@ -380,13 +380,17 @@ static bool read_bits(struct walk *w) {
            key(w, "small") && json_double(&w->r, &small) && end_object(w);
 }
 
+bool store_codec_known(const char *codec) {
+    return strcmp(codec, "raw") == 0 || strcmp(codec, "planes") == 0;
+}
+
 static bool read_codec(struct walk *w) {
     if (!text(w)) {
         return false;
     }
     (void)snprintf(w->m->codec, sizeof(w->m->codec), "%s", str_text(&w->text));
-    return strcmp(str_text(&w->text), "raw") == 0 ||
-           json_refuse(&w->r, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (raw is)",
+    return store_codec_known(str_text(&w->text)) ||
+           json_refuse(&w->r, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (raw and planes are)",
                        str_text(&w->text));
 }
 

@@ -66,7 +66,7 @@ static lamina_status read_floats(const struct store *s, const struct sys_file *f
                              offset);
         }
         float *to = floats + (uint64_t)i * (STORE_SMALL_TILE / sizeof(float));
-        uint64_t count = store_tile_bytes(&tables->head, i) / sizeof(float);
+        uint64_t count = store_tile_most(&tables->head, i) / sizeof(float);
         for (uint64_t k = 0; k < count; k++) {
             uint32_t bits = load_le32(buffer + k * 4);
             memcpy(&to[k], &bits, sizeof(bits));

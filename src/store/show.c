@@ -99,7 +99,7 @@ static void show_text(const struct store *s, struct str *out) {
         for (uint32_t k = 0; k < f->matrix_count; k++) {
             const struct store_matrix *m = &f->matrices[k];
             coded_words(&m->shape, words, sizeof(words));
-            str_printf(out, "    %-8s %-5s %" PRIu64 " x %" PRIu64 ", %u tiles\n", model_role_name((enum model_role)m->role), words,
+            str_printf(out, "    %-8s %-7s %" PRIu64 " x %" PRIu64 ", %u tiles\n", model_role_name((enum model_role)m->role), words,
                        m->shape.rows, m->shape.cols, m->shape.tiles);
         }
     }

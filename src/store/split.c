@@ -101,7 +101,7 @@ static uint64_t space_needed(const struct split_job *job) {
     uint64_t freed = 0;
     for (uint32_t i = 0; i < job->plan.output_count; i++) {
         if (!job->plan.outputs[i].done) {
-            written += job->plan.outputs[i].size;
+            written += job->plan.outputs[i].likely;
         }
         most = max_u64(most, written - min_u64(written, freed));
         for (uint32_t f = 0; split_frees_early(job) && f < job->checkpoint->file_count; f++) {
@@ -354,8 +354,8 @@ static lamina_status finish_directory(struct split_job *job) {
 
 static lamina_status split_new(struct split_job *job) {
     LAMINA_TRY(split_directory_check(job));
-    LAMINA_TRY(split_plan_make(job->source, job->journal.present ? job->journal.tied : -1, &job->arena, &job->plan,
-                               &job->err));
+    LAMINA_TRY(split_plan_make(job->source, job->journal.present ? job->journal.tied : -1,
+                               strcmp(job->o->codec, "planes") == 0, &job->arena, &job->plan, &job->err));
     LAMINA_TRY(split_identity(job));
     LAMINA_TRY(settle_journal(job));
     job->total_bytes += job->plan.total_bytes;
@@ -415,8 +415,8 @@ static lamina_status make_parent(const char *path, struct lamina_error *err) {
 }
 
 static lamina_status check_options(const struct store_split_options *o, struct lamina_error *err) {
-    if (o->codec == NULL || strcmp(o->codec, "raw") != 0) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (raw is)",
+    if (o->codec == NULL || !store_codec_known(o->codec)) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (raw and planes are)",
                          o->codec != NULL ? o->codec : "");
     }
     if (o->output == NULL || o->output[0] == 0 || strlen(o->output) > STORE_PATH_LEN - 2 * STORE_NAME_LEN) {

@@ -32,13 +32,13 @@ static lamina_status recheck(struct split_job *job, struct split_output *o, cons
     }
     job->what = o->name;
     uint64_t before = job->done_bytes;
-    lamina_status status =
-        d->size == o->size ? store_check_weights(path, o->name, o->size, d->hash, c, &why) : LAMINA_DAMAGED;
+    bool fits = o->packed ? d->size <= o->size : d->size == o->size;
+    lamina_status status = fits ? store_check_weights(path, o->name, d->size, d->hash, c, &why) : LAMINA_DAMAGED;
     if (status == LAMINA_OK) {
-        o->done = true;
+        split_output_made(o, d->size);
         o->hash = d->hash;
-        job->done_bytes = before + o->size;
-        job->resumed_bytes += o->size;
+        job->done_bytes = before + o->likely;
+        job->resumed_bytes += o->likely;
         return LAMINA_OK;
     }
     if (status == LAMINA_DAMAGED || status == LAMINA_NOT_FOUND || status == LAMINA_UNSUPPORTED) {

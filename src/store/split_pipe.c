@@ -13,7 +13,8 @@
 #include "store/store_priv.h"
 #include "sys/mem.h"
 
-enum { MINE = 0, THEIRS = 1, PIPE_MEMORY = 2 * SPLIT_ROWS + 2 * SPLIT_BUFFER };
+enum { MINE = 0, THEIRS = 1, SCRATCH = (sizeof(struct planes_scratch) + STORE_PAGE - 1) / STORE_PAGE * STORE_PAGE };
+enum { PIPE_MEMORY = 2 * SPLIT_ROWS + 2 * SPLIT_BUFFER + PANEL_TILE_MAX + SCRATCH };
 #define WAIT_NS UINT64_C(100000000)
 
 /* ---- the thread's work ---- */
@@ -71,20 +72,35 @@ static lamina_status pack_part(struct split_pipe *p, const struct split_slot *s,
     return LAMINA_OK;
 }
 
+/* A tile of a packed matrix, from its decoded form. */
+static lamina_status encode(struct split_pipe *p, const struct panel_shape *shape, const struct panel_tile *t) {
+    uint64_t most = panel_tile_most(shape, t);
+    uint8_t *to = NULL;
+    LAMINA_TRY(split_writer_take(&p->writer, (size_t)most, &to, &p->err));
+    split_writer_give_back(&p->writer, (size_t)(most - panel_encode_tile(shape, t, p->decoded, p->scratch, to)));
+    return LAMINA_OK;
+}
+
 static lamina_status pack_rows(struct split_pipe *p, const struct split_slot *s) {
     const struct panel_shape *shape = &s->part->shape;
+    bool packed = shape->packing != PANEL_AS_IS;
     struct panel_tile first;
     panel_tile_at(shape, s->tile, &first);
     for (uint32_t i = 0; i < s->tiles; i++) {
         struct panel_tile t;
-        uint8_t *to = NULL;
+        uint8_t *to = p->decoded;
         panel_tile_at(shape, s->tile + i, &t);
-        LAMINA_TRY(split_writer_take(&p->writer, (size_t)t.bytes, &to, &p->err));
+        if (!packed) {
+            LAMINA_TRY(split_writer_take(&p->writer, (size_t)t.bytes, &to, &p->err));
+        }
         if (shape->layout == PANEL_BLOCKS && t.blocks != shape->col_blocks) {
             LAMINA_TRY(pack_part(p, s, &t, to));
         } else {
             memcpy(to, s->rows - shape->lead_bytes, (size_t)shape->lead_bytes);
             panel_pack_tile(shape, &t, s->rows + (t.row - first.row) * s->stride, s->stride, to);
+        }
+        if (packed) {
+            LAMINA_TRY(encode(p, shape, &t));
         }
         LAMINA_TRY(split_writer_end_tile(&p->writer, &p->err));
     }
@@ -165,6 +181,8 @@ lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct sto
     p->slot[1].memory = p->slot[0].memory + SPLIT_ROWS;
     p->writer.buffer = p->slot[1].memory + SPLIT_ROWS;
     p->writer.spare = p->writer.buffer + SPLIT_BUFFER;
+    p->decoded = p->writer.spare + SPLIT_BUFFER;
+    p->scratch = (struct planes_scratch *)(void *)(p->decoded + PANEL_TILE_MAX);
     p->writer.dir = dir;
     p->writer.tiles = tiles;
     p->writer.file.fd = -1;

@@ -238,6 +238,9 @@ static lamina_status place_matrix(struct split_planner *w, struct split_output *
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source,
                          m->rows, m->cols);
     }
+    if (w->pack) {
+        panel_shape_pack(&part->shape);
+    }
     panel_tile_at(&part->shape, 0, &t);
     if (t.bytes > PANEL_TILE_MAX) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": 16 rows of it exceed a tile of %d bytes",
@@ -386,20 +389,36 @@ static lamina_status measure(struct split_planner *w, struct split_output *o) {
     }
     store_head_size(&o->head);
     for (uint32_t t = 0; t < o->head.tile_count; t++) {
-        pages += div_up(store_tile_bytes(&o->head, t), STORE_PAGE);
+        pages += div_up(store_tile_most(&o->head, t), STORE_PAGE);
     }
     pages += o->head.head_pages + o->head.tail_pages;
     if (pages > UINT32_MAX || o->head.tail_pages > SPLIT_BUFFER / STORE_PAGE || o->head.head_pages > STORE_MAX_HEAD_PAGES) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "%s would be too large", o->name);
     }
     o->size = pages * STORE_PAGE;
+    o->likely = o->size;
     o->weights = o->bits = 0;
     for (uint32_t i = 0; i < o->head.matrix_count; i++) {
         const struct panel_shape *shape = &o->parts[i].shape;
+        uint64_t bytes = panel_weight_bits(shape) / 8;
         o->weights += shape->rows * shape->cols;
         o->bits += panel_weight_bits(shape);
+        o->likely -= min_u64(o->likely, bytes - split_likely(shape, bytes));
+        o->packed = o->packed || shape->packing != PANEL_AS_IS;
     }
     return LAMINA_OK;
+}
+
+uint64_t split_likely(const struct panel_shape *shape, uint64_t decoded) {
+    return shape->packing == PANEL_AS_IS ? decoded : decoded / 16 * 11; /* bf16 as trained: 10.7 to 11 of 16 bits */
+}
+
+void split_output_made(struct split_output *o, uint64_t size) {
+    o->done = true;
+    o->size = size;
+    if (o->packed) {
+        o->bits = (size - ((uint64_t)o->head.head_pages + o->head.tail_pages) * STORE_PAGE) * 8;
+    }
 }
 
 /* The tensors of a layer (-1: those outside) that belong to an output. */
@@ -473,13 +492,13 @@ static lamina_status resolve(struct split_planner *w) {
     return status;
 }
 
-lamina_status split_plan_make(const struct lamina_source *s, int tied, struct arena *arena, struct split_plan *p,
+lamina_status split_plan_make(const struct lamina_source *s, int tied, bool pack, struct arena *arena, struct split_plan *p,
                               struct lamina_error *err) {
     struct split_planner *w = arena_take(arena, sizeof(*w));
     if (w == NULL) {
         return split_plan_no_memory(err);
     }
-    *w = (struct split_planner){.s = s, .arena = arena, .p = p, .err = err};
+    *w = (struct split_planner){.s = s, .arena = arena, .p = p, .pack = pack, .err = err};
     *p = (struct split_plan){.planner = w, .filled = UINT32_MAX};
     LAMINA_TRY(resolve(w));
     LAMINA_TRY(check_repeats(w));
@@ -488,7 +507,7 @@ lamina_status split_plan_make(const struct lamina_source *s, int tied, struct ar
     LAMINA_TRY(make_outputs(w));
     for (uint32_t i = 0; i < p->output_count; i++) {
         LAMINA_TRY(split_plan_parts(p, i));
-        p->total_bytes += p->outputs[i].size;
+        p->total_bytes += p->outputs[i].likely;
     }
     pass_over_repeats(w);
     return refuse_leftovers(w);

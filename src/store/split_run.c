@@ -142,7 +142,7 @@ static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uin
     for (uint32_t i = 0; i < count; i++) {
         struct panel_tile t;
         panel_tile_at(shape, first + i, &t);
-        sum += round_up(t.bytes, STORE_PAGE);
+        sum += round_up(split_likely(shape, t.bytes), STORE_PAGE);
     }
     return sum;
 }
@@ -211,8 +211,7 @@ static lamina_status make(struct split_job *job, struct split_output *o) {
     if (job->o->delete_original) {
         LAMINA_TRY(prove(job, o));
     }
-    o->done = true;
-    job->done_bytes = before + o->size;
+    job->done_bytes = before + o->likely;
     return record(job, o);
 }
 

@@ -89,7 +89,7 @@ static lamina_status open_temp(struct split_writer *w, struct lamina_error *err)
         LAMINA_TRY(sys_remove(w->temp, err));
         LAMINA_TRY(sys_file_create(&w->file, w->temp, SYS_OPEN_BUFFERED, err));
     }
-    return sys_file_reserve(&w->file, w->temp, w->output->size, err);
+    return sys_file_reserve(&w->file, w->temp, w->output->likely, err);
 }
 
 /* The first `len` bytes go to the thread; what follows them moves to the front of the other buffer. */
@@ -147,6 +147,10 @@ lamina_status split_writer_take(struct split_writer *w, size_t len, uint8_t **pl
     return LAMINA_OK;
 }
 
+void split_writer_give_back(struct split_writer *w, size_t len) {
+    w->fill -= len;
+}
+
 lamina_status split_writer_end_tile(struct split_writer *w, struct lamina_error *err) {
     size_t padded = (size_t)round_up(w->fill, STORE_PAGE);
     if (w->tile >= w->output->head.tile_count || padded > SPLIT_BUFFER) {
@@ -174,9 +178,13 @@ lamina_status split_writer_finish(struct split_writer *w, struct lamina_error *e
     w->tile_begin = w->fill;
     LAMINA_TRY(flush(w, w->fill, err));
     LAMINA_TRY(settle(w, err));
-    if (w->tile != o->head.tile_count || w->at != o->size) {
+    if (w->tile != o->head.tile_count || w->at > o->size || (w->at != o->size && !o->packed)) {
         return base_fail(err, LAMINA_UNEXPECTED, "%s did not become as large as planned", o->name);
     }
+    if (o->packed) {
+        LAMINA_TRY(sys_file_truncate(&w->file, w->temp, w->at, err)); /* what was reserved beyond the end */
+    }
+    split_output_made(o, w->at);
     LAMINA_TRY(sys_file_sync(&w->file, w->temp, err));
     sys_file_drop_cache(&w->file, 0, w->at);
     o->hash = hash_stream_value(w->stream);

@@ -101,6 +101,7 @@ void store_bits(const struct store *s, double *coded, double *whole);
 bool store_is_store(const char *path);      /* holds a lamina.json */
 /* Is it a GGUF file, or a directory whose weights are one, in parts or not? USAGE where there are several to choose from. */
 lamina_status store_find_gguf(const char *path, bool *found, struct lamina_error *err);
+bool store_codec_known(const char *codec);
 bool store_is_checkpoint(const char *path); /* holds config.json and weights */
 
 /* ---- split ---- */
@@ -112,7 +113,7 @@ struct store_split_options {
                                          * files were freed by an earlier run with delete_original */
     const char *checkpoint;   /* directory of the built-in source; or NULL */
     const char *output;
-    const char *codec;
+    const char *codec;          /* "raw" or "planes" */
     bool delete_original;
     bool wait_for_lock;
     const struct lamina_callbacks *callbacks;

@@ -57,8 +57,8 @@ lamina_status store_head_read(struct span bytes, const char *name, struct arena 
 void store_tail_write(const struct store_head *h, const struct store_tile *tiles, uint8_t *out);
 lamina_status store_tail_read(struct span bytes, const char *name, const struct store_head *h, uint64_t file_size,
                               struct arena *arena, struct store_tile **tiles, struct lamina_error *err);
-/* Bytes of tile data of one tile of a raw matrix or of the vectors, before padding. */
-uint64_t store_tile_bytes(const struct store_head *h, uint32_t tile);
+/* Bytes of one tile of a matrix or of the vectors, before padding; of a packed matrix, the most there can be. */
+uint64_t store_tile_most(const struct store_head *h, uint32_t tile);
 
 /* ---- manifest (manifest.c) ---- */
 
@@ -282,8 +282,10 @@ struct split_output {
     struct store_head head;
     uint32_t part_count;
     struct split_part *parts; /* and the tables of the head: see split_plan_parts */
-    uint64_t size;            /* exact: codec raw */
-    uint64_t weights, bits;   /* of its matrices */
+    uint64_t size;            /* of packed ones the most before it is made, exact afterwards; of others exact */
+    uint64_t likely;          /* what it will take, for progress and room on the disk: exact but for packed ones */
+    uint64_t weights, bits;   /* of its matrices; of packed ones known once it is made */
+    bool packed;              /* some of its matrices are */
     bool done;
     struct hash128 hash;
 };
@@ -300,8 +302,12 @@ struct split_plan {
     uint32_t filled;
 };
 /* tied: 0, 1, or -1 to find out (may compare head and embedding byte by byte). */
-lamina_status split_plan_make(const struct lamina_source *s, int tied, struct arena *arena, struct split_plan *p,
+lamina_status split_plan_make(const struct lamina_source *s, int tied, bool pack, struct arena *arena, struct split_plan *p,
                               struct lamina_error *err);
+/* What a matrix of so many decoded bytes will likely take. */
+uint64_t split_likely(const struct panel_shape *shape, uint64_t decoded);
+/* An output is there, this large. */
+void split_output_made(struct split_output *o, uint64_t size);
 /* Fills the parts of one output and the tables of its head, and forgets those of the one before. */
 lamina_status split_plan_parts(struct split_plan *p, uint32_t output);
 void split_plan_drop(struct split_plan *p);
@@ -339,6 +345,7 @@ void split_writer_stop(struct split_writer *w); /* abandons an unfinished file *
 lamina_status split_writer_begin(struct split_writer *w, struct split_output *output, struct lamina_error *err);
 /* Room for `len` bytes of the tile at hand; the caller fills them. */
 lamina_status split_writer_take(struct split_writer *w, size_t len, uint8_t **place, struct lamina_error *err);
+void split_writer_give_back(struct split_writer *w, size_t len); /* of what was taken last */
 lamina_status split_writer_end_tile(struct split_writer *w, struct lamina_error *err);
 lamina_status split_writer_finish(struct split_writer *w, struct lamina_error *err);
 
@@ -365,6 +372,8 @@ struct split_pipe {
     struct split_writer writer;
     struct sys_thread *thread;
     void *memory;
+    uint8_t *decoded;         /* room for a tile before it is packed */
+    struct planes_scratch *scratch;
     bool (*tick)(void *user); /* while waiting; true: stop */
     void *user;
 };

@@ -132,12 +132,11 @@ static struct span fixed_text(const uint8_t *at, size_t len) {
 
 static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     enum model_role role = MODEL_Q;
-    enum kern_dtype dtype = KERN_F32;
-    enum panel_coding coding = PANEL_PLAIN;
-    struct span type = fixed_text(at + 16, 8);
+    struct panel_type type;
+    struct span name = fixed_text(at + 16, 8);
     enum panel_layout layout = load_le32(at + 24) == 1 ? PANEL_GATHERED : PANEL_BLOCKS;
     if (!model_role_of_name(fixed_text(at, ROLE_LEN), &role) || role >= MODEL_MATRICES ||
-        !panel_type_of_name((const char *)type.ptr, type.len, &dtype, &coding) || load_le32(at + 24) > 1 ||
+        !panel_type_of_name((const char *)name.ptr, name.len, &type) || load_le32(at + 24) > 1 ||
         load_le32(at + 28) > FLAG_ROW_SCALED) {
         return false;
     }
@@ -145,12 +144,18 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     m->expert = load_le32(at + 68);
     m->row_scaled = load_le32(at + 28) != 0;
     m->first_tile = load_le32(at + 48);
-    if (coding != PANEL_PLAIN) {
+    if (type.coding != PANEL_PLAIN) {
         struct groups g = {.bits = at[72], .code = at[73], .scale = at[74], .shift = at[75], .group = load_le32(at + 80),
                            .nested = load_le32(at + 84), .ordered = at[76] != 0, .phased = at[77] != 0};
-        return panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), coding, &g, layout);
+        return panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), type.coding, &g, layout);
     }
-    return panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), dtype, layout);
+    if (!panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), type.dtype, layout)) {
+        return false;
+    }
+    if (type.packing != PANEL_AS_IS) {
+        panel_shape_pack(&m->shape);
+    }
+    return m->shape.packing == (uint32_t)type.packing;
 }
 
 /* Roles ascend; then expert after expert, in each of which roles ascend again. */
@@ -249,18 +254,30 @@ lamina_status store_head_read(struct span bytes, const char *name, struct arena 
                             "%s: its head has fields or a tile geometry that this version never writes", name);
 }
 
-uint64_t store_tile_bytes(const struct store_head *h, uint32_t tile) {
-    if (h->kind == STORE_SMALL) {
-        uint64_t begin = (uint64_t)tile * STORE_SMALL_TILE;
-        return min_u64(STORE_SMALL_TILE, h->floats * sizeof(float) - begin);
-    }
+static const struct store_matrix *matrix_of_tile(const struct store_head *h, uint32_t tile) {
     uint32_t m = h->matrix_count - 1;
     while (m > 0 && h->matrices[m].first_tile > tile) {
         m--;
     }
+    return &h->matrices[m];
+}
+
+uint64_t store_tile_most(const struct store_head *h, uint32_t tile) {
+    if (h->kind == STORE_SMALL) {
+        uint64_t begin = (uint64_t)tile * STORE_SMALL_TILE;
+        return min_u64(STORE_SMALL_TILE, h->floats * sizeof(float) - begin);
+    }
+    const struct store_matrix *m = matrix_of_tile(h, tile);
     struct panel_tile t;
-    panel_tile_at(&h->matrices[m].shape, tile - h->matrices[m].first_tile, &t);
-    return t.bytes;
+    panel_tile_at(&m->shape, tile - m->first_tile, &t);
+    return panel_tile_most(&m->shape, &t);
+}
+
+/* Tiles of packed matrices are as long as they came out, but never longer than they can be. */
+static bool pages_fit(const struct store_head *h, uint32_t tile, uint32_t pages) {
+    uint64_t most = div_up(store_tile_most(h, tile), STORE_PAGE);
+    bool packed = h->kind != STORE_SMALL && matrix_of_tile(h, tile)->shape.packing != PANEL_AS_IS;
+    return packed ? pages >= 1 && pages <= most : pages == most;
 }
 
 void store_tail_write(const struct store_head *h, const struct store_tile *tiles, uint8_t *out) {
@@ -301,7 +318,7 @@ lamina_status store_tail_read(struct span bytes, const char *name, const struct 
         const uint8_t *at = bytes.ptr + (size_t)i * TILE_RECORD;
         list[i] =
             (struct store_tile){.hash = load_le64(at), .offset_pages = load_le32(at + 8), .pages = load_le32(at + 12)};
-        if (list[i].offset_pages != page || list[i].pages != div_up(store_tile_bytes(h, i), STORE_PAGE)) {
+        if (list[i].offset_pages != page || !pages_fit(h, i, list[i].pages)) {
             return base_fail(err, LAMINA_DAMAGED,
                              "%s: tile %u is said to be %u pages at page %u, expected page %" PRIu64, name, i,
                              list[i].pages, list[i].offset_pages, page);

@@ -24,7 +24,7 @@ static void try_tail(const struct store_head *h, const uint8_t *data, size_t siz
     memcpy(tail, data, size < len ? size : len);
     uint64_t file_size = h->head_pages + h->tail_pages;
     for (uint32_t i = 0; i < h->tile_count; i++) {
-        uint64_t pages = div_up(store_tile_bytes(h, i), STORE_PAGE);
+        uint64_t pages = div_up(store_tile_most(h, i), STORE_PAGE);
         if (sign) { /* where tiles must lie; the fuzzer then breaks it by `data` being shorter or longer than that */
             store_le32(tail + (size_t)i * 16 + 8, (uint32_t)(file_size - h->tail_pages));
             store_le32(tail + (size_t)i * 16 + 12, (uint32_t)pages);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What happens to a split when things go wrong: killed at any moment (230 times), no space left, file size limits, a
- * source that changes under it, several splits at once, and its memory. After every fault the same rule: no manifest
- * or a store that verifies; the same command then finishes, with the bytes of an undisturbed run. */
+ * What happens to a split when things go wrong, to a plain and to a packed store: killed at any moment (320 times), no space
+ * left, file size limits, a source that changes under it, several splits at once, and its memory. After every fault the same
+ * rule: no manifest or a store that verifies; the same command then finishes, with the bytes of an undisturbed run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,6 +22,8 @@
 #include "sys/thread.h"
 
 static char base[1024], source[1200], whole[1200], out[1200];
+static const char *codec = "raw";
+static unsigned kills_wanted = 200;
 
 static const struct made_model model = {.hidden = 512,
                                         .layers = 8,
@@ -39,7 +41,7 @@ static lamina_status split_with(const char *to, bool delete_original, const stru
                                 struct lamina_error *err) {
     struct store_split_options o = {.checkpoint = source,
                                     .output = to,
-                                    .codec = "raw",
+                                    .codec = codec,
                                     .wait_for_lock = true,
                                     .delete_original = delete_original,
                                     .callbacks = c};
@@ -146,13 +148,12 @@ static uint64_t usual_time(void) {
 
 static void test_kill(void **state) {
     (void)state;
-    enum { KILLS = 200 };
     uint64_t random = 12345;
     uint64_t usual = usual_time();
     unsigned kills = 0;
     unsigned stores = 0;
     unsigned last = 0;
-    while (kills < KILLS) {
+    while (kills < kills_wanted) {
         uint64_t range = usual / (1 + maker_random(&random) % 6) + 1;
         if (!split_and_kill(false, maker_random(&random) % range)) {
             kills++;
@@ -365,6 +366,13 @@ static void test_memory(void **state) {
     assert_int_equal(status, 0);
 }
 
+/* The same source into a packed store, of which the files become as large as they come out. */
+static int prepare_packed(void **state) {
+    codec = "planes";
+    kills_wanted = 60;
+    return prepare(state);
+}
+
 #define CLEAN(test) cmocka_unit_test_setup(test, clean)
 
 int main(void) {
@@ -373,5 +381,13 @@ int main(void) {
         CLEAN(test_many_at_once),    CLEAN(test_full_disk), CLEAN(test_file_size_limit),
         CLEAN(test_changing_source),
     };
-    return cmocka_run_group_tests_name("store_faults", tests, prepare, finish);
+    const struct CMUnitTest packed[] = {
+        CLEAN(test_memory),
+        CLEAN(test_kill),
+        CLEAN(test_kill_while_deleting),
+        CLEAN(test_full_disk),
+        CLEAN(test_file_size_limit),
+    };
+    int failed = cmocka_run_group_tests_name("store_faults", tests, prepare, finish);
+    return failed + cmocka_run_group_tests_name("store_faults_packed", packed, prepare_packed, finish);
 }
