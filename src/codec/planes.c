@@ -173,16 +173,33 @@ static void put_plane(uint8_t *out, const uint8_t *field, size_t count, uint32_t
     }
 }
 
-/* One level: codes of `count` ranks, of which those beyond the level move to the front of `next`. Returns how many. */
-static size_t split_level(const uint8_t *rank, size_t count, uint32_t base, uint32_t last, uint8_t *code, uint8_t *next) {
-    size_t n = 0;
+/* The codes of `count` ranks in a level that begins at rank `base` and has `last` of them. */
+static void code_level(const uint8_t *rank, size_t count, uint32_t base, uint32_t last, uint8_t *code) {
     for (size_t i = 0; i < count; i++) {
-        const uint32_t over = (uint32_t)rank[i] - base;
+        const uint8_t over = (uint8_t)(rank[i] - base);
         code[i] = (uint8_t)(over < last ? over : last);
     }
+}
+
+/* Ranks from `beyond` on move to the front of `next`; returns how many. */
+static size_t go_on(const uint8_t *rank, size_t count, uint32_t beyond, uint8_t *next) {
+    size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         next[n] = rank[i];
-        n += code[i] == last;
+        n += rank[i] >= beyond;
+    }
+    return n;
+}
+
+/* The same for the first level, of which the ranks are looked up on the way. */
+static size_t rank_and_go_on(const uint8_t *symbol, size_t count, const uint8_t *rank_of, uint32_t beyond, uint8_t *rank,
+                             uint8_t *next) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t r = rank_of[symbol[i]];
+        rank[i] = r;
+        next[n] = r;
+        n += r >= beyond;
     }
     return n;
 }
@@ -233,16 +250,15 @@ static uint8_t *put_block(const struct encoder *e, const uint8_t *values, uint32
     }
     cut(e->kind, values, count, e->s->symbol, e->s->low, e->s->high);
     uint8_t *at = put_raws(e, count, out);
-    for (uint32_t i = 0; i < count; i++) {
-        rank[i] = e->rank_of[e->s->symbol[i]];
-    }
     memset(entry + 4, 0, 8);
     for (uint32_t l = 0; l < e->head->levels; l++) {
         const uint32_t last = (UINT32_C(1) << e->head->width[l]) - 1;
-        const size_t more = split_level(rank, left, base, last, e->s->code, next);
+        const size_t more = l == 0 ? rank_and_go_on(e->s->symbol, left, e->rank_of, last, rank, next)
+                                   : go_on(rank, left, base + last, next);
         if ((size_t)(at - out) + plane_bytes(left, e->head->width[l]) > bytes) {
             return put_whole(values, bytes, entry, out);
         }
+        code_level(rank, left, base, last, e->s->code);
         put_plane(at, e->s->code, left, e->head->width[l], 0);
         at += plane_bytes(left, e->head->width[l]);
         store16(entry + 4 + (size_t)2 * l, (uint32_t)more);
@@ -270,8 +286,16 @@ static void count_symbols(const struct encoder *e, const uint8_t *values, uint64
         const size_t n = all - at < PLANES_BLOCK ? (size_t)(all - at) : PLANES_BLOCK;
         cut(e->kind, values + at * e->form->bytes, n, e->s->symbol, e->s->low, e->s->high);
         memset(side, 0, sizeof(side));
-        for (size_t i = 0; i < n; i++) {
-            side[i % SIDES][e->s->symbol[i]]++;
+        const uint8_t *s = e->s->symbol;
+        const size_t whole = n - n % SIDES;
+        for (size_t i = 0; i < whole; i += SIDES) {
+            side[0][s[i]]++;
+            side[1][s[i + 1]]++;
+            side[2][s[i + 2]]++;
+            side[3][s[i + 3]]++;
+        }
+        for (size_t i = whole; i < n; i++) {
+            side[0][s[i]]++;
         }
         for (unsigned k = 0; k < SIDES * SYMBOLS; k++) {
             found[k % SYMBOLS] += side[k / SYMBOLS][k % SYMBOLS];
