@@ -52,9 +52,13 @@ void coding_table_init(struct coding_table *t, uint32_t cpu_flags) {
 #if defined(__x86_64__)
     if (cpu_flags & CODING_CPU_AVX2) {
         coding_level_avx2(t);
+        t->decode_planes = planes_decode_avx2;
     }
     if (cpu_flags & CODING_CPU_AVX512) {
         coding_level_avx512(t);
+    }
+    if ((cpu_flags & CODING_CPU_AVX512) && (cpu_flags & CODING_CPU_AVX512_VBMI2)) {
+        t->decode_planes = planes_decode_avx512;
     }
 #else
     (void)cpu_flags;

@@ -52,12 +52,13 @@ static int parse(struct options *o, int argc, char **argv) {
 }
 
 /* All checks for one table. Kernels must agree with denormals flushed, as our threads run, and also without. */
-static void check_level(struct kc *k, const char *name) {
+static void check_level(struct kc *k, const char *name, uint32_t cpu_flags) {
     const uint64_t passed = k->passed, failed = k->failed;
     k->level = name;
     kc_check_matmul(k);
     kc_check_vector(k);
     kc_check_attention(k);
+    kc_check_planes(k, cpu_flags);
     printf("%-22s %8llu passed %4llu failed\n", name, (unsigned long long)(k->passed - passed),
            (unsigned long long)(k->failed - failed));
     fflush(stdout);
@@ -66,20 +67,21 @@ static void check_level(struct kc *k, const char *name) {
 static void check_levels(struct kc *k, uint32_t flags, bool flushed) {
     static const struct {
         uint32_t needs;
+        uint32_t planes; /* what their decoder uses of the processor */
         const char *name[2];
     } levels[] = {
-        {KERN_CPU_AVX2, {"avx2", "avx2, denormals flushed"}},
-        {KERN_CPU_AVX512, {"avx512", "avx512, denormals flushed"}},
-        {KERN_CPU_NEON, {"neon", "neon, denormals flushed"}},
+        {KERN_CPU_AVX2, SYS_CPU_AVX2, {"avx2", "avx2, denormals flushed"}},
+        {KERN_CPU_AVX512, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, {"avx512", "avx512, denormals flushed"}},
+        {KERN_CPU_NEON, SYS_CPU_NEON, {"neon", "neon, denormals flushed"}},
     };
     kern_table_init(&k->reference, 0);
     memset(&k->table, 0, sizeof k->table);
     kern_level_scalar(&k->table); /* where the reference uses the fma instruction: the plain build of the same source */
-    check_level(k, flushed ? "scalar, denormals flushed" : "scalar");
+    check_level(k, flushed ? "scalar, denormals flushed" : "scalar", 0);
     for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
         if (flags & levels[i].needs) {
             kern_table_init(&k->table, levels[i].needs);
-            check_level(k, levels[i].name[flushed]);
+            check_level(k, levels[i].name[flushed], flags & levels[i].planes);
         } else {
             printf("%-22s skipped: not on this machine, or masked\n", levels[i].name[flushed]);
         }
@@ -96,6 +98,7 @@ static void bench_levels(uint32_t flags) {
             kc_bench(&table, flags);
         }
     }
+    kc_bench_planes(flags);
 }
 
 int main(int argc, char **argv) {

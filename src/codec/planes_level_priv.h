@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Template of a decoder of planes: levels are decoded from the last one up, symbols of a level are expanded into the escapes of
+ * the one above, and the first is joined with the raw planes at once. A level's .c file defines PLANES_DECODE, the function's
+ * name, and what pieces of 64 bytes can do, then includes this (alone the header is empty):
+ *     piece                      64 bytes
+ *     piece_table                16 bytes to look up
+ *     piece_load, piece_store    at any address
+ *     piece_up, piece_down       shift 16 bit lanes: bits cross from byte to byte, and are masked off later
+ *     piece_and                  with a byte
+ *     piece_merge                bits of the first where the mask has ones, else of the second
+ *     piece_pairs                stores bytes of the first and the second in turns
+ *     piece_expand               codes of a unit to symbols; escapes take bytes from *next, which moves on
+ *
+ * Damaged tiles: a level takes at most as many bytes from the next as it has codes, so reads stay inside the scratch whatever
+ * the codes are; what the next level really had is compared afterwards. */
+#ifndef CODEC_PLANES_LEVEL_PRIV_H
+#define CODEC_PLANES_LEVEL_PRIV_H
+
+#include <string.h>
+
+#include "base/compiler.h"
+#include "codec/planes.h"
+
+#ifdef PLANES_DECODE
+
+#if defined(__clang__)
+#define PLANES_UNROLL _Pragma("unroll")
+#define PLANES_ROLLED _Pragma("nounroll")
+#else
+#define PLANES_UNROLL _Pragma("GCC unroll 4")
+#define PLANES_ROLLED _Pragma("GCC unroll 1")
+#endif
+
+/* What one level is decoded from and to. */
+struct planes_run {
+    const struct planes_block *b;
+    uint32_t level;
+    const uint8_t *next;    /* symbols of the level below; readable for 64 bytes more than this level has codes */
+    uint8_t *out;           /* symbols, or values */
+    const uint8_t *ahead;   /* bytes needed soon: the next block's */
+    const uint8_t *end;     /* of the tile */
+};
+
+static ALWAYS_INLINE piece planes_field(const uint8_t *plane, size_t at, unsigned width) {
+    const size_t per_unit = (size_t)PLANES_UNIT * 8 / width;
+    const piece unit = piece_load(plane + at / per_unit * PLANES_UNIT);
+    return piece_and(piece_down(unit, (unsigned)(at % per_unit / PLANES_UNIT) * width), (uint8_t)((1u << width) - 1));
+}
+
+/* Joins 64 symbols with the raw bits of the values from `at` on. */
+static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at) {
+    const uint8_t *const *raw = r->b->raw;
+    if (kind == PLANES_BF16) {
+        const piece bits = piece_load(raw[0] + at);
+        const piece low = piece_merge(0x7f, bits, piece_up(symbols, 7));
+        const piece high = piece_merge(0x80, bits, piece_down(symbols, 1));
+        piece_pairs(r->out + 2 * at, low, high);
+    } else if (kind == PLANES_F16) {
+        const piece top = piece_merge(0x03, planes_field(raw[1], at, 2), piece_up(symbols, 2));
+        const piece high = piece_merge(0x80, piece_up(planes_field(raw[2], at, 1), 7), top);
+        piece_pairs(r->out + 2 * at, piece_load(raw[0] + at), high);
+    } else if (kind == PLANES_E4M3) {
+        const piece bits = planes_field(raw[0], at, 4);
+        const piece rest = piece_merge(0x07, bits, piece_up(bits, 4));
+        piece_store(r->out + at, piece_merge(0x78, piece_up(symbols, 3), rest));
+    } else {
+        const piece rest = piece_merge(0x03, planes_field(raw[0], at, 2), piece_up(planes_field(raw[1], at, 1), 7));
+        piece_store(r->out + at, piece_merge(0x7c, piece_up(symbols, 2), rest));
+    }
+}
+
+/* kind: PLANES_KINDS for symbols as bytes. */
+static ALWAYS_INLINE void planes_emit(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at) {
+    if (kind == PLANES_KINDS) {
+        piece_store(r->out + at, symbols);
+    } else {
+        planes_join(r, kind, symbols, at);
+    }
+}
+
+/* The block after this one is decoded next, as a rule: while 64 values are made here, as many bytes as they took are asked for
+ * there. Half a dozen short streams are too many for the processor to foresee. */
+static ALWAYS_INLINE const uint8_t *planes_foresee(const uint8_t *ahead, const uint8_t *end, size_t bytes) {
+    if ((size_t)(end - ahead) < bytes) {
+        return end;
+    }
+    PLANES_UNROLL
+    for (size_t i = 0; i < bytes; i += PLANES_UNIT) {
+        __builtin_prefetch(ahead + i, 0, 2);
+    }
+    return ahead + bytes;
+}
+
+/* Decodes a level; returns how many escapes it has. */
+static ALWAYS_INLINE size_t planes_level(const struct planes_run *r, unsigned width, enum planes_kind kind) {
+    const unsigned fields = 8 / width;
+    const uint8_t last = (uint8_t)((1u << width) - 1);
+    const size_t count = r->b->values[r->level];
+    const uint8_t *plane = r->b->level[r->level];
+    const uint8_t *next = r->next;
+    const uint8_t *ahead = r->ahead;
+    const size_t per_piece = kind == PLANES_BF16 || kind == PLANES_F16 ? 96 : 48; /* bytes, about */
+    uint8_t symbols[16] = {0};
+    memcpy(symbols, r->b->symbol[r->level], last);
+    const piece_table table = piece_table_load(symbols);
+    size_t at = 0;
+    for (; at + (size_t)PLANES_UNIT * fields <= count; at += (size_t)PLANES_UNIT * fields, plane += PLANES_UNIT) {
+        const piece unit = piece_load(plane);
+        PLANES_UNROLL
+        for (unsigned k = 0; k < fields; k++) {
+            const piece codes = piece_and(piece_down(unit, k * width), last);
+            planes_emit(r, kind, piece_expand(table, codes, last, UINT64_MAX, &next), at + (size_t)k * PLANES_UNIT);
+        }
+        if (kind != PLANES_KINDS) {
+            ahead = planes_foresee(ahead, r->end, per_piece * fields);
+        }
+    }
+    PLANES_ROLLED
+    for (unsigned k = 0; at < count; k++, at += PLANES_UNIT) {
+        const size_t left = count - at;
+        const uint64_t live = left >= PLANES_UNIT ? UINT64_MAX : (UINT64_C(1) << left) - 1;
+        const piece codes = piece_and(piece_down(piece_load(plane), k * width), last);
+        planes_emit(r, kind, piece_expand(table, codes, last, live, &next), at);
+    }
+    return (size_t)(next - r->next);
+}
+
+static size_t planes_to_symbols(const struct planes_run *r) {
+    return r->b->width[r->level] == 2 ? planes_level(r, 2, PLANES_KINDS) : planes_level(r, 4, PLANES_KINDS);
+}
+
+static size_t planes_to_bf16(const struct planes_run *r) {
+    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_BF16) : planes_level(r, 4, PLANES_BF16);
+}
+
+static size_t planes_to_f16(const struct planes_run *r) {
+    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_F16) : planes_level(r, 4, PLANES_F16);
+}
+
+static size_t planes_to_e4m3(const struct planes_run *r) {
+    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_E4M3) : planes_level(r, 4, PLANES_E4M3);
+}
+
+static size_t planes_to_e5m2(const struct planes_run *r) {
+    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_E5M2) : planes_level(r, 4, PLANES_E5M2);
+}
+
+bool PLANES_DECODE(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out) {
+    static size_t (*const to_values[PLANES_KINDS])(const struct planes_run *r) = {
+        [PLANES_BF16] = planes_to_bf16, [PLANES_F16] = planes_to_f16,
+        [PLANES_E4M3] = planes_to_e4m3, [PLANES_E5M2] = planes_to_e5m2,
+    };
+    uint8_t scratch[2][PLANES_BLOCK + PLANES_UNIT] ALIGNED(64);
+    struct planes_block b;
+    if (!planes_find(&b, tile, len, block, count)) {
+        return false;
+    }
+    if (b.whole != NULL) {
+        memcpy(out, b.whole, (size_t)count * b.form->bytes);
+        return true;
+    }
+    const uint8_t *end = b.level[b.levels] + (b.values[b.levels] + PLANES_UNIT - 1) / PLANES_UNIT * PLANES_UNIT;
+    struct planes_run r = {.b = &b, .next = scratch[b.levels & 1], .ahead = end, .end = tile + len};
+    memcpy(scratch[b.levels & 1], b.level[b.levels], b.values[b.levels]);
+    for (r.level = b.levels - 1; r.level > 0; r.level--) {
+        r.out = scratch[r.level & 1];
+        if (planes_to_symbols(&r) != b.values[r.level + 1]) {
+            return false;
+        }
+        r.next = r.out;
+    }
+    r.out = (uint8_t *)out;
+    return to_values[b.form - PLANES_FORM](&r) == b.values[1];
+}
+
+#endif
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Planes at every level of the machine. Any bytes as a tile: nothing beside it is read, nothing beside the output written (both
+ * end at unreadable pages, since vector code is not instrumented), and all levels say the same. Any values: they come back; and
+ * their tile, damaged, is a tile of any bytes. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/compiler.h"
+#include "codec/coding.h"
+#include "sys/cpu.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { PAGE = 4096, ROOM = 64 * PAGE, MOST_BLOCKS = 4, OUT = 2 * (PLANES_BLOCK + PLANES_UNIT) };
+enum part { TILE, VALUES, WANT, GOT, PARTS };
+enum what { ANY_TILE, SOUND_TILE, DAMAGED_TILE, WHATS };
+
+struct bytes {
+    const uint8_t *at, *end;
+};
+
+static uint32_t next(struct bytes *b, uint32_t below) {
+    uint32_t v = 0;
+    for (int i = 0; i < 2 && b->at < b->end; i++) {
+        v = v << 8 | *b->at++;
+    }
+    return v % below;
+}
+
+static void require(int ok) {
+    if (!ok) {
+        abort();
+    }
+}
+
+/* The end of a part's memory: the page behind it cannot be read. */
+static uint8_t *guarded(enum part part) {
+    static uint8_t *rooms[PARTS];
+    if (rooms[part] == NULL) {
+        void *p = mmap(NULL, ROOM + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        require(p != MAP_FAILED && mprotect((uint8_t *)p + ROOM, PAGE, PROT_NONE) == 0);
+        rooms[part] = p;
+    }
+    return rooms[part] + ROOM;
+}
+
+static size_t out_bytes(enum planes_kind kind, uint32_t count) {
+    return ((size_t)count + PLANES_UNIT - 1) / PLANES_UNIT * PLANES_UNIT * PLANES_FORM[kind].bytes;
+}
+
+/* All levels agree; returns the values, or NULL where the tile is refused. */
+static const uint8_t *decode(const uint8_t *tile, size_t len, enum planes_kind kind, uint32_t block, uint32_t count) {
+    static const uint32_t levels[] = {SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
+    uint8_t *want = guarded(WANT) - out_bytes(kind, count);
+    uint8_t *got = guarded(GOT) - out_bytes(kind, count);
+    const bool fine = planes_decode_portable(tile, len, block, count, want);
+    for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
+        struct coding_table table;
+        coding_table_init(&table, sys_cpu_flags() & levels[l]);
+        memset(got, 0xaa, out_bytes(kind, count));
+        require(table.decode_planes(tile, len, block, count, got) == fine);
+        require(!fine || memcmp(want, got, (size_t)count * PLANES_FORM[kind].bytes) == 0);
+    }
+    return fine ? want : NULL;
+}
+
+static void any_tile(struct bytes *b) {
+    const uint32_t block = next(b, 8) == 0 ? next(b, 65536) : next(b, 4);
+    const uint32_t count = 1 + next(b, next(b, 2) == 0 ? PLANES_BLOCK : 256);
+    const size_t len = (size_t)(b->end - b->at) < ROOM ? (size_t)(b->end - b->at) : ROOM;
+    uint8_t *tile = guarded(TILE) - len;
+    memcpy(tile, b->at, len);
+    /* Of a tile that is refused for its kind, no value is written. */
+    decode(tile, len, len > 0 && tile[0] < PLANES_KINDS ? (enum planes_kind)tile[0] : PLANES_BF16, block, count);
+}
+
+static void encoded_tile(struct bytes *b, bool damage) {
+    static struct planes_scratch scratch;
+    static uint8_t copy[ROOM];
+    const enum planes_kind kind = (enum planes_kind)next(b, PLANES_KINDS);
+    const uint32_t blocks = 1 + next(b, MOST_BLOCKS);
+    const uint32_t most = next(b, 16) == 15 ? PLANES_BLOCK : 400;
+    uint8_t change[4][3];
+    uint32_t count[MOST_BLOCKS];
+    uint32_t all = 0;
+    for (uint32_t i = 0; i < blocks; i++) {
+        count[i] = 1 + next(b, most);
+        all += count[i];
+    }
+    for (size_t i = 0; damage && i < sizeof(change); i++) {
+        change[i / 3][i % 3] = (uint8_t)next(b, 256);
+    }
+    const size_t bytes = (size_t)all * PLANES_FORM[kind].bytes;
+    const size_t bound = planes_bound(kind, all, blocks);
+    require(bound <= ROOM && bytes <= ROOM);
+    uint8_t *values = guarded(VALUES) - bytes;
+    const size_t left = (size_t)(b->end - b->at);
+    for (size_t i = 0; i < bytes; i++) { /* what is given, again and again */
+        values[i] = left > 0 ? b->at[i % left] : 0;
+    }
+    const size_t len = planes_encode(kind, values, count, blocks, &scratch, guarded(TILE) - bound);
+    require(len <= bound && len % PLANES_UNIT == 0);
+    memcpy(copy, guarded(TILE) - bound, len);
+    uint8_t *tile = guarded(TILE) - len;
+    memcpy(tile, copy, len);
+    for (size_t i = 0; damage && i < ARRAY_LEN(change); i++) { /* the first byte says how long values are */
+        const size_t at = (size_t)change[i][0] << 8 | change[i][1];
+        tile[1 + (i % 2 == 0 ? at % 140 : at) % (len - 1)] ^= change[i][2];
+    }
+    for (uint32_t i = 0; i < blocks; i++) {
+        const uint8_t *got = decode(tile, len, kind, i, count[i]);
+        require(damage || (got != NULL && memcmp(got, values, (size_t)count[i] * PLANES_FORM[kind].bytes) == 0));
+        values += (size_t)count[i] * PLANES_FORM[kind].bytes;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct bytes b = {data, data + size};
+    const enum what what = (enum what)next(&b, WHATS);
+    if (what == ANY_TILE) {
+        any_tile(&b);
+    } else {
+        encoded_tile(&b, what == DAMAGED_TILE);
+    }
+    return 0;
+}
