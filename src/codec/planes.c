@@ -138,9 +138,9 @@ static void choose_levels(struct planes_head *h, const struct ranking *r, uint64
     uint64_t least = UINT64_MAX;
     for (uint32_t levels = 1; levels <= PLANES_LEVELS; levels++) {
         for (uint32_t wide = 0; wide < UINT32_C(1) << levels; wide++) {
-            uint8_t width[PLANES_LEVELS] = {0};
-            for (uint32_t l = 0; l < levels; l++) {
-                width[l] = (wide >> l & 1) != 0 ? 4 : 2;
+            uint8_t width[PLANES_LEVELS];
+            for (uint32_t l = 0; l < PLANES_LEVELS; l++) {
+                width[l] = l >= levels ? 0 : (wide >> l & 1) != 0 ? 4 : 2;
             }
             uint64_t cost = table_size(width, levels) <= PLANES_SYMBOLS ? cost_of(r, all, width, levels) : UINT64_MAX;
             if (cost < least) {
