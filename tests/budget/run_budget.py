@@ -76,9 +76,9 @@ def drop_caches():
 
 
 def make_model(lamina, env):
-    """The store's path."""
+    """The store's path; one that this program does not read, of an older format, is made again."""
     checkpoint, store = os.path.join(WORK, "model-1b"), os.path.join(WORK, "store-1b")
-    if os.path.exists(os.path.join(store, "lamina.json")):
+    if subprocess.run([lamina, "show", store], capture_output=True, env=env).returncode == 0:
         return store
     shutil.rmtree(WORK, ignore_errors=True)
     os.makedirs(WORK)
