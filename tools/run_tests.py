@@ -348,7 +348,7 @@ def stage_aarch64(_):
 def aarch64_kernels(cross, qemu, out):
     sources = sorted(str(p) for p in (ROOT / "tests" / "kcheck").glob("*.c"))
     sources += sorted(str(p) for p in (ROOT / "src" / "kern").rglob("*.c") if "/x86/" not in str(p))
-    sources += sorted(str(p) for p in (ROOT / "src" / "sys").glob("*.c"))
+    sources += sorted(str(p) for room in ("sys", "codec") for p in (ROOT / "src" / room).glob("*.c"))
     sources += [str(p) for p in (ROOT / "src" / "base").glob("*.c") if p.name != "hash.c"]
     if check("build: kcheck for aarch64",
              [cross, *AARCH64_FLAGS, "-static", *sources, "-o", str(out / "kcheck"), "-lpthread", "-lm"]):
