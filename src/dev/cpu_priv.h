@@ -33,18 +33,19 @@ struct cpu_job {
     const struct dev_pass *pass;
     struct dev_matrix matrix;
     const float *bias;
-    _Atomic uint32_t *failed;
+    _Atomic int32_t *failed;     /* the status of a tile that failed */
 };
 
-/* Why a product failed, where the owner of the tiles knows nothing. */
-static inline lamina_status cpu_tile_failed(struct lamina_error *err) {
-    return base_fail(err, LAMINA_IO, "a weight tile could not be read, or its planes make no sense");
+/* Says why a product failed; a tile that could not be read is explained by the owner of the tiles. */
+static inline lamina_status cpu_tile_failed(lamina_status status, struct lamina_error *err) {
+    const char *damaged = "the planes of a weight tile make no sense; verify the store, or split again";
+    return base_fail(err, status, "%s", status == LAMINA_DAMAGED ? damaged : "a weight tile could not be read");
 }
 
 /* Finds the matrix of job->op for its pass and expert. */
 lamina_status cpu_job_prepare(struct cpu_job *job, struct lamina_error *err);
-/* Takes a tile, multiplies it with all rows and gives it back; false: it could not be read. */
-bool cpu_job_tile(struct cpu_job *job, uint32_t worker, uint32_t index);
+/* Takes a tile, multiplies it with all rows and gives it back. IO: it could not be read; DAMAGED: its planes make no sense. */
+lamina_status cpu_job_tile(struct cpu_job *job, uint32_t worker, uint32_t index);
 
 /* One product, or two that share their input and do not need each other, side by side. */
 lamina_status cpu_matmuls(struct dev_cpu *d, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,

@@ -144,7 +144,6 @@ struct cpu_spare {
     struct expert_ops ops;
     struct dev_pass pass;        /* of the expert at hand */
     struct cpu_job job[2];
-    uint32_t jobs;
     bool at_down;
     const uint8_t *chosen;       /* [experts] */
     uint32_t expert;             /* at hand */
@@ -152,22 +151,23 @@ struct cpu_spare {
     struct sys_mutex lock;       /* guards what follows; what stands above changes in SPARE_MAKING alone */
     enum spare_state state;
     uint32_t next, done, total;  /* tiles of the product at hand */
-    _Atomic uint32_t failed;
-    struct lamina_error error;
+    _Atomic int32_t failed;
+    struct lamina_error error;   /* of finding a matrix */
 };
 
-static bool spare_fail(struct cpu_spare *s) {
-    atomic_store(&s->failed, 1);
-    return false;
+static bool spare_failed(struct cpu_spare *s, lamina_status status) {
+    if (status != LAMINA_OK) {
+        atomic_store(&s->failed, status);
+    }
+    return status != LAMINA_OK;
 }
 
 static bool spare_product(struct cpu_spare *s, const struct kern_op *ops, uint32_t count) {
-    s->jobs = count;
     s->total = 0;
     for (uint32_t i = 0; i < count; i++) {
         s->job[i] = (struct cpu_job){.dev = s->dev, .op = &ops[i], .pass = &s->pass, .failed = &s->failed};
-        if (cpu_job_prepare(&s->job[i], &s->error) != LAMINA_OK) {
-            return spare_fail(s);
+        if (spare_failed(s, cpu_job_prepare(&s->job[i], &s->error))) {
+            return false;
         }
         s->total += s->job[i].matrix.tiles.count;
     }
@@ -226,7 +226,7 @@ bool cpu_spare_tile(struct cpu_spare *s, uint32_t worker) {
         index -= j->matrix.tiles.count;
         j = &s->job[1];
     }
-    bool fine = cpu_job_tile(j, worker, index) || spare_fail(s);
+    bool fine = !spare_failed(s, cpu_job_tile(j, worker, index));
     sys_mutex_lock(&s->lock);
     bool last = ++s->done == s->total && s->state == SPARE_TILES;
     s->state = !fine ? SPARE_OVER : last ? SPARE_MAKING : s->state;
@@ -303,11 +303,11 @@ static lamina_status run_beside(struct dev_cpu *d, const struct kern_op *op, con
     if (status == LAMINA_OK) {
         team_run(d->team, spare_worker, &spare);
     }
-    if (status == LAMINA_OK && atomic_load(&spare.failed) != 0) {
-        *err = spare.error;
-        status = err->message[0] != 0 ? LAMINA_UNEXPECTED : cpu_tile_failed(err);
+    lamina_status failed = (lamina_status)atomic_load(&spare.failed);
+    if (status != LAMINA_OK || failed == LAMINA_OK) {
+        return status;
     }
-    return status;
+    return spare.error.message[0] != 0 ? base_fail(err, failed, "%s", spare.error.message) : cpu_tile_failed(failed, err);
 }
 
 lamina_status cpu_experts(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass, struct lamina_error *err) {

@@ -16,7 +16,7 @@ struct jobs {
     struct cpu_job job[2];
     uint32_t count;
     _Atomic uint32_t next;
-    _Atomic uint32_t failed;
+    _Atomic int32_t failed;
 };
 
 /* What one worker multiplies at the moment. */
@@ -165,19 +165,19 @@ static void say_done(struct cpu_job *j, uint32_t index) {
     }
 }
 
-bool cpu_job_tile(struct cpu_job *j, uint32_t worker, uint32_t index) {
+lamina_status cpu_job_tile(struct cpu_job *j, uint32_t worker, uint32_t index) {
     const struct dev_tiles *tiles = &j->matrix.tiles;
     size_t len = 0;
     const void *bytes = tiles->acquire(tiles->user, tiles->first + index, &len);
     if (bytes == NULL) {
-        return false;
+        return LAMINA_IO;
     }
     uint64_t begin = sys_now_ns();
     bool sound = multiply_tile(j, worker, index, span_of(bytes, len));
     atomic_fetch_add_explicit(&j->dev->compute_ns, sys_now_ns() - begin, memory_order_relaxed);
     tiles->release(tiles->user, tiles->first + index);
     say_done(j, index);
-    return sound;
+    return sound ? LAMINA_OK : LAMINA_DAMAGED;
 }
 
 /* Does spare work while the tile is being read. */
@@ -200,8 +200,9 @@ static void matmul_worker(void *arg, uint32_t worker) {
             break;
         }
         use_the_wait(j, worker, index);
-        if (!cpu_job_tile(j, worker, index)) {
-            atomic_store(&all->failed, 1);
+        lamina_status status = cpu_job_tile(j, worker, index);
+        if (status != LAMINA_OK) {
+            atomic_store(&all->failed, status);
         }
     }
 }
@@ -229,7 +230,8 @@ static lamina_status run_jobs(struct dev_cpu *d, struct jobs *all, struct lamina
         atomic_store_explicit(&d->part_done[i], 0, memory_order_relaxed);
     }
     team_run(d->team, matmul_worker, all);
-    return atomic_load(&all->failed) != 0 ? cpu_tile_failed(err) : LAMINA_OK;
+    lamina_status status = (lamina_status)atomic_load(&all->failed);
+    return status != LAMINA_OK ? cpu_tile_failed(status, err) : LAMINA_OK;
 }
 
 lamina_status cpu_matmuls(struct dev_cpu *d, const struct kern_op *ops, uint32_t count, const struct dev_pass *pass,

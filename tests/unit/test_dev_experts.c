@@ -37,6 +37,7 @@ static struct {
     _Atomic uint32_t early;      /* tiles of experts in memory taken before the last of the others */
     _Atomic uint32_t to_read;    /* tiles of the others not taken yet */
     uint32_t fails;              /* the tile that cannot be had, or UINT32_MAX */
+    size_t len;                  /* said of every tile; plain ones are not asked */
 } world;
 
 static uint32_t random_state = 7;
@@ -104,7 +105,7 @@ static uint32_t expert_of(uint32_t tile) {
 
 static const void *take(void *user, uint32_t tile, size_t *len) {
     (void)user;
-    *len = PANEL_TILE_MAX; /* plain tiles: nobody asks */
+    *len = world.len;
     bool here = world.resident[expert_of(tile)] != 0;
     atomic_fetch_add(&world.taken[tile], 1);
     if (here) {
@@ -284,11 +285,36 @@ static void a_tile_that_cannot_be_had_is_an_error(void **state) {
     }
 }
 
+/* A packed matrix of which the bytes are whole, but no planes. */
+static void planes_that_make_no_sense_are_damage(void **state) {
+    (void)state;
+    static float out[ROWS * HIDDEN];
+    static uint8_t nothing[4096];
+    struct matrix *m = &world.matrix[3][0];
+    const struct matrix kept = *m;
+    assert_true(panel_shape_init(&m->shape, FFN, HIDDEN, KERN_BF16, PANEL_BLOCKS));
+    panel_shape_pack(&m->shape);
+    assert_int_equal(m->shape.packing, PANEL_PLANES);
+    for (uint32_t i = 0; i < m->shape.tiles; i++) {
+        m->tile[i] = nothing;
+    }
+    world.len = sizeof(nothing);
+    world.fails = UINT32_MAX;
+    for (uint32_t threads = 1; threads <= 3; threads++) {
+        for (uint32_t resident = 0; resident < 1u << EXPERTS; resident += 7) {
+            assert_int_equal(run(threads, resident, ROOM, true, out), LAMINA_DAMAGED);
+        }
+    }
+    world.len = PANEL_TILE_MAX;
+    *m = kept;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_memory_or_read_is_the_same),
         cmocka_unit_test(a_wait_is_used),
         cmocka_unit_test(a_tile_that_cannot_be_had_is_an_error),
+        cmocka_unit_test(planes_that_make_no_sense_are_damage),
     };
     return cmocka_run_group_tests_name("dev_experts", tests, make_world, drop_world);
 }
