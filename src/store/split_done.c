@@ -35,6 +35,7 @@ static lamina_status recheck(struct split_job *job, struct split_output *o, cons
     bool fits = o->packed ? d->size <= o->size : d->size == o->size;
     lamina_status status = fits ? store_check_weights(path, o->name, d->size, d->hash, c, &why) : LAMINA_DAMAGED;
     if (status == LAMINA_OK) {
+        o->done = true;
         split_output_made(o, d->size);
         o->hash = d->hash;
         job->done_bytes = before + o->likely;

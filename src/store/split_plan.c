@@ -414,7 +414,6 @@ uint64_t split_likely(const struct panel_shape *shape, uint64_t decoded) {
 }
 
 void split_output_made(struct split_output *o, uint64_t size) {
-    o->done = true;
     o->size = size;
     if (o->packed) {
         o->bits = (size - ((uint64_t)o->head.head_pages + o->head.tail_pages) * STORE_PAGE) * 8;

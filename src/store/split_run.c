@@ -211,6 +211,7 @@ static lamina_status make(struct split_job *job, struct split_output *o) {
     if (job->o->delete_original) {
         LAMINA_TRY(prove(job, o));
     }
+    o->done = true;
     job->done_bytes = before + o->likely;
     return record(job, o);
 }

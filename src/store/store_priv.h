@@ -306,7 +306,7 @@ lamina_status split_plan_make(const struct lamina_source *s, int tied, bool pack
                               struct lamina_error *err);
 /* What a matrix of so many decoded bytes will likely take. */
 uint64_t split_likely(const struct panel_shape *shape, uint64_t decoded);
-/* An output is there, this large. */
+/* An output has become this large. */
 void split_output_made(struct split_output *o, uint64_t size);
 /* Fills the parts of one output and the tables of its head, and forgets those of the one before. */
 lamina_status split_plan_parts(struct split_plan *p, uint32_t output);
