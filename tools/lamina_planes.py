@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Packed tiles of a lamina store, written from docs/FORMAT.md ("Packed matrices") and nothing else."""
 

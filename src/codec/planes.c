@@ -156,7 +156,7 @@ static void choose_levels(struct planes_head *h, const struct ranking *r, uint64
 
 /* ---- encoding ---- */
 
-/* `count` fields from bytes, which are readable up to a multiple of 64 * 8 / width and zero behind the last. */
+/* A plane of `count` fields: `width` bits of each byte, from bit `shift` on. */
 static void put_plane(uint8_t *out, const uint8_t *field, size_t count, uint32_t width, uint32_t shift) {
     const uint32_t per_byte = 8 / width;
     const uint32_t mask = (UINT32_C(1) << width) - 1;

@@ -8,29 +8,12 @@
 #include <sys/mman.h>
 
 #include "codec/coding.h"
+#include "fuzz_bytes.h"
 #include "sys/cpu.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { PAGE = 4096, ROOM = 64 * PAGE, BLOCK = KERN_BLOCK_PANELS * KERN_PANEL_ROWS * KERN_BLOCK_COLS };
-
-struct bytes {
-    const uint8_t *at, *end;
-};
-
-static uint32_t next(struct bytes *b, uint32_t below) {
-    uint32_t v = 0;
-    for (int i = 0; i < 2 && b->at < b->end; i++) {
-        v = v << 8 | *b->at++;
-    }
-    return v % below;
-}
-
-static void require(int ok) {
-    if (!ok) {
-        abort();
-    }
-}
 
 /* The last page cannot be read. */
 static uint8_t *guarded(void) {

@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "codec/coding.h"
+#include "fuzz_bytes.h"
 #include "sys/cpu.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -16,24 +17,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { PAGE = 4096, ROOM = 64 * PAGE, MOST_BLOCKS = 4, OUT = 2 * (PLANES_BLOCK + PLANES_UNIT) };
 enum part { TILE, VALUES, WANT, GOT, PARTS };
 enum what { ANY_TILE, SOUND_TILE, DAMAGED_TILE, WHATS };
-
-struct bytes {
-    const uint8_t *at, *end;
-};
-
-static uint32_t next(struct bytes *b, uint32_t below) {
-    uint32_t v = 0;
-    for (int i = 0; i < 2 && b->at < b->end; i++) {
-        v = v << 8 | *b->at++;
-    }
-    return v % below;
-}
-
-static void require(int ok) {
-    if (!ok) {
-        abort();
-    }
-}
 
 /* The end of a part's memory: the page behind it cannot be read. */
 static uint8_t *guarded(enum part part) {

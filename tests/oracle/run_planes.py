@@ -19,58 +19,12 @@ import subprocess
 import sys
 import tempfile
 
+import run_coded
+from run_coded import DEEPSEEK, IDS, deepseek_shapes, llama_shapes
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-VOCAB = 96
-IDS = ",".join(str(i * 7 % VOCAB) for i in range(20))
-LLAMA = {"architectures": ["LlamaForCausalLM"], "hidden_size": 160, "intermediate_size": 290, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": VOCAB, "rms_norm_eps": 1e-5}
+LLAMA = dict(run_coded.LLAMA, intermediate_size=290)
 WIDE = dict(LLAMA, hidden_size=64, intermediate_size=33100, num_hidden_layers=1)
-DEEPSEEK = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 272, "intermediate_size": 304,
-            "num_hidden_layers": 3, "first_k_dense_replace": 1, "moe_layer_freq": 1, "num_attention_heads": 4,
-            "num_key_value_heads": 4, "q_lora_rank": 144, "kv_lora_rank": 136, "qk_nope_head_dim": 40, "qk_rope_head_dim": 24,
-            "v_head_dim": 48, "moe_intermediate_size": 136, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2,
-            "n_group": 2, "topk_group": 1, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "norm_topk_prob": True,
-            "routed_scaling_factor": 2.5, "vocab_size": VOCAB, "rms_norm_eps": 1e-6, "max_position_embeddings": 640}
-
-
-def llama(c):
-    hidden, ffn = c["hidden_size"], c["intermediate_size"]
-    yield "model.embed_tokens.weight", (VOCAB, hidden)
-    yield "lm_head.weight", (VOCAB, hidden)
-    yield "model.norm.weight", (hidden,)
-    for i in range(c["num_hidden_layers"]):
-        p = f"model.layers.{i}."
-        yield from ((p + "self_attn.q_proj.weight", (hidden, hidden)), (p + "self_attn.k_proj.weight", (hidden // 2, hidden)),
-                    (p + "self_attn.v_proj.weight", (hidden // 2, hidden)), (p + "self_attn.o_proj.weight", (hidden, hidden)),
-                    (p + "mlp.gate_proj.weight", (ffn, hidden)), (p + "mlp.up_proj.weight", (ffn, hidden)),
-                    (p + "mlp.down_proj.weight", (hidden, ffn)), (p + "input_layernorm.weight", (hidden,)),
-                    (p + "post_attention_layernorm.weight", (hidden,)))
-
-
-def deepseek(c):
-    hidden, q_rank, kv_rank, heads = c["hidden_size"], c["q_lora_rank"], c["kv_lora_rank"], c["num_attention_heads"]
-    nope, rope, value = c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"]
-    yield "model.embed_tokens.weight", (VOCAB, hidden)
-    yield "lm_head.weight", (VOCAB, hidden)
-    yield "model.norm.weight", (hidden,)
-    for i in range(c["num_hidden_layers"]):
-        p = f"model.layers.{i}."
-        for name, shape in (("q_a_proj", (q_rank, hidden)), ("q_b_proj", (heads * (nope + rope), q_rank)),
-                            ("kv_a_proj_with_mqa", (kv_rank + rope, hidden)), ("kv_b_proj", (heads * (nope + value), kv_rank)),
-                            ("o_proj", (hidden, heads * value)), ("q_a_layernorm", (q_rank,)), ("kv_a_layernorm", (kv_rank,))):
-            yield f"{p}self_attn.{name}.weight", shape
-        yield p + "input_layernorm.weight", (hidden,)
-        yield p + "post_attention_layernorm.weight", (hidden,)
-        ffn, places = c["intermediate_size"], ["mlp."]
-        if i >= c["first_k_dense_replace"]:
-            yield p + "mlp.gate.weight", (c["n_routed_experts"], hidden)
-            yield p + "mlp.gate.e_score_correction_bias", (c["n_routed_experts"],)
-            ffn = c["moe_intermediate_size"]
-            places = ["mlp.shared_experts."] + [f"mlp.experts.{e}." for e in range(c["n_routed_experts"])]
-        for place in places:
-            yield f"{p}{place}gate_proj.weight", (ffn, hidden)
-            yield f"{p}{place}up_proj.weight", (ffn, hidden)
-            yield f"{p}{place}down_proj.weight", (hidden, ffn)
 
 
 def numbers(rng, shape, dtype, look):
@@ -93,18 +47,7 @@ def numbers(rng, shape, dtype, look):
 
 def write(path, config, shapes, dtype, look, seed):
     rng = random.Random(seed)
-    header, data = {}, []
-    at = 0
-    for name, shape in shapes(config):
-        data.append(numbers(rng, shape, dtype, look))
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data[-1])]}
-        at += len(data[-1])
-    text = json.dumps(header).encode()
-    os.makedirs(path)
-    with open(os.path.join(path, "model.safetensors"), "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
-    with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
-        json.dump(config, f)
+    run_coded.write(path, {name: (dtype, shape, numbers(rng, shape, dtype, look)) for name, shape, _ in shapes(config)}, config)
 
 
 def run(*command, status=0):
@@ -181,10 +124,10 @@ def demonstration(lamina, base):
 def main():
     lamina = sys.argv[1]
     failed = 0
-    cases = [(LLAMA, llama, dtype, look, smaller) for dtype in ("BF16", "F16")
+    cases = [(LLAMA, llama_shapes, dtype, look, smaller) for dtype in ("BF16", "F16")
              for look, smaller in (("trained", (0.6, 0.99)), ("random bits", (0.6, 1.05)), ("alike", (0.4, 0.99)))]
-    cases += [(DEEPSEEK, deepseek, "BF16", "trained", (0.6, 0.99)), (DEEPSEEK, deepseek, "F16", "trained", (0.6, 0.99)),
-              (WIDE, llama, "BF16", "trained", (0.6, 0.75))]
+    cases += [(DEEPSEEK, deepseek_shapes, "BF16", "trained", (0.6, 0.99)), (DEEPSEEK, deepseek_shapes, "F16", "trained", (0.6, 0.99)),
+              (WIDE, llama_shapes, "BF16", "trained", (0.6, 0.75))]
     print(f"1..{len(cases) + 1}")
     with tempfile.TemporaryDirectory() as base:
         for number, (config, shapes, dtype, look, smaller) in enumerate(cases, 1):
