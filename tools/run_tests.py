@@ -126,11 +126,17 @@ def count_tap(group, status, output):
 
 def run_tap(jobs, workers=CORES):
     """jobs: (group name, command, environment). Programs run side by side, results are counted in order."""
+    def timed(command, env):
+        began = time.monotonic()
+        return (*run(command, TIMEOUT_S, env), time.monotonic() - began)
+
     with concurrent.futures.ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = [(group, pool.submit(run, command, TIMEOUT_S, env)) for group, command, env in jobs]
+        futures = [(group, pool.submit(timed, command, env)) for group, command, env in jobs]
         for group, future in futures:
-            status, output = future.result()
+            status, output, took = future.result()
             count_tap(group, status, output)
+            if took > TIMEOUT_S / 4:
+                print(f"        {group}: {took:.0f} s of {TIMEOUT_S}", flush=True)
 
 
 def check(name, command, timeout=TIMEOUT_S, env=None):
