@@ -32,7 +32,8 @@ struct coding_table {
      * panel_block_cols(block) * 16; padding rows and columns are zero. `out` has KERN_BLOCK_PANELS * 16 * 256 floats. */
     void (*decode_block)(const struct panel_shape *s, const struct panel_tile *t, const uint8_t *tile, uint32_t group,
                          uint32_t block, float *out);
-    planes_decode_fn *decode_planes; /* codec/planes.h */
+    planes_decode_fn *decode_planes;     /* codec/planes.h */
+    planes_multiply_fn *multiply_planes; /* NULL: decode and multiply */
 };
 /* The best table for the flags given, as kern_table_init; 0: portable. */
 void coding_table_init(struct coding_table *t, uint32_t cpu_flags);

@@ -19,5 +19,6 @@ void coding_level_avx512(struct coding_table *t);
 
 planes_decode_fn planes_decode_avx2;
 planes_decode_fn planes_decode_avx512; /* with VBMI2 */
+planes_multiply_fn planes_multiply_avx512;
 
 #endif

@@ -72,6 +72,20 @@ size_t planes_encode(enum planes_kind kind, const void *values, const uint32_t *
 typedef bool planes_decode_fn(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 bool planes_decode_portable(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 
+/* One row times a block of BF16 that is panels of 16 rows, one after the other, in the layout of kern_matmul: y[p * 16 + r] =
+ * chain over k of fma(w, x[k], .), from y itself when `accumulate`, else from 0. False as above; y is undefined then. */
+struct planes_product {
+    const uint8_t *tile;
+    size_t len;
+    uint32_t block;
+    uint32_t panels, cols;   /* cols a multiple of PLANES_PRODUCT_COLS */
+    const float *x;          /* [cols] */
+    float *y;                /* [panels * 16] */
+    bool accumulate;
+};
+enum { PLANES_PRODUCT_COLS = 16 };
+typedef bool planes_multiply_fn(const struct planes_product *p);
+
 /* The sections of a block, checked: all of them and 64 bytes more lie inside the tile. */
 struct planes_block {
     const struct planes_form *form;

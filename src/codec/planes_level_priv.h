@@ -146,6 +146,22 @@ static size_t planes_to_e5m2(const struct planes_run *r) {
     return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_E5M2) : planes_level(r, 4, PLANES_E5M2);
 }
 
+/* All levels but the first; afterwards r->next is what the first takes its escapes from. */
+static ALWAYS_INLINE bool planes_upper_levels(struct planes_run *r, const struct planes_block *b, const uint8_t *tile_end,
+                                              uint8_t scratch[2][PLANES_BLOCK + PLANES_UNIT]) {
+    const uint8_t *end = b->level[b->levels] + (b->values[b->levels] + PLANES_UNIT - 1) / PLANES_UNIT * PLANES_UNIT;
+    *r = (struct planes_run){.b = b, .next = scratch[b->levels & 1], .ahead = end, .end = tile_end};
+    memcpy(scratch[b->levels & 1], b->level[b->levels], b->values[b->levels]);
+    for (r->level = b->levels - 1; r->level > 0; r->level--) {
+        r->out = scratch[r->level & 1];
+        if (planes_to_symbols(r) != b->values[r->level + 1]) {
+            return false;
+        }
+        r->next = r->out;
+    }
+    return true;
+}
+
 bool PLANES_DECODE(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out) {
     static size_t (*const to_values[PLANES_KINDS])(const struct planes_run *r) = {
         [PLANES_BF16] = planes_to_bf16, [PLANES_F16] = planes_to_f16,
@@ -160,15 +176,9 @@ bool PLANES_DECODE(const uint8_t *tile, size_t len, uint32_t block, uint32_t cou
         memcpy(out, b.whole, (size_t)count * b.form->bytes);
         return true;
     }
-    const uint8_t *end = b.level[b.levels] + (b.values[b.levels] + PLANES_UNIT - 1) / PLANES_UNIT * PLANES_UNIT;
-    struct planes_run r = {.b = &b, .next = scratch[b.levels & 1], .ahead = end, .end = tile + len};
-    memcpy(scratch[b.levels & 1], b.level[b.levels], b.values[b.levels]);
-    for (r.level = b.levels - 1; r.level > 0; r.level--) {
-        r.out = scratch[r.level & 1];
-        if (planes_to_symbols(&r) != b.values[r.level + 1]) {
-            return false;
-        }
-        r.next = r.out;
+    struct planes_run r;
+    if (!planes_upper_levels(&r, &b, tile + len, scratch)) {
+        return false;
     }
     r.out = (uint8_t *)out;
     return to_values[b.form - PLANES_FORM](&r) == b.values[1];

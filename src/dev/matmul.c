@@ -77,6 +77,22 @@ static void multiply_heads(const struct cpu_job *j, struct share *w, uint32_t gr
     }
 }
 
+/* One row and a packed block, in one go where the level can. */
+static bool multiply_packed(const struct cpu_job *j, struct share *w, uint32_t group, uint32_t block, const struct kern_matmul *m) {
+    const struct panel_shape *s = j->matrix.shape;
+    const uint32_t cols = panel_block_cols(s, block);
+    planes_multiply_fn *multiply = j->dev->coding.multiply_planes;
+    bool packed = s->packing == PANEL_PLANES && s->dtype == KERN_BF16;
+    if (!packed || multiply == NULL || m->rows != 1 || cols % PLANES_PRODUCT_COLS != 0) {
+        return false;
+    }
+    uint32_t values = 0;
+    struct planes_product p = {.tile = w->bytes, .len = w->len, .block = panel_planes_block(s, w->tile, group, block, &values),
+                               .panels = m->panels, .cols = cols, .x = m->x, .y = m->y, .accumulate = m->accumulate};
+    w->sound = multiply(&p) && w->sound;
+    return true;
+}
+
 static void multiply_group(const struct cpu_job *j, struct share *w, uint32_t group) {
     const struct panel_shape *s = j->matrix.shape;
     const struct dev_pass *pass = j->pass;
@@ -89,10 +105,12 @@ static void multiply_group(const struct cpu_job *j, struct share *w, uint32_t gr
         .panels = panel_group_panels(s, group),
     };
     for (uint32_t b = w->tile->block; b < w->tile->block + w->tile->blocks; b++) {
-        find_weights(j, w, group, b, &m);
         m.x = pass->reg[j->op->src] + (size_t)b * KERN_BLOCK_COLS;
         m.accumulate = b > 0;
-        j->dev->base.kern.matmul[s->dtype](&m);
+        if (!multiply_packed(j, w, group, b, &m)) {
+            find_weights(j, w, group, b, &m);
+            j->dev->base.kern.matmul[s->dtype](&m);
+        }
     }
 }
 

@@ -33,6 +33,16 @@ static size_t out_bytes(enum planes_kind kind, uint32_t count) {
     return ((size_t)count + PLANES_UNIT - 1) / PLANES_UNIT * PLANES_UNIT * PLANES_FORM[kind].bytes;
 }
 
+/* A product makes the same of a tile's bytes as the decoder beside it. */
+static void multiply(const struct coding_table *table, const uint8_t *tile, size_t len, uint32_t block, uint32_t count, bool fine) {
+    static const float row[PLANES_BLOCK / 16];
+    float sums[16];
+    const struct planes_product p = {.tile = tile, .len = len, .block = block, .panels = 1, .cols = count / 16, .x = row, .y = sums};
+    if (table->multiply_planes != NULL && count % (16 * PLANES_PRODUCT_COLS) == 0) {
+        require(table->multiply_planes(&p) == (fine && tile[0] == PLANES_BF16));
+    }
+}
+
 /* All levels agree; returns the values, or NULL where the tile is refused. */
 static const uint8_t *decode(const uint8_t *tile, size_t len, enum planes_kind kind, uint32_t block, uint32_t count) {
     static const uint32_t levels[] = {SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
@@ -45,6 +55,7 @@ static const uint8_t *decode(const uint8_t *tile, size_t len, enum planes_kind k
         memset(got, 0xaa, out_bytes(kind, count));
         require(table.decode_planes(tile, len, block, count, got) == fine);
         require(!fine || memcmp(want, got, (size_t)count * PLANES_FORM[kind].bytes) == 0);
+        multiply(&table, tile, len, block, count, fine);
     }
     return fine ? want : NULL;
 }
@@ -70,6 +81,7 @@ static void encoded_tile(struct bytes *b, bool damage) {
     uint32_t all = 0;
     for (uint32_t i = 0; i < blocks; i++) {
         count[i] = 1 + next(b, most);
+        count[i] = next(b, 2) == 0 ? count[i] : (count[i] + 255) / 256 * 256; /* whole panels of a product */
         all += count[i];
     }
     for (size_t i = 0; damage && i < sizeof(change); i++) {

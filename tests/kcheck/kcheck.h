@@ -54,6 +54,7 @@ void kc_check_matmul(struct kc *k);
 void kc_check_vector(struct kc *k);
 void kc_check_attention(struct kc *k);
 void kc_check_planes(struct kc *k, uint32_t cpu_flags); /* the best decoder for these flags */
+void kc_check_planes_product(struct kc *k, uint32_t cpu_flags); /* the best product, where there is one */
 
 /* Processor time of this thread, so that other work on the machine does not count. */
 uint64_t kc_thread_ns(void);
@@ -62,5 +63,6 @@ double kc_read_gbs(const void *p, size_t bytes);
 double kc_fma_gflops(uint32_t cpu_flags);
 void kc_bench(const struct kern_table *t, uint32_t cpu_flags);
 void kc_bench_planes(uint32_t cpu_flags); /* of every level in the flags */
+void kc_bench_planes_product(uint32_t cpu_flags);
 
 #endif

@@ -37,10 +37,14 @@ static ALWAYS_INLINE piece piece_merge(uint8_t mask, piece a, piece b) {
     return _mm512_ternarylogic_epi64(_mm512_set1_epi8((char)mask), a, b, 0xca);
 }
 
+/* So that unpacking inside quarters keeps the order. */
+static ALWAYS_INLINE piece piece_in_turns(piece a) {
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), a);
+}
+
 static ALWAYS_INLINE void piece_pairs(uint8_t *p, piece a, piece b) {
-    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7); /* so that unpacking inside quarters keeps the order */
-    a = _mm512_permutexvar_epi64(order, a);
-    b = _mm512_permutexvar_epi64(order, b);
+    a = piece_in_turns(a);
+    b = piece_in_turns(b);
     _mm512_storeu_si512(p, _mm512_unpacklo_epi8(a, b));
     _mm512_storeu_si512(p + 64, _mm512_unpackhi_epi8(a, b));
 }
@@ -54,3 +58,35 @@ static ALWAYS_INLINE piece piece_expand(piece_table table, piece codes, uint8_t 
 
 #define PLANES_DECODE planes_decode_avx512
 #include "codec/planes_level_priv.h"
+
+typedef __m512 sums;
+
+static ALWAYS_INLINE sums sums_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+
+static ALWAYS_INLINE void sums_store(float *p, sums a) {
+    _mm512_storeu_ps(p, a);
+}
+
+static ALWAYS_INLINE sums sums_zero(void) {
+    return _mm512_setzero_ps();
+}
+
+/* Two columns: rows of a panel in lanes, the even column in the low halves. */
+static ALWAYS_INLINE sums add_pair(sums s, __m512i pair, const float *x) {
+    const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
+    const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000)));
+    s = _mm512_fmadd_ps(even, _mm512_set1_ps(x[0]), s);
+    return _mm512_fmadd_ps(odd, _mm512_set1_ps(x[1]), s);
+}
+
+static ALWAYS_INLINE sums sums_add_columns(sums s, piece low, piece high, const float *x) {
+    low = piece_in_turns(low);
+    high = piece_in_turns(high);
+    s = add_pair(s, _mm512_unpacklo_epi8(low, high), x);
+    return add_pair(s, _mm512_unpackhi_epi8(low, high), x + 2);
+}
+
+#define PLANES_MULTIPLY planes_multiply_avx512
+#include "codec/planes_product_priv.h"

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Template of a product of one row with a block of planes of BF16, decoded on the way into the sums: the values of a block are
+ * stored nowhere. For a single row the kernels' product (kern/product_priv.h) costs about as much as decoding; joined, both
+ * take little more than decoding alone. Each sum is the same chain of fused multiply-adds over ascending columns, so results
+ * are those of decoding first, bit for bit.
+ *
+ * A level's .c file has included planes_level_priv.h, whose pieces serve here too, defines PLANES_MULTIPLY, the function's name,
+ * and beside pieces what 16 sums can do, then includes this (alone the header is empty):
+ *     sums                       16 floats, one for each row of a panel
+ *     sums_load, sums_store      at any address
+ *     sums_zero
+ *     sums_add_columns           adds 4 columns, in order: low and high bytes of 64 values, and 4 floats of the row
+ */
+#ifndef CODEC_PLANES_PRODUCT_PRIV_H
+#define CODEC_PLANES_PRODUCT_PRIV_H
+
+#include "codec/planes_level_priv.h"
+
+#ifdef PLANES_MULTIPLY
+
+/* Symbols and raw bits of 64 values, four columns of a panel. */
+static ALWAYS_INLINE sums planes_add_columns(sums s, piece symbols, const uint8_t *raw, const float *x) {
+    const piece bits = piece_load(raw);
+    const piece low = piece_merge(0x7f, bits, piece_up(symbols, 7));
+    const piece high = piece_merge(0x80, bits, piece_down(symbols, 1));
+    return sums_add_columns(s, low, high, x);
+}
+
+/* All panels of a block whose upper levels are decoded. Returns how many escapes level 1 has. */
+static ALWAYS_INLINE size_t planes_multiply_level(const struct planes_run *r, const struct planes_product *p, unsigned width) {
+    const unsigned fields = 8 / width;
+    const uint8_t last = (uint8_t)((1u << width) - 1);
+    const uint8_t *plane = r->b->level[0];
+    const uint8_t *raw = r->b->raw[0];
+    const uint8_t *next = r->next;
+    const uint8_t *ahead = r->ahead;
+    uint8_t symbols[16] = {0};
+    memcpy(symbols, r->b->symbol[0], last);
+    const piece_table table = piece_table_load(symbols);
+    for (uint32_t panel = 0; panel < p->panels; panel++) {
+        float *y = p->y + (size_t)panel * 16;
+        sums s = p->accumulate ? sums_load(y) : sums_zero();
+        for (uint32_t col = 0; col < p->cols; col += 4 * fields, plane += PLANES_UNIT) {
+            const piece unit = piece_load(plane);
+            PLANES_UNROLL
+            for (unsigned k = 0; k < fields; k++, raw += PLANES_UNIT) {
+                const piece codes = piece_and(piece_down(unit, k * width), last);
+                s = planes_add_columns(s, piece_expand(table, codes, last, UINT64_MAX, &next), raw, p->x + col + (size_t)4 * k);
+            }
+            ahead = planes_foresee(ahead, r->end, (size_t)96 * fields);
+        }
+        sums_store(y, s);
+    }
+    return (size_t)(next - r->next);
+}
+
+/* Values as they are. */
+static void planes_multiply_whole(const struct planes_product *p, const uint8_t *value) {
+    for (uint32_t panel = 0; panel < p->panels; panel++) {
+        float *y = p->y + (size_t)panel * 16;
+        sums s = p->accumulate ? sums_load(y) : sums_zero();
+        for (uint32_t col = 0; col < p->cols; col += 4, value += (size_t)2 * PLANES_UNIT) {
+            uint8_t low[PLANES_UNIT], high[PLANES_UNIT];
+            for (unsigned i = 0; i < PLANES_UNIT; i++) {
+                low[i] = value[2 * i];
+                high[i] = value[2 * i + 1];
+            }
+            s = sums_add_columns(s, piece_load(low), piece_load(high), p->x + col);
+        }
+        sums_store(y, s);
+    }
+}
+
+bool PLANES_MULTIPLY(const struct planes_product *p) {
+    uint8_t scratch[2][PLANES_BLOCK + PLANES_UNIT] ALIGNED(64);
+    struct planes_block b;
+    if (!planes_find(&b, p->tile, p->len, p->block, p->panels * p->cols * 16) || b.form != &PLANES_FORM[PLANES_BF16]) {
+        return false;
+    }
+    if (b.whole != NULL) {
+        planes_multiply_whole(p, b.whole);
+        return true;
+    }
+    struct planes_run r;
+    if (!planes_upper_levels(&r, &b, p->tile + p->len, scratch)) {
+        return false;
+    }
+    return (b.width[0] == 2 ? planes_multiply_level(&r, p, 2) : planes_multiply_level(&r, p, 4)) == b.values[1];
+}
+
+#endif
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Products of one row with packed blocks: every level's against decoding first and multiplying by the definition, on whole and on
+ * damaged tiles, between unreadable pages; and their rate on a stream of weights, beside that of plain weights of the same size.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "codec/coding.h"
+#include "kcheck.h"
+#include "sys/cpu.h"
+
+enum { ROUNDS = 60, BENCH_BLOCKS = 4096, BENCH_TILE = 64, BLOCK_COLS = 256, BLOCK_PANELS = 4, RUNS = 7 };
+
+static uint16_t weight(struct kc *k, float scale) {
+    const float f = (kc_uniform(k) + kc_uniform(k) + kc_uniform(k) + kc_uniform(k)) * scale;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+/* By the definitions: y already holds what sums start from. */
+static bool decode_and_multiply(const struct kc *k, const struct planes_product *p, float *y) {
+    const uint32_t values = p->panels * p->cols * 16;
+    struct kc_buffer w = kc_alloc((values + 63) / 64 * 64 * (size_t)2);
+    const bool fine = planes_decode_portable(p->tile, p->len, p->block, values, w.p);
+    const struct kern_matmul m = {.w = w.p, .panel_stride = (size_t)p->cols * 32, .x = p->x, .ldx = p->cols, .y = y,
+                                  .ldy = (size_t)p->panels * 16, .rows = 1, .panels = p->panels, .cols = p->cols,
+                                  .accumulate = p->accumulate};
+    if (fine) {
+        k->reference.matmul[KERN_BF16](&m);
+    }
+    kc_free(&w);
+    return fine;
+}
+
+static void compare(struct kc *k, planes_multiply_fn *multiply, struct planes_product *p, bool damaged) {
+    struct kc_buffer x = kc_alloc(p->cols * sizeof(float));
+    struct kc_buffer want = kc_alloc((size_t)p->panels * 16 * sizeof(float));
+    struct kc_buffer got = kc_alloc(want.bytes);
+    kc_fill(k, x.p, p->cols, KC_PLAIN);
+    kc_fill(k, want.p, want.bytes / sizeof(float), KC_PLAIN);
+    memcpy(got.p, want.p, want.bytes);
+    p->x = x.p;
+    p->y = got.p;
+    p->accumulate = kc_below(k, 2) != 0;
+    const bool fine = decode_and_multiply(k, p, want.p);
+    const bool ok = multiply(p);
+    kc_expect(k, ok == fine && (fine || damaged), "product of %u panels of %u columns: %d, portable %d", p->panels, p->cols, ok, fine);
+    if (ok && fine) {
+        kc_same_floats(k, want.p, got.p, want.bytes / sizeof(float), "product of %u panels of %u columns", p->panels, p->cols);
+    }
+    kc_free(&x);
+    kc_free(&want);
+    kc_free(&got);
+}
+
+void kc_check_planes_product(struct kc *k, uint32_t cpu_flags) {
+    static struct planes_scratch scratch;
+    struct coding_table t;
+    coding_table_init(&t, cpu_flags);
+    for (int round = 0; round < ROUNDS && t.multiply_planes != NULL; round++) {
+        struct planes_product p = {.panels = 1 + kc_below(k, BLOCK_PANELS),
+                                   .cols = PLANES_PRODUCT_COLS * (1 + kc_below(k, BLOCK_COLS / PLANES_PRODUCT_COLS))};
+        const uint32_t look = kc_below(k, 4);
+        uint32_t count[2] = {p.panels * p.cols * 16, p.panels * p.cols * 16};
+        struct kc_buffer values = kc_alloc((size_t)count[0] * 4);
+        struct kc_buffer room = kc_alloc(planes_bound(PLANES_BF16, count[0] * UINT64_C(2), 2));
+        for (size_t i = 0; i < values.bytes / 2; i++) { /* any bits, weights, weights of a few exponents */
+            ((uint16_t *)values.p)[i] = look == 0 ? (uint16_t)kc_random(k) : weight(k, look == 1 ? 1e-4f : 0.02f);
+        }
+        struct kc_buffer tile = kc_alloc(planes_encode(PLANES_BF16, values.p, count, 2, &scratch, room.p));
+        memcpy(tile.p, room.p, tile.bytes);
+        p.tile = tile.p;
+        p.len = tile.bytes;
+        for (p.block = 0; p.block < 2; p.block++) {
+            compare(k, t.multiply_planes, &p, false);
+        }
+        for (int damage = 0; damage < 4; damage++) { /* the first byte says what values are */
+            ((uint8_t *)tile.p)[1 + kc_below(k, (uint32_t)tile.bytes - 1)] ^= (uint8_t)(1 + kc_below(k, 255));
+            p.block = kc_below(k, 2);
+            compare(k, t.multiply_planes, &p, true);
+        }
+        *(uint8_t *)tile.p = PLANES_F16;
+        kc_expect(k, !t.multiply_planes(&p), "a product with a tile of another kind");
+        kc_free(&values);
+        kc_free(&room);
+        kc_free(&tile);
+    }
+}
+
+/* ---- rates ---- */
+
+struct stream {
+    struct kc_buffer values, tiles, x;
+    size_t at[BENCH_BLOCKS / BENCH_TILE + 1];
+};
+
+static void make_stream(struct stream *s, struct kc *k) {
+    static struct planes_scratch scratch;
+    static uint32_t count[BENCH_TILE];
+    const size_t tile_values = (size_t)BENCH_TILE * PLANES_BLOCK;
+    s->values = kc_alloc((size_t)BENCH_BLOCKS * PLANES_BLOCK * 2);
+    s->tiles = kc_alloc(BENCH_BLOCKS / BENCH_TILE * planes_bound(PLANES_BF16, tile_values, BENCH_TILE));
+    s->x = kc_alloc(BLOCK_COLS * sizeof(float));
+    kc_fill(k, s->x.p, BLOCK_COLS, KC_PLAIN);
+    for (uint32_t b = 0; b < BENCH_TILE; b++) {
+        count[b] = PLANES_BLOCK;
+    }
+    s->at[0] = 0;
+    for (size_t tile = 0; tile < BENCH_BLOCKS / BENCH_TILE; tile++) {
+        uint16_t *w = (uint16_t *)s->values.p + tile * tile_values;
+        for (size_t i = 0; i < tile_values; i++) {
+            w[i] = weight(k, 0.02f * (1.0f + (float)(i / 4096 % 3)));
+        }
+        s->at[tile + 1] = s->at[tile] + planes_encode(PLANES_BF16, w, count, BENCH_TILE, &scratch, (uint8_t *)s->tiles.p + s->at[tile]);
+    }
+}
+
+/* Values are packed, packed but decoded first, or plain. */
+enum way { PACKED, IN_TWO, PLAIN, WAYS };
+
+static double seconds_of(const struct stream *s, const struct coding_table *t, const struct kern_table *kern, enum way way) {
+    static uint8_t decoded[PLANES_BLOCK * 2];
+    float y[BLOCK_PANELS * 16];
+    const uint64_t start = kc_thread_ns();
+    for (uint32_t b = 0; b < BENCH_BLOCKS; b++) {
+        const size_t tile = b / BENCH_TILE;
+        const struct planes_product p = {.tile = (const uint8_t *)s->tiles.p + s->at[tile], .len = s->at[tile + 1] - s->at[tile],
+                                         .block = b % BENCH_TILE, .panels = BLOCK_PANELS, .cols = BLOCK_COLS, .x = s->x.p, .y = y};
+        struct kern_matmul m = {.w = decoded, .panel_stride = (size_t)BLOCK_COLS * 32, .x = p.x, .ldx = BLOCK_COLS, .y = y,
+                                .ldy = (size_t)BLOCK_PANELS * 16, .rows = 1, .panels = BLOCK_PANELS, .cols = BLOCK_COLS};
+        bool fine = true;
+        if (way == PACKED) {
+            fine = t->multiply_planes(&p);
+        } else {
+            if (way == IN_TWO) {
+                fine = t->decode_planes(p.tile, p.len, p.block, PLANES_BLOCK, decoded);
+            } else {
+                m.w = (const uint8_t *)s->values.p + (size_t)b * PLANES_BLOCK * 2;
+            }
+            kern->matmul[KERN_BF16](&m);
+        }
+        if (!fine) {
+            return 1e9;
+        }
+    }
+    return (double)(kc_thread_ns() - start) * 1e-9;
+}
+
+void kc_bench_planes_product(uint32_t cpu_flags) {
+    struct kc k = {.random = 1};
+    struct stream s;
+    struct coding_table t;
+    struct kern_table kern;
+    double best[WAYS] = {1e9, 1e9, 1e9};
+    coding_table_init(&t, cpu_flags);
+    kern_table_init(&kern, cpu_flags);
+    if (t.multiply_planes == NULL) {
+        return;
+    }
+    make_stream(&s, &k);
+    for (int run = 0; run < RUNS; run++) {
+        for (enum way way = PACKED; way < WAYS; way++) {
+            const double d = seconds_of(&s, &t, &kern, way);
+            best[way] = d < best[way] ? d : best[way];
+        }
+    }
+    const double all = (double)BENCH_BLOCKS * PLANES_BLOCK * 1e-9;
+    printf("%-7s one row times BF16 %8.2f Gweights/s packed, %.2f decoded first, %.2f plain (%.2f of plain)\n", kern.isa, all / best[PACKED],
+           all / best[IN_TWO], all / best[PLAIN], best[PLAIN] / best[PACKED]);
+    fflush(stdout);
+    kc_free(&s.values);
+    kc_free(&s.tiles);
+    kc_free(&s.x);
+}
