@@ -53,7 +53,7 @@ lamina_status lamina_split(const struct lamina_split_options *o, char **store, s
         return base_fail(err, LAMINA_USAGE, "a source of the caller's needs an output directory");
     }
     if (o->codec != NULL && !store_codec_known(o->codec)) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "codec \"%s\" is not supported (supported: raw, planes)", o->codec);
+        return base_fail(err, LAMINA_UNSUPPORTED, "codec \"%s\" is not supported (" STORE_CODECS " are)", o->codec);
     }
     if (o->codec != NULL && strcmp(o->codec, "raw") != 0 && o->output == NULL) {
         return base_fail(err, LAMINA_USAGE, "codec \"%s\" needs an output directory: stores in the home are raw", o->codec);

@@ -46,6 +46,10 @@ static uint32_t gathered_panels(const struct panel_shape *s) {
     return panels;
 }
 
+static uint64_t tile_target(const struct panel_shape *s) {
+    return s->packing == PANEL_STEPS ? PANEL_STEPS_TARGET : PANEL_TILE_TARGET;
+}
+
 /* Tiles of at least the target: whole groups, or equal runs of column blocks where one group is too large for a read. */
 static uint64_t choose_tiles(struct panel_shape *s) {
     s->parts_per_group = 1;
@@ -59,7 +63,7 @@ static uint64_t choose_tiles(struct panel_shape *s) {
     const uint64_t coded_bytes = s->lead_bytes + group_rows * s->row_bytes;
     const uint64_t group_bytes = s->coding != PANEL_PLAIN ? coded_bytes : group_rows * s->cols2 * elem_bytes(s);
     if (group_bytes <= PANEL_TILE_MAX) {
-        s->groups_per_tile = (uint32_t)min_u64(div_up(PANEL_TILE_TARGET, group_bytes), s->groups);
+        s->groups_per_tile = (uint32_t)min_u64(div_up(tile_target(s), group_bytes), s->groups);
         return div_up(s->groups, s->groups_per_tile);
     }
     const uint64_t most_blocks = PANEL_TILE_MAX / (group_rows * KERN_BLOCK_COLS * elem_bytes(s));
@@ -121,6 +125,8 @@ static const struct {
     enum planes_kind kind;
 } PACKED[] = {{"BF16_PL", KERN_BF16, PLANES_BF16}, {"F16_PL", KERN_F16, PLANES_F16}};
 
+static const char STEPS_NAME[] = "STEPS";
+
 static size_t packed_kind(const struct panel_shape *s) {
     size_t i = 0;
     while (i < ARRAY_LEN(PACKED) && s->dtype != (uint32_t)PACKED[i].dtype) {
@@ -129,15 +135,26 @@ static size_t packed_kind(const struct panel_shape *s) {
     return i;
 }
 
+static bool worth_packing(const struct panel_shape *s) {
+    return s->coding == PANEL_PLAIN && s->layout == PANEL_BLOCKS && s->rows * s->cols >= PLANES_BLOCK && s->cols > 1;
+}
+
 void panel_shape_pack(struct panel_shape *s) {
-    const bool worth_it = s->rows * s->cols >= PLANES_BLOCK && s->cols > 1;
-    if (s->coding == PANEL_PLAIN && s->layout == PANEL_BLOCKS && packed_kind(s) < ARRAY_LEN(PACKED) && worth_it) {
+    if (worth_packing(s) && packed_kind(s) < ARRAY_LEN(PACKED)) {
         s->packing = PANEL_PLANES;
     }
 }
 
+void panel_shape_steps(struct panel_shape *s) {
+    if (worth_packing(s) && s->dtype == KERN_BF16 && s->cols >= PANEL_STEPS_COLS) {
+        s->packing = PANEL_STEPS;
+        s->tiles = (uint32_t)choose_tiles(s); /* no more than before */
+    }
+}
+
 const char *panel_type_name(const struct panel_shape *s) {
-    return s->packing != PANEL_AS_IS   ? PACKED[packed_kind(s)].name
+    return s->packing == PANEL_STEPS   ? STEPS_NAME
+           : s->packing != PANEL_AS_IS ? PACKED[packed_kind(s)].name
            : s->coding != PANEL_PLAIN ? coding_name((enum panel_coding)s->coding)
                                        : kern_dtype_name((enum kern_dtype)s->dtype);
 }
@@ -165,7 +182,8 @@ bool panel_type_of_name(const char *name, size_t len, struct panel_type *type) {
             return true;
         }
     }
-    return false;
+    *type = (struct panel_type){KERN_BF16, PANEL_PLAIN, PANEL_STEPS};
+    return same(STEPS_NAME, name, len);
 }
 
 uint64_t panel_weight_bits(const struct panel_shape *s) {
@@ -209,10 +227,15 @@ void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile
     out->continues = part != 0;
 }
 
+uint64_t panel_scale_bytes(const struct panel_shape *s, const struct panel_tile *t) {
+    return s->packing == PANEL_STEPS ? div_up(t->rows * sizeof(uint16_t), PLANES_UNIT) * PLANES_UNIT : 0;
+}
+
 uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t) {
+    const enum planes_kind kind = s->packing == PANEL_STEPS ? PLANES_WHOLE_0 : PACKED[packed_kind(s)].kind;
     return s->packing == PANEL_AS_IS
                ? t->bytes
-               : planes_bound(PACKED[packed_kind(s)].kind, t->bytes / elem_bytes(s), t->groups * t->blocks);
+               : panel_scale_bytes(s, t) + planes_bound(kind, t->bytes / elem_bytes(s), t->groups * t->blocks);
 }
 
 uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block) {
@@ -288,7 +311,15 @@ uint32_t panel_planes_block(const struct panel_shape *s, const struct panel_tile
     return (group - t->group) * t->blocks + (block - t->block);
 }
 
-uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded,
+static void put_scales(const struct panel_shape *s, const struct panel_tile *t, const uint16_t *scale, uint8_t *out) {
+    memset(out, 0, panel_scale_bytes(s, t));
+    for (uint64_t r = 0; r < min_u64(t->rows, s->rows - t->row); r++) {
+        out[2 * r] = (uint8_t)scale[r];
+        out[2 * r + 1] = (uint8_t)(scale[r] >> 8);
+    }
+}
+
+uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded, const uint16_t *scale,
                            struct planes_scratch *scratch, void *out) {
     for (uint32_t group = t->group; group < t->group + t->groups; group++) {
         for (uint32_t block = t->block; block < t->block + t->blocks; block++) {
@@ -297,7 +328,14 @@ uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile 
             scratch->count[at] = values;
         }
     }
-    return planes_encode(PACKED[packed_kind(s)].kind, decoded, scratch->count, t->groups * t->blocks, scratch, out);
+    if (s->packing != PANEL_STEPS) {
+        return planes_encode(PACKED[packed_kind(s)].kind, decoded, scratch->count, t->groups * t->blocks, scratch, out);
+    }
+    const uint64_t lead = panel_scale_bytes(s, t);
+    uint64_t bits = 0;
+    const enum planes_kind kind = planes_best_whole(decoded, t->bytes / elem_bytes(s), scratch, &bits);
+    put_scales(s, t, scale, (uint8_t *)out);
+    return lead + planes_encode(kind, decoded, scratch->count, t->groups * t->blocks, scratch, (uint8_t *)out + lead);
 }
 
 void panel_unpack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *tile, void *dst,

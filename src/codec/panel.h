@@ -15,7 +15,8 @@
  * GATHERED are as many panels as keep padding to 1/64 (at most 16).
  *
  * A packed matrix is a plain one in BLOCKS whose tiles are coded by planes (codec/planes.h): the same geometry, a block of planes
- * for each column block of a group, in their order. How long its tiles are only the tile table says.
+ * for each column block of a group, in their order. How long its tiles are only the tile table says. One in whole steps
+ * (codec/steps.h) has the scales of a tile's rows in front of the planes, and larger tiles, since they shrink more.
  */
 #ifndef CODEC_PANEL_H
 #define CODEC_PANEL_H
@@ -28,7 +29,7 @@
 #include "codec/planes.h"
 #include "kern/kern.h"
 
-enum { PANEL_TILE_TARGET = 1 << 20, PANEL_TILE_MAX = 4 << 20, PANEL_TILE_ALIGN = 4096 };
+enum { PANEL_TILE_TARGET = 1 << 20, PANEL_STEPS_TARGET = 2 << 20, PANEL_TILE_MAX = 4 << 20, PANEL_TILE_ALIGN = 4096 };
 
 enum panel_layout { PANEL_BLOCKS, PANEL_GATHERED };
 enum panel_coding {
@@ -38,7 +39,8 @@ enum panel_coding {
     PANEL_CODINGS
 };
 
-enum panel_packing { PANEL_AS_IS, PANEL_PLANES };
+enum { PANEL_STEPS_COLS = 32 };
+enum panel_packing { PANEL_AS_IS, PANEL_PLANES, PANEL_STEPS };
 
 struct panel_shape {
     uint64_t rows, cols;     /* real */
@@ -70,7 +72,10 @@ bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols,
 /* Makes a shape packed, where its matrix can be: plain numbers of 16 bits in BLOCKS, not less than a block of planes. */
 void panel_shape_pack(struct panel_shape *s);
 
-/* "BF16", "Q4_K", "GROUPS", "BF16_PL", ... and back; false: unknown. */
+/* The same for whole steps, which have the type BF16 and rows of PANEL_STEPS_COLS or more. */
+void panel_shape_steps(struct panel_shape *s);
+
+/* "BF16", "Q4_K", "GROUPS", "BF16_PL", "STEPS", ... and back; false: unknown. */
 const char *panel_type_name(const struct panel_shape *s);
 struct panel_type {
     enum kern_dtype dtype;
@@ -93,6 +98,9 @@ void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile
 /* Most bytes that the tile takes in a file, before padding: t->bytes where the matrix is not packed. */
 uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t);
 
+/* Bytes of the scales in front of a tile: BF16 for each of its padded rows, padded to 64 bytes. 0: not in steps. */
+uint64_t panel_scale_bytes(const struct panel_shape *s, const struct panel_tile *t);
+
 /* The first row of a group. */
 uint64_t panel_group_row(const struct panel_shape *s, uint32_t group);
 /* Panels in a group (4, or fewer in the last), columns in a column block (256, or fewer in the last; even). */
@@ -104,8 +112,9 @@ uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile
 /* Packs row-major source rows into the decoded form of tile t: src points at row t->row, real rows only (rows beyond
  * s->rows are not read), stride bytes apart. dst gets t->bytes bytes; the lead of a coded tile is the caller's. */
 void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride, void *dst);
-/* Planes of a packed tile from its decoded form, into panel_tile_most bytes at `out`. Returns their number. */
-uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded,
+/* Planes of a packed tile from its decoded form, into panel_tile_most bytes at `out`. Returns their number. scale: BF16 of the tile's
+ * rows without padding, of steps. */
+uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded, const uint16_t *scale,
                            struct planes_scratch *scratch, void *out);
 /* The number of a column block of a group among the blocks of planes of a tile, and how many values it has. */
 uint32_t panel_planes_block(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block,

@@ -11,6 +11,14 @@ const struct planes_form PLANES_FORM[PLANES_KINDS] = {
     [PLANES_F16] = {2, 10, 5, 3, {8, 2, 1}},
     [PLANES_E4M3] = {1, 3, 4, 1, {4}},
     [PLANES_E5M2] = {1, 2, 5, 2, {2, 1}},
+    [PLANES_WHOLE_0] = {2, 0, 8, 0, {0}},
+    [PLANES_WHOLE_1] = {2, 1, 8, 1, {1}},
+    [PLANES_WHOLE_2] = {2, 2, 8, 1, {2}},
+    [PLANES_WHOLE_3] = {2, 3, 8, 2, {1, 2}},
+    [PLANES_WHOLE_4] = {2, 4, 8, 1, {4}},
+    [PLANES_WHOLE_5] = {2, 5, 8, 2, {1, 4}},
+    [PLANES_WHOLE_6] = {2, 6, 8, 2, {2, 4}},
+    [PLANES_WHOLE_7] = {2, 7, 8, 3, {1, 2, 4}},
 };
 
 enum { SYMBOLS = 256 };
@@ -53,6 +61,30 @@ size_t planes_bound(enum planes_kind kind, uint64_t values, uint32_t blocks) {
 
 /* ---- cutting values ---- */
 
+static float whole_of(uint32_t bf16) {
+    const uint32_t bits = bf16 << 16;
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
+}
+
+/* The BF16 of a whole number; of one that BF16 has not, the next one towards zero. */
+static uint32_t bf16_of(int32_t whole) {
+    const float f = (float)whole;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits >> 16;
+}
+
+static void cut_whole(uint32_t raw, const uint8_t *values, size_t count, uint8_t *symbol, uint8_t *low) {
+    const int32_t mask = (INT32_C(1) << raw) - 1;
+    for (size_t i = 0; i < count; i++) {
+        const int32_t above = (int32_t)whole_of(load16(values + 2 * i)) + (INT32_C(128) << raw);
+        symbol[i] = (uint8_t)(above >> raw);
+        low[i] = (uint8_t)(above & mask);
+    }
+}
+
 /* Symbols and raw bits (sign above fraction) of `count` values; `high` gets the raw bits from the ninth on. Constants instead of
  * the form's fields let compilers turn each of the loops into vectors. */
 static void cut(enum planes_kind kind, const uint8_t *values, size_t count, uint8_t *symbol, uint8_t *low, uint8_t *high) {
@@ -78,16 +110,22 @@ static void cut(enum planes_kind kind, const uint8_t *values, size_t count, uint
             low[i] = (uint8_t)((values[i] >> 4 & 8) | (values[i] & 7));
         }
         break;
-    default:
+    case PLANES_E5M2:
         for (size_t i = 0; i < count; i++) {
             symbol[i] = (uint8_t)(values[i] >> 2 & 31);
             low[i] = (uint8_t)((values[i] >> 5 & 4) | (values[i] & 3));
         }
         break;
+    default:
+        cut_whole((uint32_t)(kind - PLANES_WHOLE_0), values, count, symbol, low);
+        break;
     }
 }
 
 static uint32_t join(const struct planes_form *f, uint32_t raw, uint32_t symbol) {
+    if (f >= &PLANES_FORM[PLANES_WHOLE_0]) {
+        return bf16_of((int32_t)(symbol << f->fraction | raw) - (INT32_C(128) << f->fraction));
+    }
     uint32_t fraction = raw & ((UINT32_C(1) << f->fraction) - 1);
     uint32_t sign = raw >> f->fraction & 1;
     return fraction | symbol << f->fraction | sign << (f->fraction + f->exponent);
@@ -152,6 +190,47 @@ static void choose_levels(struct planes_head *h, const struct ranking *r, uint64
     }
     h->count = (uint8_t)table_size(h->width, h->levels);
     memcpy(h->symbol, r->symbol, h->count);
+}
+
+static uint64_t least_bits(const struct ranking *r, uint64_t all) {
+    struct planes_head h = {0};
+    choose_levels(&h, r, all);
+    return cost_of(r, all, h.width, h.levels);
+}
+
+enum planes_kind planes_best_whole(const void *values, uint64_t count, struct planes_scratch *scratch, uint64_t *bits) {
+    const uint8_t *from = (const uint8_t *)values;
+    uint32_t *number = scratch->number;
+    enum planes_kind best = PLANES_WHOLE_7;
+    memset(number, 0, sizeof(scratch->number));
+    for (uint64_t i = 0; i < count; i++) {
+        number[((uint32_t)((int32_t)whole_of(load16(from + 2 * i)) + PLANES_MOST_WHOLE)) % (2 * PLANES_MOST_WHOLE)]++;
+    }
+    uint32_t first = 0;
+    uint32_t end = 2 * PLANES_MOST_WHOLE;
+    for (; first < PLANES_MOST_WHOLE && number[first] == 0; first++) {
+    }
+    for (; end > PLANES_MOST_WHOLE && number[end - 1] == 0; end--) {
+    }
+    *bits = UINT64_MAX;
+    for (uint32_t raw = 0; raw <= 7; raw++) {
+        const uint32_t middle = PLANES_MOST_WHOLE >> raw;
+        uint64_t found[SYMBOLS] = {0};
+        struct ranking r;
+        if ((first >> raw) + 128 < middle || (end - 1) >> raw > middle + 127) {
+            continue; /* symbols are bytes */
+        }
+        for (uint32_t i = first; i < end; i++) {
+            found[((i >> raw) + 128 - middle) % SYMBOLS] += number[i];
+        }
+        rank_symbols(&r, found);
+        const uint64_t cost = count * raw + least_bits(&r, count);
+        if (cost < *bits) {
+            *bits = cost;
+            best = (enum planes_kind)(PLANES_WHOLE_0 + raw);
+        }
+    }
+    return best;
 }
 
 /* ---- encoding ---- */
@@ -232,7 +311,7 @@ static uint8_t *put_raws(const struct encoder *e, uint32_t count, uint8_t *out) 
 
 static uint8_t *put_whole(const uint8_t *values, size_t bytes, uint8_t *entry, uint8_t *out) {
     memset(entry + 4, 0, 8);
-    store16(entry + 4, PLANES_WHOLE);
+    store16(entry + 4, PLANES_PLAIN);
     memset(out, 0, to_unit(bytes));
     memcpy(out, values, bytes);
     return out + to_unit(bytes);
@@ -370,7 +449,7 @@ bool planes_find(struct planes_block *b, const uint8_t *tile, size_t len, uint32
     const uint8_t *entry = tile + PLANES_HEAD + (size_t)block * PLANES_ENTRY;
     size_t at = (size_t)load32(entry) * PLANES_UNIT;
     *b = (struct planes_block){.form = &PLANES_FORM[tile[0]], .levels = tile[1]};
-    if (load16(entry + 4) == PLANES_WHOLE) {
+    if (load16(entry + 4) == PLANES_PLAIN) {
         b->whole = take(tile, len, &at, to_unit((size_t)count * b->form->bytes));
         return b->whole != NULL;
     }

@@ -25,15 +25,22 @@ enum {
     PLANES_ENTRY = 12,       /* of the directory */
     PLANES_LEVELS = 4,
     PLANES_SYMBOLS = 54,     /* most in the tables of all levels */
-    PLANES_WHOLE = 0xffff,   /* in the first count of an entry: the block's values as they are */
+    PLANES_MOST_WHOLE = 16384, /* whole numbers are -PLANES_MOST_WHOLE to PLANES_MOST_WHOLE - 1 */
+    PLANES_PLAIN = 0xffff,   /* in the first count of an entry: the block's values as they are */
 };
 
 /* What the values are. Raw bits and where their planes of 8, 4, 2 or 1 bit begin; the symbol is the exponent:
  *     BF16  sign and 7 bits of fraction     8
  *     F16   sign and 10 bits of fraction    8 + 2 + 1 (low bits first)
  *     E4M3  sign and 3 bits of fraction     4
- *     E5M2  sign and 2 bits of fraction     2 + 1 */
-enum planes_kind { PLANES_BF16, PLANES_F16, PLANES_E4M3, PLANES_E5M2, PLANES_KINDS };
+ *     E5M2  sign and 2 bits of fraction     2 + 1
+ * Whole numbers k that BF16 has, decoded to BF16: the low r bits of k, in two's complement, are raw, r = 0 to 7 (widths low bits
+ * first: 1, 2, 4 bits as r has them); the symbol is floor(k / 2^r) + 128. */
+enum planes_kind {
+    PLANES_BF16, PLANES_F16, PLANES_E4M3, PLANES_E5M2,
+    PLANES_WHOLE_0, PLANES_WHOLE_1, PLANES_WHOLE_2, PLANES_WHOLE_3, PLANES_WHOLE_4, PLANES_WHOLE_5, PLANES_WHOLE_6, PLANES_WHOLE_7,
+    PLANES_KINDS
+};
 
 struct planes_form {
     uint8_t bytes;           /* of a value */
@@ -62,9 +69,14 @@ struct planes_scratch {      /* memory for the encoder */
     uint32_t count[PLANES_MOST_BLOCKS]; /* not touched: room for the caller's counts */
     uint8_t symbol[PLANES_BLOCK], low[PLANES_BLOCK], high[PLANES_BLOCK];
     uint8_t rank[PLANES_BLOCK], code[PLANES_BLOCK], next[PLANES_BLOCK + 1];
+    uint32_t number[2 * PLANES_MOST_WHOLE]; /* how often each whole number occurs */
 };
 size_t planes_encode(enum planes_kind kind, const void *values, const uint32_t *count, uint32_t blocks,
                      struct planes_scratch *scratch, void *out);
+
+/* The kind that codes `values` whole numbers, given as BF16, in the fewest bits, and how many these are, the directory and what
+ * fills up units left out. Numbers out of range, or with a fraction, are not told. */
+enum planes_kind planes_best_whole(const void *values, uint64_t count, struct planes_scratch *scratch, uint64_t *bits);
 
 /* Decodes block number `block` of `count` values of a tile of `len` bytes. `out` has room for `count` rounded up to 64 values (what
  * stands behind the real ones is undefined). False when the bytes do not make sense; `out` is undefined then. Whatever the bytes
@@ -72,7 +84,7 @@ size_t planes_encode(enum planes_kind kind, const void *values, const uint32_t *
 typedef bool planes_decode_fn(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 bool planes_decode_portable(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 
-/* One row times a block of BF16 that is panels of 16 rows, one after the other, in the layout of kern_matmul: y[p * 16 + r] =
+/* One row times a block of BF16 or whole numbers that is panels of 16 rows, one after the other, in the layout of kern_matmul: y[p * 16 + r] =
  * chain over k of fma(w, x[k], .), from y itself when `accumulate`, else from 0. False as above; y is undefined then. */
 struct planes_product {
     const uint8_t *tile;

@@ -10,6 +10,7 @@
  *     piece_and                  with a byte
  *     piece_merge                bits of the first where the mask has ones, else of the second
  *     piece_pairs                stores bytes of the first and the second in turns
+ *     piece_wholes               the same, each pair of bytes a number, of which `middle` is taken; stores the BF16 of what is left
  *     piece_expand               codes of a unit to symbols; escapes take bytes from *next, which moves on
  *
  * Damaged tiles: a level takes at most as many bytes from the next as it has codes, so reads stay inside the scratch whatever
@@ -48,6 +49,22 @@ static ALWAYS_INLINE piece planes_field(const uint8_t *plane, size_t at, unsigne
     return piece_and(piece_down(unit, (unsigned)(at % per_unit / PLANES_UNIT) * width), (uint8_t)((1u << width) - 1));
 }
 
+/* Whole numbers of `bits` raw bits, as bytes: how far they are above the least that has this kind. */
+static ALWAYS_INLINE piece planes_whole_low(const uint8_t *const *raw, unsigned bits, piece symbols, size_t at) {
+    piece low = piece_up(symbols, bits);
+    for (unsigned width = 4, plane = (unsigned)__builtin_popcount(bits); width > 0; width /= 2) {
+        if ((bits & width) != 0) { /* its bits stand above those of the narrower planes */
+            const unsigned shift = bits & (width - 1);
+            low = piece_merge((uint8_t)(((1u << width) - 1) << shift), piece_up(planes_field(raw[--plane], at, width), shift), low);
+        }
+    }
+    return low;
+}
+
+static ALWAYS_INLINE piece planes_whole_high(unsigned bits, piece symbols) {
+    return piece_and(piece_down(symbols, 8 - bits), (uint8_t)((1u << bits) - 1));
+}
+
 /* Joins 64 symbols with the raw bits of the values from `at` on. */
 static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at) {
     const uint8_t *const *raw = r->b->raw;
@@ -64,9 +81,13 @@ static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_ki
         const piece bits = planes_field(raw[0], at, 4);
         const piece rest = piece_merge(0x07, bits, piece_up(bits, 4));
         piece_store(r->out + at, piece_merge(0x78, piece_up(symbols, 3), rest));
-    } else {
+    } else if (kind == PLANES_E5M2) {
         const piece rest = piece_merge(0x03, planes_field(raw[0], at, 2), piece_up(planes_field(raw[1], at, 1), 7));
         piece_store(r->out + at, piece_merge(0x7c, piece_up(symbols, 2), rest));
+    } else {
+        const unsigned bits = (unsigned)kind - PLANES_WHOLE_0;
+        const piece low = planes_whole_low(raw, bits, symbols, at);
+        piece_wholes(r->out + 2 * at, low, planes_whole_high(bits, symbols), 128 << bits);
     }
 }
 
@@ -130,21 +151,23 @@ static size_t planes_to_symbols(const struct planes_run *r) {
     return r->b->width[r->level] == 2 ? planes_level(r, 2, PLANES_KINDS) : planes_level(r, 4, PLANES_KINDS);
 }
 
-static size_t planes_to_bf16(const struct planes_run *r) {
-    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_BF16) : planes_level(r, 4, PLANES_BF16);
-}
-
-static size_t planes_to_f16(const struct planes_run *r) {
-    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_F16) : planes_level(r, 4, PLANES_F16);
-}
-
-static size_t planes_to_e4m3(const struct planes_run *r) {
-    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_E4M3) : planes_level(r, 4, PLANES_E4M3);
-}
-
-static size_t planes_to_e5m2(const struct planes_run *r) {
-    return r->b->width[0] == 2 ? planes_level(r, 2, PLANES_E5M2) : planes_level(r, 4, PLANES_E5M2);
-}
+/* The first level: NAME joins symbols with raw bits of KIND. */
+#define PLANES_TO(NAME, KIND)                                                                      \
+    static size_t NAME(const struct planes_run *r) {                                               \
+        return r->b->width[0] == 2 ? planes_level(r, 2, KIND) : planes_level(r, 4, KIND);          \
+    }
+PLANES_TO(planes_to_bf16, PLANES_BF16)
+PLANES_TO(planes_to_f16, PLANES_F16)
+PLANES_TO(planes_to_e4m3, PLANES_E4M3)
+PLANES_TO(planes_to_e5m2, PLANES_E5M2)
+PLANES_TO(planes_to_whole_0, PLANES_WHOLE_0)
+PLANES_TO(planes_to_whole_1, PLANES_WHOLE_1)
+PLANES_TO(planes_to_whole_2, PLANES_WHOLE_2)
+PLANES_TO(planes_to_whole_3, PLANES_WHOLE_3)
+PLANES_TO(planes_to_whole_4, PLANES_WHOLE_4)
+PLANES_TO(planes_to_whole_5, PLANES_WHOLE_5)
+PLANES_TO(planes_to_whole_6, PLANES_WHOLE_6)
+PLANES_TO(planes_to_whole_7, PLANES_WHOLE_7)
 
 /* All levels but the first; afterwards r->next is what the first takes its escapes from. */
 static ALWAYS_INLINE bool planes_upper_levels(struct planes_run *r, const struct planes_block *b, const uint8_t *tile_end,
@@ -164,8 +187,8 @@ static ALWAYS_INLINE bool planes_upper_levels(struct planes_run *r, const struct
 
 bool PLANES_DECODE(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out) {
     static size_t (*const to_values[PLANES_KINDS])(const struct planes_run *r) = {
-        [PLANES_BF16] = planes_to_bf16, [PLANES_F16] = planes_to_f16,
-        [PLANES_E4M3] = planes_to_e4m3, [PLANES_E5M2] = planes_to_e5m2,
+        planes_to_bf16,    planes_to_f16,     planes_to_e4m3,    planes_to_e5m2,    planes_to_whole_0, planes_to_whole_1,
+        planes_to_whole_2, planes_to_whole_3, planes_to_whole_4, planes_to_whole_5, planes_to_whole_6, planes_to_whole_7,
     };
     uint8_t scratch[2][PLANES_BLOCK + PLANES_UNIT] ALIGNED(64);
     struct planes_block b;

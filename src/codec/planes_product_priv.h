@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Template of a product of one row with a block of planes of BF16, decoded on the way into the sums: the values of a block are
+ * Template of a product of one row with a block of planes of BF16 or of whole numbers, decoded on the way into the sums: the values of a block are
  * stored nowhere. For a single row the kernels' product (kern/product_priv.h) costs about as much as decoding; joined, both
  * take little more than decoding alone. Each sum is the same chain of fused multiply-adds over ascending columns, so results
  * are those of decoding first, bit for bit.
@@ -11,6 +11,7 @@
  *     sums_load, sums_store      at any address
  *     sums_zero
  *     sums_add_columns           adds 4 columns, in order: low and high bytes of 64 values, and 4 floats of the row
+ *     sums_add_wholes            the same for numbers, of which `middle` is taken
  */
 #ifndef CODEC_PLANES_PRODUCT_PRIV_H
 #define CODEC_PLANES_PRODUCT_PRIV_H
@@ -19,22 +20,30 @@
 
 #ifdef PLANES_MULTIPLY
 
-/* Symbols and raw bits of 64 values, four columns of a panel. */
-static ALWAYS_INLINE sums planes_add_columns(sums s, piece symbols, const uint8_t *raw, const float *x) {
-    const piece bits = piece_load(raw);
-    const piece low = piece_merge(0x7f, bits, piece_up(symbols, 7));
-    const piece high = piece_merge(0x80, bits, piece_down(symbols, 1));
-    return sums_add_columns(s, low, high, x);
+/* Symbols of the 64 values from `at` on, four columns of a panel, joined with their raw bits. */
+static ALWAYS_INLINE sums planes_add_columns(sums s, const uint8_t *const *raw, enum planes_kind kind, piece symbols, size_t at,
+                                             const float *x) {
+    if (kind == PLANES_BF16) {
+        const piece bits = piece_load(raw[0] + at);
+        const piece low = piece_merge(0x7f, bits, piece_up(symbols, 7));
+        const piece high = piece_merge(0x80, bits, piece_down(symbols, 1));
+        return sums_add_columns(s, low, high, x);
+    }
+    const unsigned bits = (unsigned)kind - PLANES_WHOLE_0;
+    const piece low = planes_whole_low(raw, bits, symbols, at);
+    return sums_add_wholes(s, low, planes_whole_high(bits, symbols), 128 << bits, x);
 }
 
 /* All panels of a block whose upper levels are decoded. Returns how many escapes level 1 has. */
-static ALWAYS_INLINE size_t planes_multiply_level(const struct planes_run *r, const struct planes_product *p, unsigned width) {
+static ALWAYS_INLINE size_t planes_multiply_level(const struct planes_run *r, const struct planes_product *p, unsigned width,
+                                                  enum planes_kind kind) {
     const unsigned fields = 8 / width;
     const uint8_t last = (uint8_t)((1u << width) - 1);
     const uint8_t *plane = r->b->level[0];
-    const uint8_t *raw = r->b->raw[0];
     const uint8_t *next = r->next;
     const uint8_t *ahead = r->ahead;
+    const size_t per_piece = kind == PLANES_BF16 ? 96 : 48; /* bytes, about */
+    size_t at = 0;
     uint8_t symbols[16] = {0};
     memcpy(symbols, r->b->symbol[0], last);
     const piece_table table = piece_table_load(symbols);
@@ -44,11 +53,12 @@ static ALWAYS_INLINE size_t planes_multiply_level(const struct planes_run *r, co
         for (uint32_t col = 0; col < p->cols; col += 4 * fields, plane += PLANES_UNIT) {
             const piece unit = piece_load(plane);
             PLANES_UNROLL
-            for (unsigned k = 0; k < fields; k++, raw += PLANES_UNIT) {
+            for (unsigned k = 0; k < fields; k++, at += PLANES_UNIT) {
                 const piece codes = piece_and(piece_down(unit, k * width), last);
-                s = planes_add_columns(s, piece_expand(table, codes, last, UINT64_MAX, &next), raw, p->x + col + (size_t)4 * k);
+                const piece found = piece_expand(table, codes, last, UINT64_MAX, &next);
+                s = planes_add_columns(s, r->b->raw, kind, found, at, p->x + col + (size_t)4 * k);
             }
-            ahead = planes_foresee(ahead, r->end, (size_t)96 * fields);
+            ahead = planes_foresee(ahead, r->end, per_piece * fields);
         }
         sums_store(y, s);
     }
@@ -72,10 +82,29 @@ static void planes_multiply_whole(const struct planes_product *p, const uint8_t 
     }
 }
 
+#define PLANES_TIMES(NAME, KIND)                                                                                        \
+    static size_t NAME(const struct planes_run *r, const struct planes_product *p) {                                   \
+        return r->b->width[0] == 2 ? planes_multiply_level(r, p, 2, KIND) : planes_multiply_level(r, p, 4, KIND);       \
+    }
+PLANES_TIMES(planes_times_bf16, PLANES_BF16)
+PLANES_TIMES(planes_times_whole_0, PLANES_WHOLE_0)
+PLANES_TIMES(planes_times_whole_1, PLANES_WHOLE_1)
+PLANES_TIMES(planes_times_whole_2, PLANES_WHOLE_2)
+PLANES_TIMES(planes_times_whole_3, PLANES_WHOLE_3)
+PLANES_TIMES(planes_times_whole_4, PLANES_WHOLE_4)
+PLANES_TIMES(planes_times_whole_5, PLANES_WHOLE_5)
+PLANES_TIMES(planes_times_whole_6, PLANES_WHOLE_6)
+PLANES_TIMES(planes_times_whole_7, PLANES_WHOLE_7)
+
 bool PLANES_MULTIPLY(const struct planes_product *p) {
+    static size_t (*const times[PLANES_KINDS])(const struct planes_run *r, const struct planes_product *p) = {
+        [PLANES_BF16] = planes_times_bf16,       [PLANES_WHOLE_0] = planes_times_whole_0, [PLANES_WHOLE_1] = planes_times_whole_1,
+        [PLANES_WHOLE_2] = planes_times_whole_2, [PLANES_WHOLE_3] = planes_times_whole_3, [PLANES_WHOLE_4] = planes_times_whole_4,
+        [PLANES_WHOLE_5] = planes_times_whole_5, [PLANES_WHOLE_6] = planes_times_whole_6, [PLANES_WHOLE_7] = planes_times_whole_7,
+    };
     uint8_t scratch[2][PLANES_BLOCK + PLANES_UNIT] ALIGNED(64);
     struct planes_block b;
-    if (!planes_find(&b, p->tile, p->len, p->block, p->panels * p->cols * 16) || b.form != &PLANES_FORM[PLANES_BF16]) {
+    if (!planes_find(&b, p->tile, p->len, p->block, p->panels * p->cols * 16) || times[b.form - PLANES_FORM] == NULL) {
         return false;
     }
     if (b.whole != NULL) {
@@ -86,7 +115,7 @@ bool PLANES_MULTIPLY(const struct planes_product *p) {
     if (!planes_upper_levels(&r, &b, p->tile + p->len, scratch)) {
         return false;
     }
-    return (b.width[0] == 2 ? planes_multiply_level(&r, p, 2) : planes_multiply_level(&r, p, 4)) == b.values[1];
+    return times[b.form - PLANES_FORM](&r, p) == b.values[1];
 }
 
 #endif

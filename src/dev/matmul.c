@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/floats.h"
 #include "base/span.h"
 #include "dev/cpu_priv.h"
 #include "sys/thread.h"
@@ -24,6 +25,7 @@ struct share {
     const struct panel_tile *tile;
     const uint8_t *bytes;
     size_t len;
+    const uint8_t *scale;        /* BF16 of the tile's rows, of a matrix in steps; else NULL */
     float *decoded;              /* its room for a block of a coded or packed matrix */
     bool sound;                  /* the bytes made sense so far */
 };
@@ -49,6 +51,13 @@ static void find_weights(const struct cpu_job *j, struct share *w, uint32_t grou
     }
 }
 
+/* Sums of `count` rows from number `first` of the tile on, times the rows' scales. */
+static void scale_rows(const struct share *w, float *sum, uint64_t first, uint64_t count) {
+    for (uint64_t r = 0; w->scale != NULL && r < count; r++) {
+        sum[r] *= float_of_bf16(w->scale + (first + r) * sizeof(uint16_t));
+    }
+}
+
 /* Head after head has its own weights and its own part of the input. Rows of a head are padded to whole groups of panels,
  * results are not: they go by way of a small buffer. */
 static void multiply_heads(const struct cpu_job *j, struct share *w, uint32_t group) {
@@ -71,6 +80,7 @@ static void multiply_heads(const struct cpu_job *j, struct share *w, uint32_t gr
             j->dev->base.kern.matmul[s->dtype](&m);
         }
         for (uint32_t i = 0; i < m.rows; i++) {
+            scale_rows(w, out[i], group * (uint64_t)GROUP - w->tile->row, real);
             float *dst = pass->reg[op->dst] + (row + i) * pass->stride[op->dst] + (size_t)head * op->dst_step + first;
             memcpy(dst, out[i], real * sizeof(float));
         }
@@ -82,7 +92,7 @@ static bool multiply_packed(const struct cpu_job *j, struct share *w, uint32_t g
     const struct panel_shape *s = j->matrix.shape;
     const uint32_t cols = panel_block_cols(s, block);
     planes_multiply_fn *multiply = j->dev->coding.multiply_planes;
-    bool packed = s->packing == PANEL_PLANES && s->dtype == KERN_BF16;
+    bool packed = s->packing != PANEL_AS_IS && s->dtype == KERN_BF16;
     if (!packed || multiply == NULL || m->rows != 1 || cols % PLANES_PRODUCT_COLS != 0) {
         return false;
     }
@@ -114,11 +124,14 @@ static void multiply_group(const struct cpu_job *j, struct share *w, uint32_t gr
     }
 }
 
-/* After the last part of a group: row scale and bias, one rounding each. */
-static void finish_rows(const struct cpu_job *j, uint64_t row, uint64_t rows) {
+/* After the last part of a group: scales of steps, row scale and bias, one rounding each. */
+static void finish_rows(const struct cpu_job *j, const struct share *w) {
+    uint64_t row = w->tile->row;
+    uint64_t rows = w->tile->rows;
     uint64_t end = row + rows < j->matrix.shape->rows ? row + rows : j->matrix.shape->rows;
     for (uint32_t t = 0; t < j->pass->rows; t++) {
         float *y = j->pass->reg[j->op->dst] + t * j->pass->stride[j->op->dst];
+        scale_rows(w, y + row, 0, end - row);
         for (uint64_t r = row; j->matrix.row_scale != NULL && r < end; r++) {
             y[r] *= j->matrix.row_scale[r];
         }
@@ -147,7 +160,13 @@ static bool multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, st
     const struct panel_shape *s = j->matrix.shape;
     struct panel_tile t;
     panel_tile_at(s, index, &t);
-    struct share w = {&t, bytes.ptr, bytes.len, j->dev->decoded + (size_t)worker * CPU_DECODED, true};
+    const uint64_t lead = panel_scale_bytes(s, &t);
+    if (bytes.len < lead && lead != 0) {
+        return false;
+    }
+    struct share w = {.tile = &t, .bytes = (const uint8_t *)bytes.ptr + lead, .len = bytes.len - lead,
+                      .scale = lead != 0 ? (const uint8_t *)bytes.ptr : NULL,
+                      .decoded = j->dev->decoded + (size_t)worker * CPU_DECODED, .sound = true};
     if (t.continues) {
         wait_for_part(j, index - 1);
     }
@@ -158,8 +177,9 @@ static bool multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, st
             multiply_group(j, &w, g);
         }
     }
-    if (t.block + t.blocks == s->col_blocks && (j->bias != NULL || j->matrix.row_scale != NULL)) {
-        finish_rows(j, t.row, t.rows);
+    bool heads = j->op->kind == KERN_OP_MATMUL_HEADS;
+    if (t.block + t.blocks == s->col_blocks && !heads && (j->bias != NULL || j->matrix.row_scale != NULL || w.scale != NULL)) {
+        finish_rows(j, &w);
     }
     return w.sound;
 }

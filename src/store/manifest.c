@@ -381,7 +381,8 @@ static bool read_bits(struct walk *w) {
 }
 
 bool store_codec_known(const char *codec) {
-    return strcmp(codec, "raw") == 0 || strcmp(codec, "planes") == 0;
+    struct split_codec known;
+    return split_codec_of_name(codec, &known);
 }
 
 static bool read_codec(struct walk *w) {
@@ -390,7 +391,7 @@ static bool read_codec(struct walk *w) {
     }
     (void)snprintf(w->m->codec, sizeof(w->m->codec), "%s", str_text(&w->text));
     return store_codec_known(str_text(&w->text)) ||
-           json_refuse(&w->r, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (raw and planes are)",
+           json_refuse(&w->r, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (" STORE_CODECS " are)",
                        str_text(&w->text));
 }
 

@@ -317,7 +317,7 @@ static lamina_status start_threads(struct split_job *job, struct store_tile **ti
     }
     job->pipe.tick = split_tick;
     job->pipe.user = job;
-    LAMINA_TRY(split_pipe_start(&job->pipe, job->o->output, *tiles, &job->err));
+    LAMINA_TRY(split_pipe_start(&job->pipe, job->o->output, *tiles, &job->plan.codec.dial, &job->err));
     if (job->checkpoint == NULL) {
         return LAMINA_OK;
     }
@@ -353,9 +353,11 @@ static lamina_status finish_directory(struct split_job *job) {
 }
 
 static lamina_status split_new(struct split_job *job) {
+    struct split_codec codec;
+    (void)split_codec_of_name(job->o->codec, &codec); /* known: check_options */
     LAMINA_TRY(split_directory_check(job));
     LAMINA_TRY(split_plan_make(job->source, job->journal.present ? job->journal.tied : -1,
-                               strcmp(job->o->codec, "planes") == 0, &job->arena, &job->plan, &job->err));
+                               &codec, &job->arena, &job->plan, &job->err));
     LAMINA_TRY(split_identity(job));
     LAMINA_TRY(settle_journal(job));
     job->total_bytes += job->plan.total_bytes;
@@ -416,7 +418,7 @@ static lamina_status make_parent(const char *path, struct lamina_error *err) {
 
 static lamina_status check_options(const struct store_split_options *o, struct lamina_error *err) {
     if (o->codec == NULL || !store_codec_known(o->codec)) {
-        return base_fail(err, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (raw and planes are)",
+        return base_fail(err, LAMINA_UNSUPPORTED, "the codec \"%.40s\" is not known to this program (" STORE_CODECS " are)",
                          o->codec != NULL ? o->codec : "");
     }
     if (o->output == NULL || o->output[0] == 0 || strlen(o->output) > STORE_PATH_LEN - 2 * STORE_NAME_LEN) {

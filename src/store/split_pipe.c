@@ -6,6 +6,7 @@
  * What is written depends on the order of slots only, never on timing.
  *
  * After a failure the thread goes on taking slots without doing anything, so the caller never hangs. */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -14,7 +15,8 @@
 #include "sys/mem.h"
 
 enum { MINE = 0, THEIRS = 1, SCRATCH = (sizeof(struct planes_scratch) + STORE_PAGE - 1) / STORE_PAGE * STORE_PAGE };
-enum { PIPE_MEMORY = 2 * SPLIT_ROWS + 2 * SPLIT_BUFFER + PANEL_TILE_MAX + SCRATCH };
+enum { SCALES = SPLIT_ROWS / PANEL_STEPS_COLS };
+enum { PIPE_MEMORY = 2 * SPLIT_ROWS + 2 * SPLIT_BUFFER + PANEL_TILE_MAX + SCRATCH + SCALES };
 #define WAIT_NS UINT64_C(100000000)
 
 /* ---- the thread's work ---- */
@@ -72,17 +74,45 @@ static lamina_status pack_part(struct split_pipe *p, const struct split_slot *s,
     return LAMINA_OK;
 }
 
-/* A tile of a packed matrix, from its decoded form. */
-static lamina_status encode(struct split_pipe *p, const struct panel_shape *shape, const struct panel_tile *t) {
+/* A tile of a packed matrix, from its decoded form. scale: of its rows, in steps. */
+static lamina_status encode(struct split_pipe *p, const struct panel_shape *shape, const struct panel_tile *t, const uint16_t *scale) {
     uint64_t most = panel_tile_most(shape, t);
     uint8_t *to = NULL;
     LAMINA_TRY(split_writer_take(&p->writer, (size_t)most, &to, &p->err));
-    split_writer_give_back(&p->writer, (size_t)(most - panel_encode_tile(shape, t, p->decoded, p->scratch, to)));
+    uint64_t made = panel_encode_tile(shape, t, p->decoded, scale, p->scratch, to);
+    split_writer_give_back(&p->writer, (size_t)(most - made));
+    if (shape->packing == PANEL_STEPS) {
+        uint64_t weights = min_u64(t->rows, shape->rows - t->row) * (t->bytes / t->rows / 2);
+        p->spare += p->dial->bits * (double)weights - 8.0 * (double)round_up(made, STORE_PAGE);
+    }
     return LAMINA_OK;
 }
 
-static lamina_status pack_rows(struct split_pipe *p, const struct split_slot *s) {
+/* The rows at hand in whole steps. What earlier tiles of the file took too much or too little is made up for here. */
+static lamina_status round_rows(struct split_pipe *p, struct split_slot *s) {
+    const struct split_part *part = s->part;
+    struct panel_tile first;
+    panel_tile_at(&part->shape, s->tile, &first);
+    struct steps_rows r = {.rows = s->rows, .stride = s->stride, .count = s->rows_len / s->stride, .cols = part->shape.cols,
+                           .dtype = (enum kern_dtype)s->dtype};
+    double spare = p->spare / (double)(r.count * r.cols);
+    spare = spare > 0.25 ? 0.25 : spare < -0.25 ? -0.25 : spare;
+    double step = steps_choose(p->dial, &r, spare, p->scratch);
+    if (!steps_round(&r, step, p->scale)) {
+        return base_fail(&p->err, LAMINA_UNSUPPORTED, "%s: rows from %" PRIu64 " on of matrix \"%s\" hold NaN or infinite values, "
+                         "which cannot be rounded to steps; split with codec planes or raw", s->output->name, first.row,
+                         model_role_name((enum model_role)part->role));
+    }
+    s->stride = r.stride;
+    s->dtype = r.dtype;
+    return LAMINA_OK;
+}
+
+static lamina_status pack_rows(struct split_pipe *p, struct split_slot *s) {
     const struct panel_shape *shape = &s->part->shape;
+    if (shape->packing == PANEL_STEPS) {
+        LAMINA_TRY(round_rows(p, s));
+    }
     bool packed = shape->packing != PANEL_AS_IS;
     struct panel_tile first;
     panel_tile_at(shape, s->tile, &first);
@@ -100,7 +130,7 @@ static lamina_status pack_rows(struct split_pipe *p, const struct split_slot *s)
             panel_pack_tile(shape, &t, s->rows + (t.row - first.row) * s->stride, s->stride, to);
         }
         if (packed) {
-            LAMINA_TRY(encode(p, shape, &t));
+            LAMINA_TRY(encode(p, shape, &t, p->scale + (t.row - first.row)));
         }
         LAMINA_TRY(split_writer_end_tile(&p->writer, &p->err));
     }
@@ -138,9 +168,10 @@ static lamina_status add_vector(struct split_pipe *p, const struct split_slot *s
 static lamina_status work(struct split_pipe *p, struct split_slot *s) {
     switch (s->what) {
     case SLOT_BEGIN:
+        p->spare = 0;
         return split_writer_begin(&p->writer, s->output, &p->err);
     case SLOT_ROWS:
-        s->unusual = s->part->shape.coding == PANEL_PLAIN && unusual(s);
+        s->unusual = s->part->shape.coding == PANEL_PLAIN && s->part->shape.packing != PANEL_STEPS && unusual(s);
         return pack_rows(p, s);
     case SLOT_VECTOR:
         s->unusual = unusual(s);
@@ -174,7 +205,7 @@ static void run(void *arg) {
 
 /* ---- the caller's side ---- */
 
-lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,
+lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, const struct steps_dial *dial,
                                struct lamina_error *err) {
     LAMINA_TRY(sys_mem_map(&p->memory, PIPE_MEMORY, err));
     p->slot[0].memory = p->memory;
@@ -183,6 +214,8 @@ lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct sto
     p->writer.spare = p->writer.buffer + SPLIT_BUFFER;
     p->decoded = p->writer.spare + SPLIT_BUFFER;
     p->scratch = (struct planes_scratch *)(void *)(p->decoded + PANEL_TILE_MAX);
+    p->scale = (uint16_t *)(void *)((uint8_t *)p->scratch + SCRATCH);
+    p->dial = dial;
     p->writer.dir = dir;
     p->writer.tiles = tiles;
     p->writer.file.fd = -1;

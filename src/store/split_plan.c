@@ -224,6 +224,30 @@ static lamina_status check_tensor(struct split_planner *w, const struct model_te
                      m->source, t.dtype);
 }
 
+/* Routers and the rates of linear attention are small, and what they say counts: they stay as they are. */
+static bool may_be_rounded(enum model_role role) {
+    return role != MODEL_ROUTER && role != MODEL_SHARED_ROUTER && role != MODEL_DECAY_A && role != MODEL_DECAY && role != MODEL_BETA;
+}
+
+static void choose_packing(const struct split_planner *w, struct split_part *part, const struct model_tensor *m) {
+    const struct split_codec *codec = &w->p->codec;
+    if (codec->steps && part->coding == PANEL_PLAIN && m->layer >= 0 && may_be_rounded((enum model_role)m->role)) {
+        struct panel_shape shape;
+        struct panel_tile t;
+        uint64_t room = part->transposed ? SPLIT_ROWS / 2 : SPLIT_ROWS_MAX;
+        if (panel_shape_init(&shape, m->rows, m->cols, KERN_BF16, (enum panel_layout)part->shape.layout)) {
+            panel_shape_steps(&shape);
+            panel_tile_at(&shape, 0, &t);
+            /* A row is rounded as a whole. */
+            bool fits = t.rows * m->cols * kern_dtype_bytes((enum kern_dtype)part->dtype) <= room;
+            part->shape = shape.packing == PANEL_STEPS && fits ? shape : part->shape;
+        }
+    }
+    if (codec->planes && part->shape.packing == PANEL_AS_IS) {
+        panel_shape_pack(&part->shape);
+    }
+}
+
 static lamina_status place_matrix(struct split_planner *w, struct split_output *o, struct split_part *part,
                                   const struct model_tensor *m) {
     bool gathered = m->role == MODEL_EMBED || m->role == MODEL_INPUT_EMBED;
@@ -238,9 +262,7 @@ static lamina_status place_matrix(struct split_planner *w, struct split_output *
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\" is too large: %" PRIu64 " x %" PRIu64, m->source,
                          m->rows, m->cols);
     }
-    if (w->pack) {
-        panel_shape_pack(&part->shape);
-    }
+    choose_packing(w, part, m);
     panel_tile_at(&part->shape, 0, &t);
     if (t.bytes > PANEL_TILE_MAX) {
         return base_fail(w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": 16 rows of it exceed a tile of %d bytes",
@@ -403,13 +425,23 @@ static lamina_status measure(struct split_planner *w, struct split_output *o) {
         uint64_t bytes = panel_weight_bits(shape) / 8;
         o->weights += shape->rows * shape->cols;
         o->bits += panel_weight_bits(shape);
-        o->likely -= min_u64(o->likely, bytes - split_likely(shape, bytes));
+        o->likely -= min_u64(o->likely, bytes - split_likely(&w->p->codec, shape, bytes));
         o->packed = o->packed || shape->packing != PANEL_AS_IS;
     }
     return LAMINA_OK;
 }
 
-uint64_t split_likely(const struct panel_shape *shape, uint64_t decoded) {
+bool split_codec_of_name(const char *name, struct split_codec *codec) {
+    *codec = (struct split_codec){0};
+    codec->steps = steps_of_codec(name, &codec->dial);
+    codec->planes = codec->steps || strcmp(name, "planes") == 0;
+    return codec->planes || strcmp(name, "raw") == 0;
+}
+
+uint64_t split_likely(const struct split_codec *codec, const struct panel_shape *shape, uint64_t decoded) {
+    if (shape->packing == PANEL_STEPS) {
+        return decoded / 16 * (uint64_t)(steps_likely_bits(&codec->dial) * 100) / 100;
+    }
     return shape->packing == PANEL_AS_IS ? decoded : decoded / 16 * 11; /* bf16 as trained: 10.7 to 11 of 16 bits */
 }
 
@@ -491,14 +523,14 @@ static lamina_status resolve(struct split_planner *w) {
     return status;
 }
 
-lamina_status split_plan_make(const struct lamina_source *s, int tied, bool pack, struct arena *arena, struct split_plan *p,
-                              struct lamina_error *err) {
+lamina_status split_plan_make(const struct lamina_source *s, int tied, const struct split_codec *codec, struct arena *arena,
+                              struct split_plan *p, struct lamina_error *err) {
     struct split_planner *w = arena_take(arena, sizeof(*w));
     if (w == NULL) {
         return split_plan_no_memory(err);
     }
-    *w = (struct split_planner){.s = s, .arena = arena, .p = p, .pack = pack, .err = err};
-    *p = (struct split_plan){.planner = w, .filled = UINT32_MAX};
+    *w = (struct split_planner){.s = s, .arena = arena, .p = p, .err = err};
+    *p = (struct split_plan){.planner = w, .codec = *codec, .filled = UINT32_MAX};
     LAMINA_TRY(resolve(w));
     LAMINA_TRY(check_repeats(w));
     LAMINA_TRY(list_names(w));

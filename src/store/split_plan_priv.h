@@ -19,7 +19,6 @@ struct split_planner {
     bool *used, *empty;        /* per source tensor; empty: zeros that may be left out if nobody uses them */
     struct model_quant quant;  /* what config.json says */
     uint32_t layers;           /* distinct ones */
-    bool pack;                 /* matrices that can be packed are */
     struct lamina_error *err;
 };
 

@@ -9,7 +9,7 @@
 
 #include "store/store_priv.h"
 
-enum { SLACK = 4096, ROWS_MAX = SPLIT_ROWS - SLACK };
+enum { SLACK = SPLIT_ROWS - SPLIT_ROWS_MAX };
 
 /* Direct reads go straight into the slot when its address is as odd as the file offset. */
 static uint64_t skew_of(const struct split_job *job, uint32_t tensor, uint64_t offset) {
@@ -78,7 +78,7 @@ static lamina_status vector(struct split_job *job, struct split_output *o, const
 static uint32_t run_length(const struct split_part *part, uint32_t first, uint64_t row_bytes, uint64_t *rows) {
     const struct panel_shape *shape = &part->shape;
     bool pieces = part->transposed || part->quant != NULL; /* the other half holds pieces of the source */
-    uint64_t room = pieces ? (SPLIT_ROWS / 2 - shape->lead_bytes) / part->from.stride : ROWS_MAX;
+    uint64_t room = pieces ? (SPLIT_ROWS / 2 - shape->lead_bytes) / part->from.stride : SPLIT_ROWS_MAX;
     struct panel_tile t;
     panel_tile_at(shape, first, &t);
     uint64_t begin = t.row;
@@ -107,7 +107,7 @@ static lamina_status read_strip(struct split_job *job, struct split_slot *s, uin
     uint64_t cols = min_u64(shape->cols - col, (uint64_t)t.blocks * KERN_BLOCK_COLS);
     uint64_t rows = min_u64(shape->rows - t.row, t.rows);
     s->stride = cols * size;
-    if (rows * s->stride > ROWS_MAX || s->part->transposed || shape->coding != PANEL_PLAIN) {
+    if (rows * s->stride > SPLIT_ROWS_MAX || shape->packing == PANEL_STEPS || s->part->transposed || shape->coding != PANEL_PLAIN) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a tile of %" PRIu64 " x %" PRIu64 " does not fit",
                          s->output->name, rows, cols);
     }
@@ -137,12 +137,12 @@ static lamina_status read_group(struct split_job *job, struct split_slot *s, uin
     return read_into(job, s, (before + row) * s->stride, (size_t)(rows * s->stride));
 }
 
-static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uint32_t count) {
+static uint64_t tiles_bytes(const struct split_codec *codec, const struct panel_shape *shape, uint32_t first, uint32_t count) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct panel_tile t;
         panel_tile_at(shape, first + i, &t);
-        sum += round_up(split_likely(shape, t.bytes), STORE_PAGE);
+        sum += round_up(split_likely(codec, shape, t.bytes), STORE_PAGE);
     }
     return sum;
 }
@@ -150,7 +150,7 @@ static uint64_t tiles_bytes(const struct panel_shape *shape, uint32_t first, uin
 static lamina_status matrix(struct split_job *job, struct split_output *o, const struct split_part *part) {
     const struct panel_shape *shape = &part->shape;
     uint64_t row_bytes =
-        shape->coding != PANEL_PLAIN ? shape->row_bytes : shape->cols * kern_dtype_bytes((enum kern_dtype)shape->dtype);
+        shape->coding != PANEL_PLAIN ? shape->row_bytes : shape->cols * kern_dtype_bytes((enum kern_dtype)part->dtype);
     for (uint32_t tile = 0; tile < shape->tiles;) {
         struct split_slot *s = NULL;
         struct panel_tile t;
@@ -171,7 +171,7 @@ static lamina_status matrix(struct split_job *job, struct split_output *o, const
         s->tiles = count;
         split_pipe_give(&job->pipe, s);
         tile += count;
-        job->done_bytes += tiles_bytes(shape, tile - count, count);
+        job->done_bytes += tiles_bytes(&job->plan.codec, shape, tile - count, count);
     }
     return LAMINA_OK;
 }

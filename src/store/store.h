@@ -102,6 +102,7 @@ bool store_is_store(const char *path);      /* holds a lamina.json */
 /* Is it a GGUF file, or a directory whose weights are one, in parts or not? USAGE where there are several to choose from. */
 lamina_status store_find_gguf(const char *path, bool *found, struct lamina_error *err);
 bool store_codec_known(const char *codec);
+#define STORE_CODECS "raw, planes, q8, q4 and q2.00 to q8.00"
 bool store_is_checkpoint(const char *path); /* holds config.json and weights */
 
 /* ---- split ---- */
@@ -113,7 +114,7 @@ struct store_split_options {
                                          * files were freed by an earlier run with delete_original */
     const char *checkpoint;   /* directory of the built-in source; or NULL */
     const char *output;
-    const char *codec;          /* "raw" or "planes" */
+    const char *codec;          /* one of STORE_CODECS */
     bool delete_original;
     bool wait_for_lock;
     const struct lamina_callbacks *callbacks;

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "codec/steps.h"
 #include "base/checked.h"
 #include "base/span.h"
 #include "store/store.h"
@@ -289,8 +290,17 @@ struct split_output {
     bool done;
     struct hash128 hash;
 };
+/* How matrices are coded. */
+struct split_codec {
+    bool planes;              /* numbers of 16 bits are packed */
+    bool steps;               /* matrices of layers are rounded by the dial; others are packed */
+    struct steps_dial dial;
+};
+/* By the name in the manifest: "raw", "planes", "q8", "q4", "q3.50"; false: no such codec. */
+bool split_codec_of_name(const char *name, struct split_codec *codec);
 struct split_plan {
     struct model_desc desc;
+    struct split_codec codec;
     bool tied_by_config;
     uint32_t output_count;
     struct split_output *outputs;
@@ -302,10 +312,10 @@ struct split_plan {
     uint32_t filled;
 };
 /* tied: 0, 1, or -1 to find out (may compare head and embedding byte by byte). */
-lamina_status split_plan_make(const struct lamina_source *s, int tied, bool pack, struct arena *arena, struct split_plan *p,
-                              struct lamina_error *err);
+lamina_status split_plan_make(const struct lamina_source *s, int tied, const struct split_codec *codec, struct arena *arena,
+                              struct split_plan *p, struct lamina_error *err);
 /* What a matrix of so many decoded bytes will likely take. */
-uint64_t split_likely(const struct panel_shape *shape, uint64_t decoded);
+uint64_t split_likely(const struct split_codec *codec, const struct panel_shape *shape, uint64_t decoded);
 /* An output has become this large. */
 void split_output_made(struct split_output *o, uint64_t size);
 /* Fills the parts of one output and the tables of its head, and forgets those of the one before. */
@@ -374,10 +384,13 @@ struct split_pipe {
     void *memory;
     uint8_t *decoded;         /* room for a tile before it is packed */
     struct planes_scratch *scratch;
+    const struct steps_dial *dial;
+    uint16_t *scale;          /* [SPLIT_ROWS / (2 * PANEL_STEPS_COLS)] of the rows at hand, in steps */
+    double spare;             /* bits that the file's matrices in steps have left of what the dial gave them */
     bool (*tick)(void *user); /* while waiting; true: stop */
     void *user;
 };
-enum { SPLIT_ROWS = 8 << 20 };
+enum { SPLIT_ROWS = 8 << 20, SPLIT_ROWS_MAX = SPLIT_ROWS - 4096 }; /* of the rows' memory; what rows in it may take */
 /* Bits of the fp32 that a stored element stands for. */
 uint32_t split_widen(const uint8_t *at, uint32_t dtype);
 /* split_read.c: source rows that do not lie as the store wants them. */
@@ -395,7 +408,7 @@ lamina_status split_read_coded(struct split_job *job, struct split_slot *s, uint
 lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
 /* A vector that is picked, shifted or computed, as fp32 into s->memory. */
 lamina_status split_read_vector(struct split_job *job, struct split_slot *s);
-lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles,
+lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, const struct steps_dial *dial,
                                struct lamina_error *err);
 /* A slot that is the caller's; INTERRUPTED when tick says so; the thread's failure. */
 lamina_status split_pipe_take(struct split_pipe *p, struct split_slot **slot, struct lamina_error *err);

@@ -152,7 +152,9 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     if (!panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), type.dtype, layout)) {
         return false;
     }
-    if (type.packing != PANEL_AS_IS) {
+    if (type.packing == PANEL_STEPS) {
+        panel_shape_steps(&m->shape);
+    } else if (type.packing != PANEL_AS_IS) {
         panel_shape_pack(&m->shape);
     }
     return m->shape.packing == (uint32_t)type.packing;

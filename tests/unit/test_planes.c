@@ -227,7 +227,7 @@ static void noise_is_stored_whole(void **state) {
     struct planes_block b;
     assert_true(planes_find(&b, t.bytes, t.len, 0, PLANES_BLOCK));
     assert_non_null(b.whole);
-    assert_int_equal(t.bytes[PLANES_HEAD + 4] | t.bytes[PLANES_HEAD + 5] << 8, PLANES_WHOLE);
+    assert_int_equal(t.bytes[PLANES_HEAD + 4] | t.bytes[PLANES_HEAD + 5] << 8, PLANES_PLAIN);
     assert_memory_equal(b.whole, values, sizeof(values));
     free(t.bytes);
 }

@@ -62,6 +62,28 @@ static ALWAYS_INLINE void piece_pairs(uint8_t *p, piece a, piece b) {
     pairs_32(p + 64, a.high, b.high);
 }
 
+/* 16 whole numbers as BF16: even and odd lanes apart, since pairs make a register of 32 bits each. */
+static ALWAYS_INLINE __m256i bf16_of_16(__m256i whole) {
+    const __m256i even = _mm256_castps_si256(_mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(whole, 16), 16)));
+    const __m256i odd = _mm256_castps_si256(_mm256_cvtepi32_ps(_mm256_srai_epi32(whole, 16)));
+    return _mm256_blend_epi16(_mm256_srli_epi32(even, 16), odd, 0xaa);
+}
+
+static ALWAYS_INLINE void wholes_32(uint8_t *p, __m256i a, __m256i b, __m256i less) {
+    const __m256i low = bf16_of_16(_mm256_sub_epi16(_mm256_unpacklo_epi8(a, b), less));
+    const __m256i high = bf16_of_16(_mm256_sub_epi16(_mm256_unpackhi_epi8(a, b), less));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(low));
+    _mm_storeu_si128((__m128i *)(void *)(p + 16), _mm256_castsi256_si128(high));
+    _mm_storeu_si128((__m128i *)(void *)(p + 32), _mm256_extracti128_si256(low, 1));
+    _mm_storeu_si128((__m128i *)(void *)(p + 48), _mm256_extracti128_si256(high, 1));
+}
+
+static ALWAYS_INLINE void piece_wholes(uint8_t *p, piece a, piece b, int middle) {
+    const __m256i less = _mm256_set1_epi16((short)middle);
+    wholes_32(p, a.low, b.low, less);
+    wholes_32(p + 64, a.high, b.high, less);
+}
+
 /* For every mask: lane j takes byte number (ones below j) where bit j is set, else nothing (bit 7). */
 #define ONES(m) (((m) & 1) + ((m) >> 1 & 1) + ((m) >> 2 & 1) + ((m) >> 3 & 1) + ((m) >> 4 & 1) + ((m) >> 5 & 1) + ((m) >> 6 & 1))
 #define LANE(m, j) ((m) >> (j) & 1 ? ONES((m) & ((1 << (j)) - 1)) : 0x80)

@@ -49,6 +49,29 @@ static ALWAYS_INLINE void piece_pairs(uint8_t *p, piece a, piece b) {
     _mm512_storeu_si512(p + 64, _mm512_unpackhi_epi8(a, b));
 }
 
+static ALWAYS_INLINE __m512 whole_even(__m512i pair) {
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(pair, 16), 16));
+}
+
+static ALWAYS_INLINE __m512 whole_odd(__m512i pair) {
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(pair, 16));
+}
+
+/* The upper halves of both, side by side. */
+static ALWAYS_INLINE __m512i bf16_pair(__m512 even, __m512 odd) {
+    return _mm512_mask_mov_epi16(_mm512_srli_epi32(_mm512_castps_si512(even), 16), 0xaaaaaaaa, _mm512_castps_si512(odd));
+}
+
+static ALWAYS_INLINE void piece_wholes(uint8_t *p, piece low, piece high, int middle) {
+    const __m512i less = _mm512_set1_epi16((short)middle);
+    low = piece_in_turns(low);
+    high = piece_in_turns(high);
+    const __m512i first = _mm512_sub_epi16(_mm512_unpacklo_epi8(low, high), less);
+    const __m512i second = _mm512_sub_epi16(_mm512_unpackhi_epi8(low, high), less);
+    _mm512_storeu_si512(p, bf16_pair(whole_even(first), whole_odd(first)));
+    _mm512_storeu_si512(p + 64, bf16_pair(whole_even(second), whole_odd(second)));
+}
+
 static ALWAYS_INLINE piece piece_expand(piece_table table, piece codes, uint8_t last, uint64_t live, const uint8_t **next) {
     const __mmask64 escapes = _mm512_cmpeq_epi8_mask(codes, _mm512_set1_epi8((char)last)) & live;
     const piece more = piece_load(*next);
@@ -81,11 +104,24 @@ static ALWAYS_INLINE sums add_pair(sums s, __m512i pair, const float *x) {
     return _mm512_fmadd_ps(odd, _mm512_set1_ps(x[1]), s);
 }
 
+static ALWAYS_INLINE sums add_whole_pair(sums s, __m512i pair, const float *x) {
+    s = _mm512_fmadd_ps(whole_even(pair), _mm512_set1_ps(x[0]), s);
+    return _mm512_fmadd_ps(whole_odd(pair), _mm512_set1_ps(x[1]), s);
+}
+
 static ALWAYS_INLINE sums sums_add_columns(sums s, piece low, piece high, const float *x) {
     low = piece_in_turns(low);
     high = piece_in_turns(high);
     s = add_pair(s, _mm512_unpacklo_epi8(low, high), x);
     return add_pair(s, _mm512_unpackhi_epi8(low, high), x + 2);
+}
+
+static ALWAYS_INLINE sums sums_add_wholes(sums s, piece low, piece high, int middle, const float *x) {
+    const __m512i less = _mm512_set1_epi16((short)middle);
+    low = piece_in_turns(low);
+    high = piece_in_turns(high);
+    s = add_whole_pair(s, _mm512_sub_epi16(_mm512_unpacklo_epi8(low, high), less), x);
+    return add_whole_pair(s, _mm512_sub_epi16(_mm512_unpackhi_epi8(low, high), less), x + 2);
 }
 
 #define PLANES_MULTIPLY planes_multiply_avx512
