@@ -48,7 +48,7 @@ uint64_t coding_block_row_bytes(enum panel_coding coding, uint64_t cols) {
 
 void coding_table_init(struct coding_table *t, uint32_t cpu_flags) {
     coding_level_portable(t);
-    t->decode_planes = planes_decode_portable;
+    t->decode_planes = planes_decode_plain;
 #if defined(__x86_64__)
     if (cpu_flags & CODING_CPU_AVX2) {
         coding_level_avx2(t);

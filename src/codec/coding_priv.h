@@ -17,6 +17,7 @@ void coding_level_portable(struct coding_table *t);
 void coding_level_avx2(struct coding_table *t);
 void coding_level_avx512(struct coding_table *t);
 
+planes_decode_fn planes_decode_plain;
 planes_decode_fn planes_decode_avx2;
 planes_decode_fn planes_decode_avx512; /* with VBMI2 */
 

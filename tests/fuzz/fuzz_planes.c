@@ -35,7 +35,7 @@ static size_t out_bytes(enum planes_kind kind, uint32_t count) {
 
 /* All levels agree; returns the values, or NULL where the tile is refused. */
 static const uint8_t *decode(const uint8_t *tile, size_t len, enum planes_kind kind, uint32_t block, uint32_t count) {
-    static const uint32_t levels[] = {SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
+    static const uint32_t levels[] = {0, SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
     uint8_t *want = guarded(WANT) - out_bytes(kind, count);
     uint8_t *got = guarded(GOT) - out_bytes(kind, count);
     const bool fine = planes_decode_portable(tile, len, block, count, want);
