@@ -60,6 +60,10 @@ void coding_table_init(struct coding_table *t, uint32_t cpu_flags) {
     if ((cpu_flags & CODING_CPU_AVX512) && (cpu_flags & CODING_CPU_AVX512_VBMI2)) {
         t->decode_planes = planes_decode_avx512;
     }
+#elif defined(__aarch64__)
+    if (cpu_flags & CODING_CPU_NEON) {
+        t->decode_planes = planes_decode_neon;
+    }
 #else
     (void)cpu_flags;
 #endif

@@ -52,7 +52,10 @@ static void compare(struct kc *k, planes_decode_fn *decode, const struct kc_buff
 void kc_check_planes(struct kc *k, uint32_t cpu_flags) {
     static struct planes_scratch scratch;
     struct coding_table t;
+    struct coding_table plain;
     coding_table_init(&t, cpu_flags);
+    coding_table_init(&plain, 0);
+    kc_expect(k, (t.decode_planes == plain.decode_planes) == (cpu_flags == 0), "planes: a vector level has a decoder of its own");
     for (int round = 0; round < ROUNDS; round++) {
         const enum planes_kind kind = (enum planes_kind)(round % PLANES_KINDS);
         const uint32_t blocks = 1 + kc_below(k, MOST_BLOCKS);
