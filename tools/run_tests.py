@@ -330,8 +330,8 @@ def search(target, seconds):
 AARCH64_FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall",
                  "-Wextra", "-Werror", "-Isrc", "-Iinclude"]
 # Rooms that need no third-party library, and the files of api and cli that `lamina logits` consists of.
-ENGINE_SOURCES = [f"src/{room}/*.c" for room in ("base", "sys", "io", "kern", "kern/ref", "kern/arm", "codec", "model", "format",
-                                                 "dev", "store", "state", "plan", "exec", "gen")]
+ENGINE_SOURCES = [f"src/{room}/*.c" for room in ("base", "sys", "io", "kern", "kern/ref", "kern/arm", "codec", "codec/arm", "model",
+                                                 "format", "dev", "store", "state", "plan", "exec", "gen")]
 ENGINE_SOURCES += [f"src/api/{name}.c" for name in ("machine", "model", "prepare")]
 ENGINE_SOURCES += [f"src/app/cli/{name}.c" for name in ("cmd_logits", "input", "options", "progress", "report", "settings",
                                                         "signals", "terminal")]
@@ -353,8 +353,8 @@ def stage_aarch64(_):
 
 def aarch64_kernels(cross, qemu, out):
     sources = sorted(str(p) for p in (ROOT / "tests" / "kcheck").glob("*.c"))
-    sources += sorted(str(p) for p in (ROOT / "src" / "kern").rglob("*.c") if "/x86/" not in str(p))
-    sources += sorted(str(p) for room in ("sys", "codec") for p in (ROOT / "src" / room).glob("*.c"))
+    for room in ("sys", "kern", "codec"):
+        sources += sorted(str(p) for p in (ROOT / "src" / room).rglob("*.c") if "/x86/" not in str(p))
     sources += [str(p) for p in (ROOT / "src" / "base").glob("*.c") if p.name != "hash.c"]
     if check("build: kcheck for aarch64",
              [cross, *AARCH64_FLAGS, "-static", *sources, "-o", str(out / "kcheck"), "-lpthread", "-lm"]):
@@ -380,25 +380,26 @@ def aarch64_engine(cross, qemu, out):
                                                str(out / "engine"), "-lpthread", "-lm"]):
         return
     models = [ROOT / "demo" / "model", pathlib.Path(environment()["LAMINA_TESTDATA"]) / "oracle" / "llama-gqa-llama3"]
-    for model in models:
-        name = f"engine on aarch64: logits of {model.name}"
+    for model, codec in [(models[0], "planes"), *((model, "raw") for model in models)]:
+        name = f"engine on aarch64: logits of {model.name}, {codec}"
         if model.is_dir():
-            same_logits(name, qemu, out, model)
+            same_logits(name, qemu, out, model, codec)
         else:
             SCORE.skip(name, f"{model} is not there")
 
 
-def same_logits(name, qemu, out, model):
+def same_logits(name, qemu, out, model, codec):
     vocab = json.loads((model / "config.json").read_text())["vocab_size"]
     ids = ",".join(str((7 * i + 1) % vocab) for i in range(70))
-    store = out / f"{model.name}.store"
+    store = out / f"{model.name}.{codec}"
     shutil.rmtree(store, ignore_errors=True)
     logits = [str(store), "--ids", ids, "-n", "6", "--json", "--memory", "1GiB", "--quiet"]
     here = [str(BUILD / "lamina"), "logits", *logits, "--isa", "scalar"]
     there = ["timeout", "-s", "KILL", "120", qemu, str(out / "engine"), *logits, "--no-pin", "--threads", "2",
              "--report", str(out / "report.json")]
     outputs = []
-    for command in ([str(BUILD / "lamina"), "split", str(model), "-o", str(store), "--quiet"], here, there):
+    for command in ([str(BUILD / "lamina"), "split", str(model), "-o", str(store), "--codec", codec, "--quiet"], here,
+                    there):
         status, output = run(command)
         if status != 0:
             SCORE.fail(name, f"{' '.join(command[:5])} ...: {ending(status)}")

@@ -48,7 +48,7 @@ uint64_t coding_block_row_bytes(enum panel_coding coding, uint64_t cols) {
 
 void coding_table_init(struct coding_table *t, uint32_t cpu_flags) {
     coding_level_portable(t);
-    t->decode_planes = planes_decode_portable;
+    t->decode_planes = planes_decode_plain;
     t->multiply_planes = NULL;
 #if defined(__x86_64__)
     if (cpu_flags & CODING_CPU_AVX2) {
@@ -61,6 +61,10 @@ void coding_table_init(struct coding_table *t, uint32_t cpu_flags) {
     if ((cpu_flags & CODING_CPU_AVX512) && (cpu_flags & CODING_CPU_AVX512_VBMI2)) {
         t->decode_planes = planes_decode_avx512;
         t->multiply_planes = planes_multiply_avx512;
+    }
+#elif defined(__aarch64__)
+    if (cpu_flags & CODING_CPU_NEON) {
+        t->decode_planes = planes_decode_neon;
     }
 #else
     (void)cpu_flags;

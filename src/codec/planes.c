@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The encoder, the check of a block's sections, and the portable decoder, which is the definition of the format: it walks the
- * values in order with one cursor per level. */
+ * values in order with one cursor per level. It is for comparing with, and far too slow to run a model. */
 #include "codec/planes.h"
 
 #include <string.h>

@@ -80,7 +80,8 @@ enum planes_kind planes_best_whole(const void *values, uint64_t count, struct pl
 
 /* Decodes block number `block` of `count` values of a tile of `len` bytes. `out` has room for `count` rounded up to 64 values (what
  * stands behind the real ones is undefined). False when the bytes do not make sense; `out` is undefined then. Whatever the bytes
- * are, nothing beyond `len` is read. All decoders give the same bytes for tiles that planes_encode made. */
+ * are, nothing beyond `len` is read. All decoders give the same bytes for tiles that planes_encode made. The portable one is the
+ * definition, which tests compare the others with; the one that suits the processor is in coding.h's table. */
 typedef bool planes_decode_fn(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 bool planes_decode_portable(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 

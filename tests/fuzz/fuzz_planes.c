@@ -39,13 +39,13 @@ static void multiply(const struct coding_table *table, const uint8_t *tile, size
     float sums[16];
     const struct planes_product p = {.tile = tile, .len = len, .block = block, .panels = 1, .cols = count / 16, .x = row, .y = sums};
     if (table->multiply_planes != NULL && count % (16 * PLANES_PRODUCT_COLS) == 0) {
-        require(table->multiply_planes(&p) == (fine && tile[0] == PLANES_BF16));
+        require(table->multiply_planes(&p) == (fine && (tile[0] == PLANES_BF16 || tile[0] >= PLANES_WHOLE_0)));
     }
 }
 
 /* All levels agree; returns the values, or NULL where the tile is refused. */
 static const uint8_t *decode(const uint8_t *tile, size_t len, enum planes_kind kind, uint32_t block, uint32_t count) {
-    static const uint32_t levels[] = {SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
+    static const uint32_t levels[] = {0, SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
     uint8_t *want = guarded(WANT) - out_bytes(kind, count);
     uint8_t *got = guarded(GOT) - out_bytes(kind, count);
     const bool fine = planes_decode_portable(tile, len, block, count, want);
@@ -68,6 +68,18 @@ static void any_tile(struct bytes *b) {
     memcpy(tile, b->at, len);
     /* Of a tile that is refused for its kind, no value is written. */
     decode(tile, len, len > 0 && tile[0] < PLANES_KINDS ? (enum planes_kind)tile[0] : PLANES_BF16, block, count);
+}
+
+/* Any bytes as whole numbers that a kind has. */
+static void make_whole(uint8_t *values, size_t bytes, uint32_t raw) {
+    for (size_t i = 0; i + 2 <= bytes; i += 2) {
+        const int32_t range = 128 << raw;
+        const float whole = (float)((values[i] | values[i + 1] << 8) % (2 * range) - range);
+        uint32_t bits;
+        memcpy(&bits, &whole, sizeof(bits));
+        values[i] = (uint8_t)(bits >> 16);
+        values[i + 1] = (uint8_t)(bits >> 24);
+    }
 }
 
 static void encoded_tile(struct bytes *b, bool damage) {
@@ -94,6 +106,9 @@ static void encoded_tile(struct bytes *b, bool damage) {
     const size_t left = (size_t)(b->end - b->at);
     for (size_t i = 0; i < bytes; i++) { /* what is given, again and again */
         values[i] = left > 0 ? b->at[i % left] : 0;
+    }
+    if (kind >= PLANES_WHOLE_0) {
+        make_whole(values, bytes, (uint32_t)(kind - PLANES_WHOLE_0));
     }
     const size_t len = planes_encode(kind, values, count, blocks, &scratch, guarded(TILE) - bound);
     require(len <= bound && len % PLANES_UNIT == 0);

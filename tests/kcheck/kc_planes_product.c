@@ -63,13 +63,16 @@ void kc_check_planes_product(struct kc *k, uint32_t cpu_flags) {
         struct planes_product p = {.panels = 1 + kc_below(k, BLOCK_PANELS),
                                    .cols = PLANES_PRODUCT_COLS * (1 + kc_below(k, BLOCK_COLS / PLANES_PRODUCT_COLS))};
         const uint32_t look = kc_below(k, 4);
+        const enum planes_kind kind = round % 2 == 0 ? PLANES_BF16 : (enum planes_kind)(PLANES_WHOLE_0 + round / 2 % 8);
         uint32_t count[2] = {p.panels * p.cols * 16, p.panels * p.cols * 16};
         struct kc_buffer values = kc_alloc((size_t)count[0] * 4);
-        struct kc_buffer room = kc_alloc(planes_bound(PLANES_BF16, count[0] * UINT64_C(2), 2));
+        struct kc_buffer room = kc_alloc(planes_bound(kind, count[0] * UINT64_C(2), 2));
         for (size_t i = 0; i < values.bytes / 2; i++) { /* any bits, weights, weights of a few exponents */
-            ((uint16_t *)values.p)[i] = look == 0 ? (uint16_t)kc_random(k) : weight(k, look == 1 ? 1e-4f : 0.02f);
+            ((uint16_t *)values.p)[i] = kind != PLANES_BF16 ? kc_whole(k, (uint32_t)(kind - PLANES_WHOLE_0), look)
+                                        : look == 0         ? (uint16_t)kc_random(k)
+                                                            : weight(k, look == 1 ? 1e-4f : 0.02f);
         }
-        struct kc_buffer tile = kc_alloc(planes_encode(PLANES_BF16, values.p, count, 2, &scratch, room.p));
+        struct kc_buffer tile = kc_alloc(planes_encode(kind, values.p, count, 2, &scratch, room.p));
         memcpy(tile.p, room.p, tile.bytes);
         p.tile = tile.p;
         p.len = tile.bytes;

@@ -56,6 +56,9 @@ void kc_check_attention(struct kc *k);
 void kc_check_planes(struct kc *k, uint32_t cpu_flags); /* the best decoder for these flags */
 void kc_check_planes_product(struct kc *k, uint32_t cpu_flags); /* the best product, where there is one */
 
+/* A whole number that a kind of planes with `raw` raw bits has, as BF16; look 0: any, else near zero. */
+uint16_t kc_whole(struct kc *k, uint32_t raw, uint32_t look);
+
 /* Processor time of this thread, so that other work on the machine does not count. */
 uint64_t kc_thread_ns(void);
 /* Measured limits of one thread of this machine: reading a buffer far beyond the caches, and fp32 fma from registers. */

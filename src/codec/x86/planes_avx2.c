@@ -3,8 +3,9 @@
  * table of all masks of 8 bits. The build gives this file its compiler flags. */
 #include <immintrin.h>
 
-#include "codec/coding_priv.h"
 #include "base/compiler.h"
+#include "codec/coding_priv.h"
+#include "codec/planes_places_priv.h"
 
 typedef struct {
     __m256i low, high;
@@ -84,23 +85,14 @@ static ALWAYS_INLINE void piece_wholes(uint8_t *p, piece a, piece b, int middle)
     wholes_32(p + 64, a.high, b.high, less);
 }
 
-/* For every mask: lane j takes byte number (ones below j) where bit j is set, else nothing (bit 7). */
-#define ONES(m) (((m) & 1) + ((m) >> 1 & 1) + ((m) >> 2 & 1) + ((m) >> 3 & 1) + ((m) >> 4 & 1) + ((m) >> 5 & 1) + ((m) >> 6 & 1))
-#define LANE(m, j) ((m) >> (j) & 1 ? ONES((m) & ((1 << (j)) - 1)) : 0x80)
-#define ROW_1(m) {LANE(m, 0), LANE(m, 1), LANE(m, 2), LANE(m, 3), LANE(m, 4), LANE(m, 5), LANE(m, 6), LANE(m, 7)}
-#define ROW_4(m) ROW_1(m), ROW_1((m) + 1), ROW_1((m) + 2), ROW_1((m) + 3)
-#define ROW_16(m) ROW_4(m), ROW_4((m) + 4), ROW_4((m) + 8), ROW_4((m) + 12)
-#define ROW_64(m) ROW_16(m), ROW_16((m) + 16), ROW_16((m) + 32), ROW_16((m) + 48)
-static const uint8_t PLACES[256][8] ALIGNED(64) = {ROW_64(0), ROW_64(64), ROW_64(128), ROW_64(192)};
-
 /* What the second 8 lanes of 16 add: the ones of the first 8. */
 #define AFTER(n) {0, 0, 0, 0, 0, 0, 0, 0, n, n, n, n, n, n, n, n}
 static const uint8_t PLACES_AFTER[9][16] ALIGNED(16) = {AFTER(0), AFTER(1), AFTER(2), AFTER(3), AFTER(4),
                                                         AFTER(5), AFTER(6), AFTER(7), AFTER(8)};
 
 static ALWAYS_INLINE __m128i places_of(uint32_t mask) {
-    const __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)PLACES[mask & 255]);
-    const double *second = (const double *)(const void *)PLACES[mask >> 8 & 255];
+    const __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)PLANES_PLACES[mask & 255]);
+    const double *second = (const double *)(const void *)PLANES_PLACES[mask >> 8 & 255];
     const __m128i both = _mm_castpd_si128(_mm_loadh_pd(_mm_castsi128_pd(low), second));
     const uint8_t *after = PLACES_AFTER[__builtin_popcount(mask & 255)];
     return _mm_add_epi8(both, _mm_load_si128((const __m128i *)(const void *)after));

@@ -104,9 +104,14 @@ static ALWAYS_INLINE sums add_pair(sums s, __m512i pair, const float *x) {
     return _mm512_fmadd_ps(odd, _mm512_set1_ps(x[1]), s);
 }
 
+/* Cut to BF16, as decoded ones are: only a damaged tile has numbers that BF16 has not. */
+static ALWAYS_INLINE __m512 cut_to_bf16(__m512 whole) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(whole), _mm512_set1_epi32((int)0xffff0000)));
+}
+
 static ALWAYS_INLINE sums add_whole_pair(sums s, __m512i pair, const float *x) {
-    s = _mm512_fmadd_ps(whole_even(pair), _mm512_set1_ps(x[0]), s);
-    return _mm512_fmadd_ps(whole_odd(pair), _mm512_set1_ps(x[1]), s);
+    s = _mm512_fmadd_ps(cut_to_bf16(whole_even(pair)), _mm512_set1_ps(x[0]), s);
+    return _mm512_fmadd_ps(cut_to_bf16(whole_odd(pair)), _mm512_set1_ps(x[1]), s);
 }
 
 static ALWAYS_INLINE sums sums_add_columns(sums s, piece low, piece high, const float *x) {
