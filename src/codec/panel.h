@@ -112,8 +112,8 @@ uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile
 /* Packs row-major source rows into the decoded form of tile t: src points at row t->row, real rows only (rows beyond
  * s->rows are not read), stride bytes apart. dst gets t->bytes bytes; the lead of a coded tile is the caller's. */
 void panel_pack_tile(const struct panel_shape *s, const struct panel_tile *t, const void *src, uint64_t stride, void *dst);
-/* Planes of a packed tile from its decoded form, into panel_tile_most bytes at `out`. Returns their number. scale: BF16 of the tile's
- * rows without padding, of steps. */
+/* Planes of a packed tile from its decoded form, into panel_tile_most bytes at `out`. Returns their number. scale: of steps, BF16
+ * of the tile's rows without padding. */
 uint64_t panel_encode_tile(const struct panel_shape *s, const struct panel_tile *t, const void *decoded, const uint16_t *scale,
                            struct planes_scratch *scratch, void *out);
 /* The number of a column block of a group among the blocks of planes of a tile, and how many values it has. */

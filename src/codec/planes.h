@@ -85,8 +85,9 @@ enum planes_kind planes_best_whole(const void *values, uint64_t count, struct pl
 typedef bool planes_decode_fn(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 bool planes_decode_portable(const uint8_t *tile, size_t len, uint32_t block, uint32_t count, void *out);
 
-/* One row times a block of BF16 or whole numbers that is panels of 16 rows, one after the other, in the layout of kern_matmul: y[p * 16 + r] =
- * chain over k of fma(w, x[k], .), from y itself when `accumulate`, else from 0. False as above; y is undefined then. */
+/* One row times a block of BF16 or whole numbers that is panels of 16 rows, one after the other, in the layout of kern_matmul:
+ * y[p * 16 + r] = chain over k of fma(w, x[k], .), from y itself when `accumulate`, else from 0. False as above; y is undefined
+ * then. */
 struct planes_product {
     const uint8_t *tile;
     size_t len;

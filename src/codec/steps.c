@@ -38,7 +38,7 @@ static float value_at(const uint8_t *p, enum kern_dtype t) {
     return t == KERN_F32 ? float_of_f32(p) : t == KERN_F16 ? float_of_f16(p) : float_of_bf16(p);
 }
 
-/* Root mean square and largest absolute value; false: not finite. Squares are summed in eight chains, so that none is waited for. */
+/* Root mean square and largest absolute value; false: not finite. Squares are summed in eight chains: none waits for another. */
 static bool measure(const uint8_t *row, uint64_t cols, enum kern_dtype t, double *rms, double *most) {
     enum { CHAINS = 8 };
     const size_t size = kern_dtype_bytes(t);

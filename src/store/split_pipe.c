@@ -75,7 +75,8 @@ static lamina_status pack_part(struct split_pipe *p, const struct split_slot *s,
 }
 
 /* A tile of a packed matrix, from its decoded form. scale: of its rows, in steps. */
-static lamina_status encode(struct split_pipe *p, const struct panel_shape *shape, const struct panel_tile *t, const uint16_t *scale) {
+static lamina_status encode(struct split_pipe *p, const struct panel_shape *shape, const struct panel_tile *t,
+                            const uint16_t *scale) {
     uint64_t most = panel_tile_most(shape, t);
     uint8_t *to = NULL;
     LAMINA_TRY(split_writer_take(&p->writer, (size_t)most, &to, &p->err));

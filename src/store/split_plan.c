@@ -226,7 +226,8 @@ static lamina_status check_tensor(struct split_planner *w, const struct model_te
 
 /* Routers and the rates of linear attention are small, and what they say counts: they stay as they are. */
 static bool may_be_rounded(enum model_role role) {
-    return role != MODEL_ROUTER && role != MODEL_SHARED_ROUTER && role != MODEL_DECAY_A && role != MODEL_DECAY && role != MODEL_BETA;
+    return role != MODEL_ROUTER && role != MODEL_SHARED_ROUTER && role != MODEL_DECAY_A && role != MODEL_DECAY &&
+           role != MODEL_BETA;
 }
 
 static void choose_packing(const struct split_planner *w, struct split_part *part, const struct model_tensor *m) {
