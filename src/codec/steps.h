@@ -2,8 +2,8 @@
  *
  * Weights in whole steps, the lossy codec: a row is divided by a scale, a share of its root mean square, and rounded to whole
  * numbers, which planes then code in as many bits as they are surprising (codec/planes.h). One uniform step and a code of
- * variable length come within 1.5 dB of what any code can do at a rate, whatever the distribution of a row. The share decides on
- * the rate: any is possible, no data is needed. Rounding is the same on all machines. Pure: rows in, rows out.
+ * variable length come within 1.5 dB of what any code can do at a rate, whatever a row's distribution. The share decides on the
+ * rate: any is possible, no data is needed. Rounding is the same on all machines. Pure: rows in, rows out.
  *
  * Values of a row are k * scale, k a whole number that BF16 has: all up to 256, beyond with 8 significant bits; the scale has BF16's
  * precision too, so a product is the scale times a product of BF16 weights. */
