@@ -306,7 +306,9 @@ struct lamina_split_options {
     const struct lamina_source *source;/* a source of the caller's */
     const char *output;                /* the store directory; NULL: its place in `home` */
     const char *home;
-    const char *codec;                 /* "raw"; "planes" (needs `output`): 16-bit weights packed without loss */
+    const char *codec;                 /* "planes", the default: 16-bit weights packed without loss; "raw": as they are; lossy:
+                                        * "q8" (7.3 bits a weight of the layers' matrices), "q4" (4.2), "q2.00" to "q8.00" */
+    uint64_t fit_bytes;                /* not 0: the codec of the most bits with which the store takes at most so many bytes */
     bool delete_original;              /* frees each source file once everything made from it is durable */
     struct lamina_callbacks callbacks;
 };

@@ -131,7 +131,7 @@ lamina_status api_prepare(struct api_prepared *p, const char *path, const struct
     p->log = (struct log_sink){.say = settings->callbacks.log, .user = settings->callbacks.user};
     lamina_status status = api_home(settings->home, &home, err);
     if (status == LAMINA_OK) {
-        status = store_locate(path, str_text(&home), true, &p->settings.callbacks, &p->store_path, err);
+        status = store_locate(path, str_text(&home), NULL, true, &p->settings.callbacks, &p->store_path, err);
     }
     if (status == LAMINA_OK) {
         status = store_open(&p->store, str_text(&p->store_path), &p->log, err);

@@ -13,7 +13,7 @@ void lamina_source_close(struct lamina_source **source) {
 }
 
 void lamina_split_defaults(struct lamina_split_options *o) {
-    *o = (struct lamina_split_options){.size = sizeof(*o), .codec = "raw"};
+    *o = (struct lamina_split_options){.size = sizeof(*o), .codec = STORE_CODEC_DEFAULT};
 }
 
 /* Splits a checkpoint into its place in `home`: the same as the first use of any command. */
@@ -21,7 +21,7 @@ static lamina_status split_in_home(const struct lamina_split_options *o, struct 
     struct str home = {0};
     lamina_status status = api_home(o->home, &home, err);
     if (status == LAMINA_OK) {
-        status = store_locate(o->checkpoint, str_text(&home), true, &o->callbacks, path, err);
+        status = store_locate(o->checkpoint, str_text(&home), o->codec, true, &o->callbacks, path, err);
     }
     str_drop(&home);
     return status;
@@ -55,18 +55,25 @@ lamina_status lamina_split(const struct lamina_split_options *o, char **store, s
     if (o->codec != NULL && !store_codec_known(o->codec)) {
         return base_fail(err, LAMINA_UNSUPPORTED, "codec \"%s\" is not supported (" STORE_CODECS " are)", o->codec);
     }
-    if (o->codec != NULL && strcmp(o->codec, "raw") != 0 && o->output == NULL) {
-        return base_fail(err, LAMINA_USAGE, "codec \"%s\" needs an output directory: stores in the home are raw", o->codec);
+    if (o->output == NULL && o->delete_original) {
+        return base_fail(err, LAMINA_USAGE, "deleting the original needs an output directory (-o DIR)");
     }
+    struct lamina_split_options chosen = *o;
     struct str path = {0};
+    char codec[16];
+    if (o->codec == NULL) {
+        chosen.codec = STORE_CODEC_DEFAULT;
+    }
+    if (o->fit_bytes != 0) {
+        LAMINA_TRY(store_codec_that_fits(o->checkpoint, o->source, o->fit_bytes, codec, err));
+        chosen.codec = codec;
+    }
     lamina_status status = LAMINA_OK;
-    if (o->output == NULL && !o->delete_original) {
-        status = split_in_home(o, &path, err);
-    } else if (o->output == NULL) {
-        status = base_fail(err, LAMINA_USAGE, "deleting the original needs an output directory (-o DIR)");
+    if (o->output == NULL) {
+        status = split_in_home(&chosen, &path, err);
     } else {
         str_add_text(&path, o->output);
-        status = split_to(o, err);
+        status = split_to(&chosen, err);
     }
     if (status == LAMINA_OK && store != NULL) {
         str_add(&path, "", 0);
@@ -81,7 +88,7 @@ static lamina_status locate(const char *model, const char *home, struct str *pat
     struct str place = {0};
     lamina_status status = api_home(home, &place, err);
     if (status == LAMINA_OK) {
-        status = store_locate(model, str_text(&place), false, NULL, path, err);
+        status = store_locate(model, str_text(&place), NULL, false, NULL, path, err);
     }
     str_drop(&place);
     return status;

@@ -15,8 +15,6 @@
 
 #include "store/store_priv.h"
 
-static const char RECIPE[] = "raw";
-
 struct place {
     char name[160]; /* of the store's directory in home */
     char store[STORE_PATH_LEN];
@@ -69,13 +67,13 @@ static void short_name(const char *real, char *out, size_t len) {
     }
 }
 
-static lamina_status make_place(const char *home, const char *real, const struct str *stats, struct place *p,
+static lamina_status make_place(const char *home, const char *real, const char *codec, const struct str *stats, struct place *p,
                                 struct lamina_error *err) {
     struct str text = {0};
     char name[96];
     char side[160];
     short_name(real, name, sizeof(name));
-    str_printf(&text, "%s\n%s\n%d\n", real, RECIPE, (int)STORE_VERSION);
+    str_printf(&text, "%s\n%s\n%d\n", real, codec, (int)STORE_VERSION);
     (void)snprintf(side, sizeof(side), "%s.%016" PRIx64 ".current", name, hash_xxh3_64(str_text(&text), text.len));
     str_add_span(&text, str_span(stats));
     (void)snprintf(p->name, sizeof(p->name), "%s-%016" PRIx64, name, hash_xxh3_64(str_text(&text), text.len));
@@ -175,13 +173,13 @@ static void say(void *user, int level, const char *text) {
     }
 }
 
-static lamina_status split_here(const char *checkpoint, const struct place *p, const struct lamina_callbacks *callbacks,
-                                struct lamina_error *err) {
+static lamina_status split_here(const char *checkpoint, const struct place *p, const char *codec,
+                                const struct lamina_callbacks *callbacks, struct lamina_error *err) {
     struct forward forward = {.callbacks = callbacks};
     struct log_sink log = {.say = say, .user = &forward};
     struct store_split_options o = {.checkpoint = checkpoint,
                                     .output = p->store,
-                                    .codec = RECIPE,
+                                    .codec = codec,
                                     .wait_for_lock = true,
                                     .callbacks = callbacks,
                                     .log = &log};
@@ -194,12 +192,13 @@ static lamina_status answer(const char *path, struct str *out, struct lamina_err
 }
 
 /* A checkpoint whose weights were freed into its store: the side file still knows. */
-static lamina_status without_weights(const char *home, const char *real, struct str *out, struct lamina_error *err) {
+static lamina_status without_weights(const char *home, const char *real, const char *codec, struct str *out,
+                                     struct lamina_error *err) {
     struct str none = {0};
     struct place p;
     char name[256];
     char store[STORE_PATH_LEN];
-    LAMINA_TRY(make_place(home, real, &none, &p, err));
+    LAMINA_TRY(make_place(home, real, codec, &none, &p, err));
     current_store(&p, name, sizeof(name));
     if (name[0] != 0 && store_join(store, sizeof(store), home, name) && store_is_store(store)) {
         return answer(store, out, err);
@@ -217,8 +216,32 @@ static lamina_status true_path(const struct source_path *where, struct str *real
     return real->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
 }
 
-static lamina_status of_checkpoint(const char *model, const struct source_path *where, const char *home, bool split_if_needed,
-                                   const struct lamina_callbacks *callbacks, struct str *out, struct lamina_error *err) {
+/* The codecs that a store may have for a caller who named `codec`, or none: then any exact one, the default first. */
+static size_t codecs_for(const char *codec, const char *list[2]) {
+    list[0] = codec != NULL ? codec : STORE_CODEC_DEFAULT;
+    list[1] = "raw";
+    return codec != NULL ? 1 : 2;
+}
+
+/* The finished store of the checkpoint as it is now; NOT_FOUND: none. *p is the place for a new one. */
+static lamina_status find_store(const char *home, const char *real, const char *codec, const struct str *stats, struct place *p,
+                                struct str *out, struct lamina_error *err) {
+    const char *codecs[2];
+    size_t count = codecs_for(codec, codecs);
+    for (size_t i = 0; i < count; i++) {
+        struct place other;
+        LAMINA_TRY(make_place(home, real, codecs[i], stats, &other, err));
+        if (store_is_store(other.store)) {
+            return answer(other.store, out, err);
+        }
+    }
+    LAMINA_TRY(make_place(home, real, codecs[0], stats, p, err));
+    return LAMINA_NOT_FOUND;
+}
+
+static lamina_status of_checkpoint(const char *model, const struct source_path *where, const char *home, const char *codec,
+                                   bool split_if_needed, const struct lamina_callbacks *callbacks, struct str *out,
+                                   struct lamina_error *err) {
     struct str real = {0};
     struct str stats = {0};
     struct place p;
@@ -229,27 +252,26 @@ static lamina_status of_checkpoint(const char *model, const struct source_path *
     }
     status = checkpoint_stat_text(where, &stats, &why);
     if (status < 0) {
-        if (without_weights(home, str_text(&real), out, err) == LAMINA_OK) {
-            status = LAMINA_OK;
-        } else {
-            status = base_fail(err, status, "%s", why.message);
+        const char *codecs[2];
+        size_t count = codecs_for(codec, codecs);
+        lamina_status found = LAMINA_NOT_FOUND;
+        for (size_t i = 0; i < count && found != LAMINA_OK; i++) {
+            found = without_weights(home, str_text(&real), codecs[i], out, err);
         }
+        status = found == LAMINA_OK ? LAMINA_OK : base_fail(err, status, "%s", why.message);
         goto done;
     }
-    status = make_place(home, str_text(&real), &stats, &p, err);
-    if (status == LAMINA_OK && !store_is_store(p.store)) {
-        if (!split_if_needed) {
-            status =
-                base_fail(err, LAMINA_NOT_FOUND, "%s has not been split yet (its store would be %s)", model, p.store);
-        } else {
-            status = split_here(str_text(&real), &p, callbacks, err);
-        }
+    status = find_store(home, str_text(&real), codec, &stats, &p, out, err);
+    if (status == LAMINA_NOT_FOUND && !split_if_needed) {
+        status = base_fail(err, LAMINA_NOT_FOUND, "%s has not been split yet (its store would be %s)", model, p.store);
+    } else if (status == LAMINA_NOT_FOUND) {
+        status = split_here(str_text(&real), &p, codec != NULL ? codec : STORE_CODEC_DEFAULT, callbacks, err);
         if (status == LAMINA_OK) {
             status = make_current(home, &p, err);
         }
-    }
-    if (status == LAMINA_OK) {
-        status = answer(p.store, out, err);
+        if (status == LAMINA_OK) {
+            status = answer(p.store, out, err);
+        }
     }
 done:
     str_drop(&real);
@@ -257,7 +279,7 @@ done:
     return status;
 }
 
-lamina_status store_locate(const char *model, const char *home, bool split_if_needed,
+lamina_status store_locate(const char *model, const char *home, const char *codec, bool split_if_needed,
                            const struct lamina_callbacks *callbacks, struct str *store_path, struct lamina_error *err) {
     char config[STORE_PATH_LEN];
     struct source_path where;
@@ -274,5 +296,5 @@ lamina_status store_locate(const char *model, const char *home, bool split_if_ne
         return base_fail(err, LAMINA_NOT_FOUND,
                          "%s is neither a store (no lamina.json) nor a checkpoint (no config.json, no GGUF file)", model);
     }
-    return of_checkpoint(model, &where, home, split_if_needed, callbacks, store_path, err);
+    return of_checkpoint(model, &where, home, codec, split_if_needed, callbacks, store_path, err);
 }

@@ -420,7 +420,7 @@ static lamina_status measure(struct split_planner *w, struct split_output *o) {
     }
     o->size = pages * STORE_PAGE;
     o->likely = o->size;
-    o->weights = o->bits = 0;
+    o->weights = o->bits = o->rounded = 0;
     for (uint32_t i = 0; i < o->head.matrix_count; i++) {
         const struct panel_shape *shape = &o->parts[i].shape;
         uint64_t bytes = panel_weight_bits(shape) / 8;
@@ -428,6 +428,7 @@ static lamina_status measure(struct split_planner *w, struct split_output *o) {
         o->bits += panel_weight_bits(shape);
         o->likely -= min_u64(o->likely, bytes - split_likely(&w->p->codec, shape, bytes));
         o->packed = o->packed || shape->packing != PANEL_AS_IS;
+        o->rounded += shape->packing == PANEL_STEPS ? shape->rows * shape->cols : 0;
     }
     return LAMINA_OK;
 }

@@ -102,6 +102,7 @@ bool store_is_store(const char *path);      /* holds a lamina.json */
 /* Is it a GGUF file, or a directory whose weights are one, in parts or not? USAGE where there are several to choose from. */
 lamina_status store_find_gguf(const char *path, bool *found, struct lamina_error *err);
 bool store_codec_known(const char *codec);
+#define STORE_CODEC_DEFAULT "planes"
 #define STORE_CODECS "raw, planes, q8, q4 and q2.00 to q8.00"
 bool store_is_checkpoint(const char *path); /* holds config.json and weights */
 
@@ -122,14 +123,19 @@ struct store_split_options {
 };
 lamina_status store_split(const struct store_split_options *o, struct lamina_error *err);
 
+/* The codec with which the store of a checkpoint (or of `source`) takes at most `bytes`: "planes" where that fits, else steps of as
+ * many bits as there is room for. NO_FIT says how much the smallest takes. */
+lamina_status store_codec_that_fits(const char *checkpoint, const struct lamina_source *source, uint64_t bytes, char codec[16],
+                                    struct lamina_error *err);
+
 /* The built-in source over an HF checkpoint directory (safetensors or torch files, single or sharded with index). */
 lamina_status store_source_open(struct lamina_source **source, const char *checkpoint, struct lamina_error *err);
 void store_source_close(struct lamina_source **source);
 
 /* MODEL to a store path: a store as it is; a checkpoint is looked up in `home`, split when missing or when its files
- * changed (size, mtime, inode). *store_path is appended. A directory with neither: NOT_FOUND that says what was
- * expected. */
-lamina_status store_locate(const char *model, const char *home, bool split_if_needed,
+ * changed (size, mtime, inode). codec NULL: any exact store will do, a new one gets the default. *store_path is appended.
+ * A directory with neither: NOT_FOUND that says what was expected. */
+lamina_status store_locate(const char *model, const char *home, const char *codec, bool split_if_needed,
                            const struct lamina_callbacks *callbacks, struct str *store_path, struct lamina_error *err);
 /* The default home: LAMINA_HOME is the caller's business; this is <HF_HOME or ~/.cache/huggingface>/lamina. */
 lamina_status store_default_home(struct str *home, struct lamina_error *err);

@@ -286,6 +286,7 @@ struct split_output {
     uint64_t size;            /* of packed ones the most before it is made, exact afterwards; of others exact */
     uint64_t likely;          /* what it will take, for progress and room on the disk: exact but for packed ones */
     uint64_t weights, bits;   /* of its matrices; of packed ones known once it is made */
+    uint64_t rounded;         /* weights in steps */
     bool packed;              /* some of its matrices are */
     bool done;
     struct hash128 hash;

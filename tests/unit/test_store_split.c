@@ -313,21 +313,21 @@ static void test_locate(void **state) {
     struct str a = {0}, b = {0}, c = {0};
     maker_make(&m, in_base(source, "my model"));
     in_base(home, "home");
-    expect(LAMINA_NOT_FOUND, store_locate(source, home, false, NULL, &a, &err), &err, "not been split");
+    expect(LAMINA_NOT_FOUND, store_locate(source, home, NULL, false, NULL, &a, &err), &err, "not been split");
     err = (struct lamina_error){0};
-    must(store_locate(source, home, true, NULL, &a, &err), &err);
+    must(store_locate(source, home, NULL, true, NULL, &a, &err), &err);
     check_store(str_text(&a), &m);
     assert_non_null(strstr(str_text(&a), "my_model-"));
-    must(store_locate(source, home, false, NULL, &b, &err), &err);
+    must(store_locate(source, home, NULL, false, NULL, &b, &err), &err);
     assert_string_equal(str_text(&a), str_text(&b));
-    must(store_locate(str_text(&a), home, false, NULL, &c, &err), &err); /* a store is its own answer */
+    must(store_locate(str_text(&a), home, NULL, false, NULL, &c, &err), &err); /* a store is its own answer */
     assert_string_equal(str_text(&a), str_text(&c));
     m.tensors[1].data[5] ^= 1;
     rewrite(&m, source);
     str_clear(&b);
-    expect(LAMINA_NOT_FOUND, store_locate(source, home, false, NULL, &b, &err), &err, "not been split");
+    expect(LAMINA_NOT_FOUND, store_locate(source, home, NULL, false, NULL, &b, &err), &err, "not been split");
     err = (struct lamina_error){0};
-    must(store_locate(source, home, true, NULL, &b, &err), &err); /* changed: split again, the old one goes */
+    must(store_locate(source, home, NULL, true, NULL, &b, &err), &err); /* changed: split again, the old one goes */
     assert_string_not_equal(str_text(&a), str_text(&b));
     check_store(str_text(&b), &m);
     assert_int_equal(access(str_text(&a), F_OK), -1);
@@ -336,12 +336,12 @@ static void test_locate(void **state) {
     (void)snprintf(path, sizeof(path), "%s/model.safetensors", source);
     assert_int_equal(unlink(path), 0);
     str_clear(&c);
-    must(store_locate(source, home, false, NULL, &c, &err), &err); /* weights gone, store known */
+    must(store_locate(source, home, NULL, false, NULL, &c, &err), &err); /* weights gone, store known */
     assert_string_equal(str_text(&b), str_text(&c));
     str_clear(&c);
-    expect(LAMINA_NOT_FOUND, store_locate(home, home, false, NULL, &c, &err), &err, "neither");
+    expect(LAMINA_NOT_FOUND, store_locate(home, home, NULL, false, NULL, &c, &err), &err, "neither");
     err = (struct lamina_error){0};
-    expect(LAMINA_NOT_FOUND, store_locate("/no/such/place", home, false, NULL, &c, &err), &err, "does not exist");
+    expect(LAMINA_NOT_FOUND, store_locate("/no/such/place", home, NULL, false, NULL, &c, &err), &err, "does not exist");
     str_drop(&a);
     str_drop(&b);
     str_drop(&c);

@@ -23,10 +23,10 @@ enum { CLI_MAX_STOPS = 16, CLI_MAX_ARGS = 2 };
 struct cli_options {
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
     const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source;
-    const char *output, *codec, *kwargs, *tools;
+    const char *output, *codec, *quant, *kwargs, *tools;
     const char *stop[CLI_MAX_STOPS];
     uint32_t stop_count;
-    uint64_t memory, seed;
+    uint64_t memory, seed, fit;
     uint32_t predict, ctx_size, threads, prompt_rows, top_k;
     float temp, top_p, min_p, repeat_penalty;
     bool raw, json, quiet, verbose, ignore_eos, no_read_ahead, no_pin, no_special, skip_special, delete_original,
