@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Which codec makes a store of a given size: what is not rounded is known before, the rest is divided among the weights that are. */
+ * Which codec makes a store of a given size: what is not rounded is known before, the weights that are share the rest. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -12,7 +12,8 @@ struct sizes {
     uint64_t rounded; /* weights */
 };
 
-static lamina_status sizes_with(const struct lamina_source *source, const char *codec, struct sizes *out, struct lamina_error *err) {
+static lamina_status sizes_with(const struct lamina_source *source, const char *codec, struct sizes *out,
+                                struct lamina_error *err) {
     struct arena arena = {0};
     struct split_plan plan = {0};
     struct split_codec c;
