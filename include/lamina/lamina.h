@@ -34,7 +34,12 @@ LAMINA_API const char *lamina_version(void);
 
 enum lamina_io_engine { LAMINA_IO_AUTO, LAMINA_IO_URING, LAMINA_IO_THREADS, LAMINA_IO_SIM };
 enum lamina_kv_type { LAMINA_KV_F16, LAMINA_KV_F32 };
-enum lamina_progress_kind { LAMINA_PROGRESS_SPLIT, LAMINA_PROGRESS_VERIFY, LAMINA_PROGRESS_PROMPT };
+enum lamina_progress_kind {
+    LAMINA_PROGRESS_SPLIT,
+    LAMINA_PROGRESS_VERIFY,
+    LAMINA_PROGRESS_PROMPT,  /* of lamina_session_feed: done and total are tokens */
+    LAMINA_PROGRESS_PROMPTS, /* of lamina_prompts_feed, after each pass: done and total are tokens */
+};
 
 struct lamina_progress {
     enum lamina_progress_kind kind;
@@ -98,6 +103,7 @@ struct lamina_plan {
     uint32_t prompt_rows;
     uint32_t context_tokens;
     uint32_t layers;
+    uint32_t vocab;
     uint32_t threads;
     double disk_bytes_per_s;       /* the drive's limit as probed, 0 when not measured */
     double s_per_token;            /* forecast for one sequence, 0 when the drive was not measured */
@@ -106,6 +112,7 @@ struct lamina_plan {
     uint32_t line_count;
     struct lamina_plan_line line[24];
     char model[128];               /* architecture and dimensions in words */
+    bool sees_ahead;               /* all of a prompt sees all of it: its positions do not predict the tokens after them */
     bool fits;                     /* false: smallest_budget_bytes > budget_bytes; the other figures then describe the smallest */
 };
 
@@ -200,6 +207,32 @@ LAMINA_API lamina_status lamina_session_feed(struct lamina_session *session, con
  * twice or belongs to another model, when an id is out of range or a context would overflow. */
 LAMINA_API lamina_status lamina_batch_feed(struct lamina_session *const *sessions, const uint32_t *ids, uint32_t count,
                                            struct lamina_error *err);
+
+/* A whole prompt for one sequence of a lamina_prompts_feed. Logits are wanted of rows first_row .. first_row + row_count - 1,
+ * where row 0 is ids[0]; row_count 0: of none. */
+struct lamina_prompt {
+    struct lamina_session *session;
+    const uint32_t *ids;
+    uint32_t count;
+    uint32_t first_row, row_count;
+};
+struct lamina_prompts {
+    const struct lamina_prompt *prompt; /* [count], of different sessions of one model */
+    uint32_t count;
+    /* Called for each wanted row, in order of prompts and rows, with its logits, fp32 [vocab] and all finite; they are valid
+     * during the call. True asks to stop (INTERRUPTED). It must not feed, open or close sessions of the model. */
+    bool (*on_row)(void *user, uint32_t prompt, uint32_t row, const float *logits);
+    void *user;
+};
+
+/* Appends each prompt's ids to its session and computes all of them in as few passes as settings.prompt_rows and
+ * settings.logit_rows allow: each pass reads the weights once for all its rows. Logits are the same bits as fed alone, however
+ * the passes fall. Afterwards a session has logits when its last row wanted them and lay in the last pass. Each session's first
+ * feed brings its whole prompt, as above. After a failure every session has the length it had before.
+ * USAGE when count is 0 or more than settings.sequences, when a session is given twice or belongs to another model, when an id is
+ * out of range, a context would overflow, wanted rows are not there, or a prompt that is one pass by the model's nature does not
+ * fit one; DAMAGED when logits are not finite; INTERRUPTED by on_row or the progress callback. */
+LAMINA_API lamina_status lamina_prompts_feed(const struct lamina_prompts *prompts, struct lamina_error *err);
 
 /* Logits of the last position, fp32 [vocab]; valid until the next pass of any session of the model. NULL before the first feed,
  * after a failed one, and once such a pass has run. */

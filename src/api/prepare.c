@@ -223,11 +223,13 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
         .prompt_rows = plan->prompt_rows,
         .context_tokens = p->settings.context_tokens,
         .layers = p->store->desc.layers,
+        .vocab = p->store->desc.vocab,
         .threads = p->threads,
         .disk_bytes_per_s = p->drive.bytes_per_s,
         .s_per_token = plan->s_per_token,
         .bytes_per_token = (double)plan->streamed_bytes,
         .best_batch = plan->best_batch,
+        .sees_ahead = p->store->desc.prefix,
         .fits = plan->fits,
     };
     model_describe(&p->store->desc, out->model, sizeof(out->model));

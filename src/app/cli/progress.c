@@ -20,6 +20,7 @@ static const char *kind_words(enum lamina_progress_kind kind) {
     case LAMINA_PROGRESS_VERIFY:
         return "verifying";
     case LAMINA_PROGRESS_PROMPT:
+    case LAMINA_PROGRESS_PROMPTS:
         return "reading the prompt";
     }
     return "working";
