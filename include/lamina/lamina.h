@@ -275,6 +275,38 @@ LAMINA_API lamina_status lamina_session_generate(struct lamina_session *session,
                                                  uint32_t prompt_count, struct lamina_generate *g,
                                                  struct lamina_error *err);
 
+/* ---- scoring ------------------------------------------------------------------------------------------------- */
+
+/* Adds up how well rows of logits foretell a text, and how far they are from another model's: fp64, in the order of the
+ * calls, the same bits on every machine. Perplexity and its error as ggml's perplexity tool has them. */
+struct lamina_tally;
+
+struct lamina_tally_result {
+    size_t size;
+    uint64_t tokens;                 /* rows added or compared */
+    double mean_nll;                 /* nats; the figures below are 0 without a row */
+    double ppl, ppl_error;           /* exp(mean_nll), and the standard error of the mean carried through exp */
+    /* Of compared rows, else 0: */
+    double reference_ppl, reference_ppl_error;
+    double ratio, ratio_error;       /* ppl / reference_ppl; its error from the differences token by token */
+    double mean_kl, mean_kl_error;   /* KL(reference || model), nats */
+    double same_top, same_top_error; /* share of rows whose likeliest token is the same */
+    double rms_p_diff, rms_p_diff_error; /* root mean square difference of the probability of the token that follows */
+};
+
+/* `compared_rows`: most rows of lamina_tally_compare; 8 bytes of memory each, taken here. */
+LAMINA_API lamina_status lamina_tally_open(struct lamina_tally **tally, uint64_t compared_rows, struct lamina_error *err);
+LAMINA_API void lamina_tally_close(struct lamina_tally **tally);
+/* `next` is the token that follows the row. DAMAGED where logits are NaN or +infinity, or all are -infinity. */
+LAMINA_API lamina_status lamina_tally_add(struct lamina_tally *tally, const float *logits, uint32_t vocab, uint32_t next,
+                                          struct lamina_error *err);
+LAMINA_API lamina_status lamina_tally_compare(struct lamina_tally *tally, const float *reference, const float *logits,
+                                              uint32_t vocab, uint32_t next, struct lamina_error *err);
+LAMINA_API void lamina_tally_result(const struct lamina_tally *tally, struct lamina_tally_result *result);
+/* The divergence that `percent` (0 to 100) of the compared rows do not exceed, linear between neighbours: 50 is the median,
+ * 100 the maximum. 0 without rows. */
+LAMINA_API double lamina_tally_kl_percentile(struct lamina_tally *tally, double percent);
+
 /* ---- text ---------------------------------------------------------------------------------------------------- */
 
 struct lamina_text;
@@ -296,6 +328,10 @@ LAMINA_API lamina_status lamina_tokenize_prompt(struct lamina_text *text, const 
                                                 size_t *count, struct lamina_error *err);
 LAMINA_API lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count,
                                            bool skip_special, char **bytes, size_t *len, struct lamina_error *err);
+/* What the tokenizer puts in front of every text (BOS, mostly): up to `most` ids, *count of them; 0: nothing. USAGE when it
+ * puts more than that. */
+LAMINA_API lamina_status lamina_text_front(struct lamina_text *text, uint32_t *ids, uint32_t most, uint32_t *count,
+                                           struct lamina_error *err);
 LAMINA_API bool lamina_text_has_template(const struct lamina_text *text);
 LAMINA_API uint32_t lamina_text_vocab(const struct lamina_text *text); /* ids are below this */
 
