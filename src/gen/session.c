@@ -32,6 +32,11 @@ void session_drop(struct session *s) {
     *s = (struct session){0};
 }
 
+uint32_t session_most(const struct session *s) {
+    const struct model_desc *d = s->o.desc;
+    return d->positions && d->max_positions < s->o.context_tokens ? d->max_positions : s->o.context_tokens;
+}
+
 static lamina_status check_feed(const struct session *s, const uint32_t *ids, uint32_t count, struct lamina_error *err) {
     if (count == 0) {
         return base_fail(err, LAMINA_USAGE, "there is no token to compute");
@@ -40,6 +45,10 @@ static lamina_status check_feed(const struct session *s, const uint32_t *ids, ui
         return base_fail(err, LAMINA_USAGE,
                          "%u tokens do not fit the context of %u (%u are in use); give a larger context (-c %u)", count,
                          s->o.context_tokens, s->length, s->length + count);
+    }
+    if (count > session_most(s) - s->length) {
+        return base_fail(err, LAMINA_USAGE, "%u tokens after %u are more than the %u positions that this model has learned", count,
+                         s->length, session_most(s));
     }
     for (uint32_t i = 0; i < count; i++) {
         if (ids[i] >= s->o.desc->vocab) {

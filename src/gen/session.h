@@ -42,6 +42,8 @@ struct session {
 lamina_status session_init(struct session *s, const struct session_options *o, struct lamina_error *err);
 void session_drop(struct session *s);
 
+/* Most positions the sequence can have: the context, or a table of learned positions that ends before it. */
+uint32_t session_most(const struct session *s);
 /* `more`: another feed is likely to follow (reading may run ahead). See lamina_session_feed. */
 lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
                            struct lamina_scores *scores, struct lamina_error *err);
