@@ -4,18 +4,11 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kern/math.h"
 
 enum { LANES = 16 };
-
-/* Beyond this the power is below 1e-304 and adds nothing to a sum that holds a 1. Cut off here and not where doubles turn
- * denormal, since a thread that flushes those would see another number. */
-static const double LEAST_EXPONENT = -700.0;
-
-static double power(double exponent) {
-    return exponent < LEAST_EXPONENT ? 0.0 : kern_exp(exponent);
-}
 
 static double fold(double lane[LANES]) {
     for (unsigned half = LANES / 2; half > 0; half /= 2) {
@@ -48,14 +41,27 @@ static lamina_status check_id(uint32_t id, uint32_t vocab, struct lamina_error *
     return LAMINA_OK;
 }
 
+/* How far the logits from `at` on lie below the row's maximum, as many lanes as there are; the others are -infinity. */
+static void load(const float *logits, uint32_t vocab, uint32_t at, double most, double out[LANES]) {
+    uint32_t count = vocab - at < LANES ? vocab - at : LANES;
+    for (uint32_t i = 0; i < LANES; i++) {
+        out[i] = i < count ? (double)logits[at + i] - most : -(double)INFINITY;
+    }
+}
+
 lamina_status score_row(const float *logits, uint32_t vocab, uint32_t id, double *logprob, struct lamina_error *err) {
     double lane[LANES] = {0};
     uint32_t top = 0;
     LAMINA_TRY(check_id(id, vocab, err));
     LAMINA_TRY(find_top(logits, vocab, &top, err));
     double most = (double)logits[top];
-    for (uint32_t i = 0; i < vocab; i++) {
-        lane[i % LANES] += power((double)logits[i] - most);
+    for (uint32_t at = 0; at < vocab; at += LANES) {
+        double p[LANES];
+        load(logits, vocab, at, most, p);
+        kern_exp_lanes(p); /* 0 below e^-700, so that no sum depends on whether its thread flushes denormal numbers */
+        for (uint32_t i = 0; i < LANES; i++) {
+            lane[i] += p[i];
+        }
     }
     *logprob = ((double)logits[id] - most) - kern_log(fold(lane));
     return LAMINA_OK;
@@ -76,13 +82,19 @@ lamina_status score_rows(const float *reference, const float *logits, uint32_t v
     LAMINA_TRY(find_top(logits, vocab, &top_q, err));
     double most_p = (double)reference[top_p];
     double most_q = (double)logits[top_q];
-    for (uint32_t i = 0; i < vocab; i++) {
-        double a = (double)reference[i] - most_p;
-        double b = (double)logits[i] - most_q;
-        double p = power(a);
-        of_p[i % LANES] += p;
-        of_q[i % LANES] += power(b);
-        apart[i % LANES] += p > 0.0 ? p * (a - b) : 0.0;
+    for (uint32_t at = 0; at < vocab; at += LANES) {
+        double a[LANES], b[LANES], p[LANES], q[LANES];
+        load(reference, vocab, at, most_p, a);
+        load(logits, vocab, at, most_q, b);
+        memcpy(p, a, sizeof(p));
+        memcpy(q, b, sizeof(q));
+        kern_exp_lanes(p);
+        kern_exp_lanes(q);
+        for (uint32_t i = 0; i < LANES; i++) {
+            of_p[i] += p[i];
+            of_q[i] += q[i];
+            apart[i] += p[i] > 0.0 ? p[i] * (a[i] - b[i]) : 0.0;
+        }
     }
     double sum_p = fold(of_p);
     double log_p = kern_log(sum_p);
@@ -157,7 +169,7 @@ lamina_status score_tally_compare(struct score_tally *t, const float *reference,
         return base_fail(err, LAMINA_USAGE, "the tally was opened to compare %llu rows", (unsigned long long)t->capacity);
     }
     LAMINA_TRY(score_rows(reference, logits, vocab, id, &pair, err));
-    double p_diff = power(pair.model) - power(pair.reference);
+    double p_diff = kern_exp(pair.model) - kern_exp(pair.reference);
     t->kls[t->kl.count] = pair.kl;
     t->sorted = false;
     t->same_top += pair.same_top;
