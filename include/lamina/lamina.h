@@ -104,6 +104,7 @@ struct lamina_plan {
     uint32_t context_tokens;
     uint32_t layers;
     uint32_t vocab;
+    uint32_t most_positions;       /* that a sequence can have: a table of learned ones ends; UINT32_MAX: context alone limits */
     uint32_t threads;
     double disk_bytes_per_s;       /* the drive's limit as probed, 0 when not measured */
     double s_per_token;            /* forecast for one sequence, 0 when the drive was not measured */

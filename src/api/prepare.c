@@ -224,6 +224,7 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
         .context_tokens = p->settings.context_tokens,
         .layers = p->store->desc.layers,
         .vocab = p->store->desc.vocab,
+        .most_positions = p->store->desc.positions ? p->store->desc.max_positions : UINT32_MAX,
         .threads = p->threads,
         .disk_bytes_per_s = p->drive.bytes_per_s,
         .s_per_token = plan->s_per_token,
