@@ -56,6 +56,10 @@ same='d["mean_kl"] == d["max_kl"] == d["median_kl"] == d["rms_p_diff"] == 0 and 
 go "$lamina" kl "$demo" --reference "$demo" "$text" -c 32 --json -q
 [ "$status" -eq 0 ] && json "$same"
 ok 'a model is 0 apart from itself'
+smallest_kl=$("$lamina" kl "$demo" --reference "$demo" "$text" -c 32 --memory 1MiB 2>&1 | grep -oE '[0-9]+MiB' | tail -1)
+go "$lamina" kl "$demo" --reference "$demo" "$text" -c 32 --json -q --memory "$smallest_kl"
+[ "$status" -eq 0 ] && json "$same"
+ok "kl under the smallest budget it names, $smallest_kl"
 json "abs(d['ppl'] - json.loads('$want')['ppl']) < 1e-9 and d['tokens'] == json.loads('$want')['tokens']"
 ok 'kl and ppl agree about perplexity'
 go "$lamina" kl "$scratch/planes" --reference "$demo" "$text" -c 32 --json -q
@@ -188,14 +192,15 @@ P
     out=$(cat "$scratch/stdout")
     err=$(cat "$scratch/stderr")
 }
-# The simulated drive is slow, so that scoring lasts for minutes unless it is stopped.
-slow='-c 32 --io sim --sim latency_us=30000 --no-pin --no-read-ahead --prompt-rows 4'
+# Token by token, and read anew for each, a long text takes minutes unless it is stopped.
+for _ in $(seq 200); do cat "$text"; done >"$scratch/long"
+slow='-c 32 --no-pin --no-read-ahead --prompt-rows 1'
 # shellcheck disable=SC2086
-interrupt "$lamina" ppl "$demo" "$text" $slow
+interrupt "$lamina" ppl "$demo" "$scratch/long" $slow
 [ "$status" -eq 130 ] && [ -z "$out" ] && grep -q 'stopped by you' <<<"$err"
 ok 'Ctrl-C ends ppl'
 # shellcheck disable=SC2086
-interrupt "$lamina" kl "$scratch/b" --reference "$scratch/a" "$text" --save "$scratch/never" ${slow/30000/300000}
+interrupt "$lamina" kl "$scratch/b" --reference "$demo" "$scratch/long" --save "$scratch/never" $slow
 [ "$status" -eq 130 ] && [ -z "$out" ] && [ ! -e "$scratch/never" ] && [ ! -e "$scratch/never.part" ]
 ok 'Ctrl-C ends kl and leaves no half reference'
 

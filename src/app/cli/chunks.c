@@ -16,6 +16,7 @@ enum {
     MOST_ROWS = 2048, /* of a pass: enough that computing takes longer than reading on any machine we know */
     FEWEST_TOKENS = 3, /* of a chunk: context, a scored position, the token it tells of */
     MOST_FRONT = 64,
+    OPEN_RESERVE = 1 << 20, /* the heap counts in whole MiB and grows a little while plans are made: the model opens after them */
 };
 
 /* ---- the text ---- */
@@ -133,47 +134,83 @@ static bool is_squeezed(const struct lamina_plan *p) {
     return p->streamed_bytes > 0 && p->ring_bytes < p->request_bytes * p->depth;
 }
 
+/* What the chunks and the model must have in common. */
+static lamina_status check_plan(const struct cli_chunks *c, const char *model, const struct lamina_plan *p,
+                                struct lamina_error *err) {
+    if (p->sees_ahead) {
+        return base_fail(err, LAMINA_UNSUPPORTED,
+                         "%s: every position of a prompt sees all of it, so none foretells a token: it has no perplexity",
+                         p->model);
+    }
+    if (c->tokens > p->most_positions) {
+        return base_fail(err, LAMINA_USAGE, "-c %u is more than the %u positions that %s has learned; give -c %u", c->tokens,
+                         p->most_positions, model, p->most_positions);
+    }
+    for (size_t i = 0; i < (size_t)c->count * c->tokens; i++) {
+        if (c->ids[i] >= p->vocab) {
+            return base_fail(err, LAMINA_USAGE,
+                             "the text has token %u, but %s has a vocabulary of %u: does the tokenizer belong to it?", c->ids[i],
+                             model, p->vocab);
+        }
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status refuse_budget(const struct cli_chunks *c, const char *model, uint64_t budget, uint64_t smallest,
+                                   struct lamina_error *err) {
+    char a[32];
+    char b[32];
+    return base_fail(err, LAMINA_NO_FIT,
+                     "a budget of %s is too small for %s by chunks of %u: the smallest that works is %s (--memory %lluMiB)",
+                     format_bytes(a, budget), model, c->tokens, format_bytes(b, smallest), (unsigned long long)(smallest >> 20));
+}
+
+static uint64_t less(uint64_t budget, uint64_t reserve) {
+    return budget == UINT64_MAX ? budget : budget > reserve ? budget - reserve : 1;
+}
+
 /* More rows are fewer passes, and less memory for weights that need not be read again: takes what reads the fewest bytes in
- * all. Half the rows free half the memory, so once that reads more, fewer still do too. */
-lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_options *o, const char *model,
-                              struct lamina_settings *s, uint32_t *vocab, struct lamina_error *err) {
-    struct lamina_settings best = {0};
-    uint64_t best_bytes = 0;
+ * all. Half the rows free half the memory, so once that reads more, fewer still do too. Something fits: that was asked before. */
+static lamina_status choose_rows(const struct cli_chunks *c, const struct cli_options *o, const char *model,
+                                 struct lamina_settings *s, struct lamina_error *err) {
+    struct lamina_settings best = *s;
+    uint64_t best_bytes = UINT64_MAX;
     bool best_squeezed = true;
     for (uint32_t rows = most_rows(c, o); rows > 0; rows = o->prompt_rows != 0 ? 0 : fewer_rows(c, rows)) {
         struct lamina_plan plan = {.size = sizeof(plan)};
         set_rows(c, rows, s);
         LAMINA_TRY(lamina_plan_make(model, s, &plan, err));
-        if (plan.sees_ahead) {
-            return base_fail(err, LAMINA_UNSUPPORTED,
-                             "%s: every position of a prompt sees all of it, so none foretells a token: it has no perplexity",
-                             plan.model);
-        }
-        if (c->tokens > plan.most_positions) {
-            return base_fail(err, LAMINA_USAGE, "-c %u is more than the %u positions that %s has learned; give -c %u", c->tokens,
-                             plan.most_positions, model, plan.most_positions);
-        }
-        s->memory_bytes = plan.budget_bytes; /* a share of what is available would differ from call to call */
-        *vocab = plan.vocab;
         uint64_t bytes = passes_of(c, s) * plan.streamed_bytes;
         bool squeezed = is_squeezed(&plan);
-        bool better = best.size == 0 || (best_squeezed && !squeezed) || (best_squeezed == squeezed && bytes < best_bytes);
+        bool better = (best_squeezed && !squeezed) || (best_squeezed == squeezed && bytes < best_bytes);
         if (plan.fits && better) {
             best = *s;
             best_bytes = bytes;
             best_squeezed = squeezed;
-        } else if (best.size != 0 && !best_squeezed) {
+        } else if (!best_squeezed) {
             break;
         }
     }
-    *s = best.size != 0 ? best : *s; /* opening says what does not fit, with the smallest budget that does */
-    for (size_t i = 0; i < (size_t)c->count * c->tokens; i++) {
-        if (c->ids[i] >= *vocab) {
-            return base_fail(err, LAMINA_USAGE,
-                             "the text has token %u, but %s has a vocabulary of %u: does the tokenizer belong to it?", c->ids[i],
-                             model, *vocab);
-        }
+    *s = best;
+    return LAMINA_OK;
+}
+
+lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_options *o, const char *model, uint64_t reserve,
+                              struct lamina_settings *s, uint32_t *vocab, struct lamina_error *err) {
+    struct lamina_plan plan = {.size = sizeof(plan)};
+    uint64_t budget = s->memory_bytes;
+    set_rows(c, o->prompt_rows != 0 ? most_rows(c, o) : 1, s);
+    s->memory_bytes = budget != 0 ? less(budget, reserve) : 0;
+    LAMINA_TRY(lamina_plan_make(model, s, &plan, err));
+    LAMINA_TRY(check_plan(c, model, &plan, err));
+    budget = budget != 0 ? budget : plan.budget_bytes; /* a share of what is available differs from call to call */
+    s->memory_bytes = less(budget, reserve);
+    if (plan.smallest_budget_bytes > s->memory_bytes) {
+        return refuse_budget(c, model, budget, plan.smallest_budget_bytes + reserve, err);
     }
+    LAMINA_TRY(choose_rows(c, o, model, s, err));
+    s->memory_bytes = budget;
+    *vocab = plan.vocab;
     return LAMINA_OK;
 }
 
@@ -290,7 +327,7 @@ static lamina_status run_open(struct cli_chunk_run *r, struct lamina_model *mode
 
 lamina_status cli_chunks_run(struct cli_chunk_run *r, struct lamina_error *err) {
     struct lamina_model *model = NULL;
-    lamina_status status = cli_chunks_plan(r->chunks, r->o, r->path, &r->settings, &r->vocab, err);
+    lamina_status status = cli_chunks_plan(r->chunks, r->o, r->path, OPEN_RESERVE, &r->settings, &r->vocab, err);
     if (status == LAMINA_OK) {
         status = lamina_model_open(&model, r->path, &r->settings, err);
     }

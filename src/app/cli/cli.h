@@ -177,8 +177,9 @@ lamina_status cli_chunks_shape(struct cli_chunks *c, uint32_t tokens, struct lam
 lamina_status cli_chunks_make(struct cli_chunks *c, const struct cli_options *o, const char *model, const struct str *text,
                               struct lamina_error *err);
 void cli_chunks_drop(struct cli_chunks *c);
-/* Rows of a pass for `model` (s->prompt_rows, logit_rows, sequences), and its vocabulary, which the chunks fit. */
-lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_options *o, const char *model,
+/* Rows of a pass for `model` (s->prompt_rows, logit_rows, sequences), and its vocabulary, which the chunks fit. `reserve`: bytes
+ * of the budget to leave alone. NO_FIT names the smallest budget. */
+lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_options *o, const char *model, uint64_t reserve,
                               struct lamina_settings *s, uint32_t *vocab, struct lamina_error *err);
 
 /* All scored rows of one model. */

@@ -11,6 +11,10 @@
 #include "base/json.h"
 #include "base/status.h"
 
+/* The first run leaves the heap a little larger than it was. The second must still fit, so that much is kept free from the
+ * start: better than finding out after hours. */
+enum { RESERVE = 4 << 20 };
+
 struct comparison {
     struct cli_scoring s;
     struct cli_progress progress;
@@ -120,7 +124,7 @@ static lamina_status check_both(struct comparison *k, const struct cli_options *
     uint32_t reference = k->file.vocab;
     uint32_t model = 0;
     if (!saved) {
-        LAMINA_TRY(cli_chunks_plan(&k->s.chunks, o, o->reference, &settings, &reference, err));
+        LAMINA_TRY(cli_chunks_plan(&k->s.chunks, o, o->reference, RESERVE, &settings, &reference, err));
     }
     k->row = (float *)calloc((size_t)reference + 1, sizeof(float));
     LAMINA_TRY(lamina_tally_open(&k->s.tally, (uint64_t)k->s.chunks.count * k->s.chunks.scored, err));
@@ -128,7 +132,7 @@ static lamina_status check_both(struct comparison *k, const struct cli_options *
         return base_fail(err, LAMINA_NO_FIT, "out of memory for %u logits", reference);
     }
     settings = r->settings;
-    LAMINA_TRY(cli_chunks_plan(&k->s.chunks, o, o->args[0], &settings, &model, err));
+    LAMINA_TRY(cli_chunks_plan(&k->s.chunks, o, o->args[0], RESERVE, &settings, &model, err));
     if (model != reference) {
         return base_fail(err, LAMINA_USAGE, "%s has a vocabulary of %u, %s of %u: their probabilities cannot be compared",
                          o->args[0], model, o->reference, reference);
