@@ -34,7 +34,12 @@ LAMINA_API const char *lamina_version(void);
 
 enum lamina_io_engine { LAMINA_IO_AUTO, LAMINA_IO_URING, LAMINA_IO_THREADS, LAMINA_IO_SIM };
 enum lamina_kv_type { LAMINA_KV_F16, LAMINA_KV_F32 };
-enum lamina_progress_kind { LAMINA_PROGRESS_SPLIT, LAMINA_PROGRESS_VERIFY, LAMINA_PROGRESS_PROMPT };
+enum lamina_progress_kind {
+    LAMINA_PROGRESS_SPLIT,
+    LAMINA_PROGRESS_VERIFY,
+    LAMINA_PROGRESS_PROMPT,  /* of lamina_session_feed: done and total are tokens */
+    LAMINA_PROGRESS_PROMPTS, /* of lamina_prompts_feed, after each pass: done and total are tokens */
+};
 
 struct lamina_progress {
     enum lamina_progress_kind kind;
@@ -98,6 +103,8 @@ struct lamina_plan {
     uint32_t prompt_rows;
     uint32_t context_tokens;
     uint32_t layers;
+    uint32_t vocab;
+    uint32_t most_positions;       /* that a sequence can have: a table of learned ones ends; UINT32_MAX: context alone limits */
     uint32_t threads;
     double disk_bytes_per_s;       /* the drive's limit as probed, 0 when not measured */
     double s_per_token;            /* forecast for one sequence, 0 when the drive was not measured */
@@ -106,6 +113,7 @@ struct lamina_plan {
     uint32_t line_count;
     struct lamina_plan_line line[24];
     char model[128];               /* architecture and dimensions in words */
+    bool sees_ahead;               /* all of a prompt sees all of it: its positions do not predict the tokens after them */
     bool fits;                     /* false: smallest_budget_bytes > budget_bytes; the other figures then describe the smallest */
 };
 
@@ -201,6 +209,32 @@ LAMINA_API lamina_status lamina_session_feed(struct lamina_session *session, con
 LAMINA_API lamina_status lamina_batch_feed(struct lamina_session *const *sessions, const uint32_t *ids, uint32_t count,
                                            struct lamina_error *err);
 
+/* A whole prompt for one sequence of a lamina_prompts_feed. Logits are wanted of rows first_row .. first_row + row_count - 1,
+ * where row 0 is ids[0]; row_count 0: of none. */
+struct lamina_prompt {
+    struct lamina_session *session;
+    const uint32_t *ids;
+    uint32_t count;
+    uint32_t first_row, row_count;
+};
+struct lamina_prompts {
+    const struct lamina_prompt *prompt; /* [count], of different sessions of one model */
+    uint32_t count;
+    /* Called for each wanted row, in order of prompts and rows, with its logits, fp32 [vocab] and all finite; they are valid
+     * during the call. True asks to stop (INTERRUPTED). It must not feed, open or close sessions of the model. */
+    bool (*on_row)(void *user, uint32_t prompt, uint32_t row, const float *logits);
+    void *user;
+};
+
+/* Appends each prompt's ids to its session and computes all of them in as few passes as settings.prompt_rows and
+ * settings.logit_rows allow: each pass reads the weights once for all its rows. Logits are the same bits as fed alone, however
+ * the passes fall. Afterwards a session has logits when its last row wanted them and lay in the last pass. Each session's first
+ * feed brings its whole prompt, as above. After a failure every session has the length it had before.
+ * USAGE when count is 0 or more than settings.sequences, when a session is given twice or belongs to another model, when an id is
+ * out of range, a context would overflow, wanted rows are not there, or a prompt that is one pass by the model's nature does not
+ * fit one; DAMAGED when logits are not finite; INTERRUPTED by on_row or the progress callback. */
+LAMINA_API lamina_status lamina_prompts_feed(const struct lamina_prompts *prompts, struct lamina_error *err);
+
 /* Logits of the last position, fp32 [vocab]; valid until the next pass of any session of the model. NULL before the first feed,
  * after a failed one, and once such a pass has run. */
 LAMINA_API const float *lamina_session_logits(const struct lamina_session *session);
@@ -242,6 +276,38 @@ LAMINA_API lamina_status lamina_session_generate(struct lamina_session *session,
                                                  uint32_t prompt_count, struct lamina_generate *g,
                                                  struct lamina_error *err);
 
+/* ---- scoring ------------------------------------------------------------------------------------------------- */
+
+/* Adds up how well rows of logits foretell a text, and how far they are from another model's: fp64, in the order of the
+ * calls, the same bits on every machine. Perplexity and its error as ggml's perplexity tool has them. */
+struct lamina_tally;
+
+struct lamina_tally_result {
+    size_t size;
+    uint64_t tokens;                 /* rows added or compared */
+    double mean_nll;                 /* nats; the figures below are 0 without a row */
+    double ppl, ppl_error;           /* exp(mean_nll), and the standard error of the mean carried through exp */
+    /* Of compared rows, else 0: */
+    double reference_ppl, reference_ppl_error;
+    double ratio, ratio_error;       /* ppl / reference_ppl; its error from the differences token by token */
+    double mean_kl, mean_kl_error;   /* KL(reference || model), nats */
+    double same_top, same_top_error; /* share of rows whose likeliest token is the same */
+    double rms_p_diff, rms_p_diff_error; /* root mean square difference of the probability of the token that follows */
+};
+
+/* `compared_rows`: most rows of lamina_tally_compare; 8 bytes of memory each, taken here. */
+LAMINA_API lamina_status lamina_tally_open(struct lamina_tally **tally, uint64_t compared_rows, struct lamina_error *err);
+LAMINA_API void lamina_tally_close(struct lamina_tally **tally);
+/* `next` is the token that follows the row. DAMAGED where logits are NaN or +infinity, or all are -infinity. */
+LAMINA_API lamina_status lamina_tally_add(struct lamina_tally *tally, const float *logits, uint32_t vocab, uint32_t next,
+                                          struct lamina_error *err);
+LAMINA_API lamina_status lamina_tally_compare(struct lamina_tally *tally, const float *reference, const float *logits,
+                                              uint32_t vocab, uint32_t next, struct lamina_error *err);
+LAMINA_API void lamina_tally_result(const struct lamina_tally *tally, struct lamina_tally_result *result);
+/* The divergence that `percent` (0 to 100) of the compared rows do not exceed, linear between neighbours: 50 is the median,
+ * 100 the maximum. 0 without rows. */
+LAMINA_API double lamina_tally_kl_percentile(struct lamina_tally *tally, double percent);
+
 /* ---- text ---------------------------------------------------------------------------------------------------- */
 
 struct lamina_text;
@@ -263,6 +329,10 @@ LAMINA_API lamina_status lamina_tokenize_prompt(struct lamina_text *text, const 
                                                 size_t *count, struct lamina_error *err);
 LAMINA_API lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count,
                                            bool skip_special, char **bytes, size_t *len, struct lamina_error *err);
+/* What the tokenizer puts in front of every text (BOS, mostly): up to `most` ids, *count of them; 0: nothing. USAGE when it
+ * puts more than that. */
+LAMINA_API lamina_status lamina_text_front(struct lamina_text *text, uint32_t *ids, uint32_t most, uint32_t *count,
+                                           struct lamina_error *err);
 LAMINA_API bool lamina_text_has_template(const struct lamina_text *text);
 LAMINA_API uint32_t lamina_text_vocab(const struct lamina_text *text); /* ids are below this */
 

@@ -48,7 +48,8 @@ struct lamina_model {
     struct exec *exec;
     struct lamina_plan plan;
     uint32_t open_sessions;
-    struct session **batch;       /* [sequences] of the lamina_batch_feed at hand */
+    struct exec_row *rows;        /* [prompt_rows] of the pass at hand, of whatever session */
+    struct session **batch;       /* [sequences] of the lamina_batch_feed or lamina_prompts_feed at hand */
     uint32_t eos[32 + API_STOPS];
     uint32_t eos_count;
 };

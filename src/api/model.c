@@ -6,6 +6,8 @@
 #include "api/api_priv.h"
 #include "sys/mem.h"
 
+_Static_assert(sizeof(struct exec_row) <= PLAN_ROW_BYTES, "the plan counts the rows of a pass");
+
 struct lamina_session {
     struct lamina_model *model;
     struct session s;
@@ -89,7 +91,9 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
     }
     if (status == LAMINA_OK) {
         m->batch = (struct session **)calloc(m->p.settings.sequences, sizeof(struct session *));
-        status = m->batch != NULL ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for the list of a batch");
+        m->rows = (struct exec_row *)calloc(m->p.plan.prompt_rows, sizeof(struct exec_row));
+        status = m->batch != NULL && m->rows != NULL ? LAMINA_OK
+                                                     : base_fail(err, LAMINA_NO_FIT, "out of memory for the rows of a pass");
     }
     if (status != LAMINA_OK) {
         lamina_model_close(&m);
@@ -114,6 +118,7 @@ void lamina_model_close(struct lamina_model **model) {
     }
     exec_close(&m->exec);
     free(m->batch);
+    free(m->rows);
     api_prepared_drop(&m->p);
     free(m);
     *model = NULL;
@@ -193,6 +198,7 @@ lamina_status lamina_session_open(struct lamina_session **out, struct lamina_mod
         .context_tokens = m->p.settings.context_tokens,
         .prompt_rows = m->p.plan.prompt_rows,
         .logit_rows = m->p.settings.logit_rows,
+        .rows = m->rows,
         .callbacks = &m->p.settings.callbacks,
     };
     lamina_status status = session_init(&s->s, &o, err);
@@ -258,6 +264,24 @@ lamina_status lamina_batch_feed(struct lamina_session *const *sessions, const ui
         m->batch[i] = &sessions[i]->s;
     }
     return session_feed_batch(m->batch, ids, count, err);
+}
+
+lamina_status lamina_prompts_feed(const struct lamina_prompts *p, struct lamina_error *err) {
+    struct lamina_model *m = p->count > 0 ? p->prompt[0].session->model : NULL;
+    if (m == NULL) {
+        return base_fail(err, LAMINA_USAGE, "there is no prompt to compute");
+    }
+    if (p->count > m->p.settings.sequences) {
+        return base_fail(err, LAMINA_USAGE, "%u prompts at once, but the model was opened for %u sequences (settings.sequences)",
+                         p->count, m->p.settings.sequences);
+    }
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->prompt[i].session->model != m) {
+            return base_fail(err, LAMINA_USAGE, "prompt %u is for a session of another model than the first", i + 1);
+        }
+        m->batch[i] = &p->prompt[i].session->s;
+    }
+    return session_feed_prompts(m->batch, p, err);
 }
 
 const float *lamina_session_logits(const struct lamina_session *session) {

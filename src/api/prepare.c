@@ -4,6 +4,7 @@
  * Nothing here takes the memory that the plan talks about.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "api/api_priv.h"
 #include "base/checked.h"
@@ -223,11 +224,14 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
         .prompt_rows = plan->prompt_rows,
         .context_tokens = p->settings.context_tokens,
         .layers = p->store->desc.layers,
+        .vocab = p->store->desc.vocab,
+        .most_positions = p->store->desc.positions ? p->store->desc.max_positions : UINT32_MAX,
         .threads = p->threads,
         .disk_bytes_per_s = p->drive.bytes_per_s,
         .s_per_token = plan->s_per_token,
         .bytes_per_token = (double)plan->streamed_bytes,
         .best_batch = plan->best_batch,
+        .sees_ahead = p->store->desc.prefix,
         .fits = plan->fits,
     };
     model_describe(&p->store->desc, out->model, sizeof(out->model));
@@ -240,9 +244,16 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
 
 lamina_status lamina_plan_make(const char *model, const struct lamina_settings *s, struct lamina_plan *plan,
                                struct lamina_error *err) {
-    struct api_prepared p;
-    LAMINA_TRY(api_prepare(&p, model, s, err));
-    api_plan_to_public(&p, plan);
-    api_prepared_drop(&p);
-    return LAMINA_OK;
+    /* On the heap and as large as a model, which the heap will hold then: so planning and opening count the same. */
+    struct lamina_model *m = (struct lamina_model *)calloc(1, sizeof(*m));
+    if (m == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory");
+    }
+    lamina_status status = api_prepare(&m->p, model, s, err);
+    if (status == LAMINA_OK) {
+        api_plan_to_public(&m->p, plan);
+        api_prepared_drop(&m->p);
+    }
+    free(m);
+    return status;
 }

@@ -198,6 +198,20 @@ lamina_status lamina_tokenize_prompt(struct lamina_text *text, const char *bytes
     return encode(text, span_of(bytes, len), TEXT_PARSE_SPECIAL | (builtin ? (unsigned)TEXT_ADD_SPECIAL : 0u), ids, count, err);
 }
 
+lamina_status lamina_text_front(struct lamina_text *text, uint32_t *ids, uint32_t most, uint32_t *count,
+                                struct lamina_error *err) {
+    size_t found = 0;
+    const uint32_t *front = text_front(text->tokenizer, &found);
+    if (found > most) {
+        return base_fail(err, LAMINA_USAGE, "the tokenizer puts %zu tokens in front of a text, there is room for %u", found, most);
+    }
+    for (size_t i = 0; i < found; i++) {
+        ids[i] = front[i];
+    }
+    *count = (uint32_t)found;
+    return LAMINA_OK;
+}
+
 lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, size_t count, bool skip_special,
                                 char **bytes, size_t *len, struct lamina_error *err) {
     struct str out = {0};

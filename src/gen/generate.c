@@ -123,7 +123,8 @@ lamina_status session_generate(struct session *s, const struct generate_options 
         if (status == LAMINA_OK) {
             status = take_token(&out, id, err);
         }
-        if (status == LAMINA_OK && g->reason == LAMINA_STOP_NONE && g->new_tokens == g->max_tokens) {
+        bool full = g->new_tokens == g->max_tokens || s->length == session_most(s);
+        if (status == LAMINA_OK && g->reason == LAMINA_STOP_NONE && full) {
             g->reason = LAMINA_STOP_LENGTH;
         }
         if (status == LAMINA_OK && g->reason == LAMINA_STOP_NONE) {

@@ -9,10 +9,6 @@
 
 lamina_status session_init(struct session *s, const struct session_options *o, struct lamina_error *err) {
     *s = (struct session){.o = *o};
-    s->rows = (struct exec_row *)calloc(o->prompt_rows, sizeof(*s->rows));
-    if (s->rows == NULL) {
-        return base_fail(err, LAMINA_NO_FIT, "out of memory for a session");
-    }
     lamina_status status = kv_sequence_init(&s->kv, o->context_tokens, err);
     if (status == LAMINA_OK && model_has_state(o->desc)) {
         s->tokens = (uint32_t *)malloc(o->context_tokens * sizeof(uint32_t));
@@ -32,9 +28,13 @@ void session_drop(struct session *s) {
         kv_sequence_drop(exec_kv(s->o.exec), &s->kv);
     }
     sampler_drop(&s->sampler);
-    free(s->rows);
     free(s->tokens);
     *s = (struct session){0};
+}
+
+uint32_t session_most(const struct session *s) {
+    const struct model_desc *d = s->o.desc;
+    return d->positions && d->max_positions < s->o.context_tokens ? d->max_positions : s->o.context_tokens;
 }
 
 static lamina_status check_feed(const struct session *s, const uint32_t *ids, uint32_t count, struct lamina_error *err) {
@@ -45,6 +45,10 @@ static lamina_status check_feed(const struct session *s, const uint32_t *ids, ui
         return base_fail(err, LAMINA_USAGE,
                          "%u tokens do not fit the context of %u (%u are in use); give a larger context (-c %u)", count,
                          s->o.context_tokens, s->length, s->length + count);
+    }
+    if (count > session_most(s) - s->length) {
+        return base_fail(err, LAMINA_USAGE, "%u tokens after %u are more than the %u positions that this model has learned", count,
+                         s->length, session_most(s));
     }
     for (uint32_t i = 0; i < count; i++) {
         if (ids[i] >= s->o.desc->vocab) {
@@ -71,8 +75,13 @@ static struct exec_row row_of(const struct session *s, uint32_t token, uint32_t 
 
 static void fill_rows(struct session *s, const uint32_t *ids, uint32_t first, uint32_t rows, bool all_logits, bool last) {
     for (uint32_t i = 0; i < rows; i++) {
-        s->rows[i] = row_of(s, ids[first + i], s->length + i, all_logits || (last && i + 1 == rows));
+        s->o.rows[i] = row_of(s, ids[first + i], s->length + i, all_logits || (last && i + 1 == rows));
     }
+}
+
+static lamina_status refuse_logits(uint32_t position, struct lamina_error *err) {
+    return base_fail(err, LAMINA_DAMAGED,
+                     "the logits at position %u are not finite: the weights hold NaN or infinite values, or overflow", position);
 }
 
 /* Arg-max and log-probability of the following token for the rows of one pass. */
@@ -83,9 +92,7 @@ static lamina_status score(const struct session *s, const uint32_t *ids, uint32_
         bool finite = true;
         scores->argmax[first + i] = s->o.kern->argmax(logits, s->o.desc->vocab, &finite);
         if (!finite) {
-            return base_fail(err, LAMINA_DAMAGED,
-                             "the logits at position %u are not finite: the weights hold NaN or infinite values, or overflow",
-                             s->length + i);
+            return refuse_logits(s->length + i, err);
         }
         if (first + i + 1 < count) {
             scores->logprob_next[first + i] =
@@ -95,12 +102,13 @@ static lamina_status score(const struct session *s, const uint32_t *ids, uint32_
     return LAMINA_OK;
 }
 
-static bool progress(const struct session *s, uint32_t done, uint32_t count, uint64_t begin_ns) {
+static bool progress(const struct session *s, enum lamina_progress_kind kind, uint64_t done, uint64_t count,
+                     uint64_t begin_ns) {
     const struct lamina_callbacks *c = s->o.callbacks;
     if (c == NULL || c->progress == NULL) {
         return false;
     }
-    struct lamina_progress p = {.kind = LAMINA_PROGRESS_PROMPT, .done_bytes = done, .total_bytes = count,
+    struct lamina_progress p = {.kind = kind, .done_bytes = done, .total_bytes = count,
                                 .elapsed_ns = sys_now_ns() - begin_ns, .what = "prompt"};
     return c->progress(c->user, &p);
 }
@@ -115,7 +123,7 @@ static lamina_status catch_up(struct session *s, struct lamina_error *err) {
     for (s->length = 0; status == LAMINA_OK && s->length < length;) {
         uint32_t rows = length - s->length < s->o.prompt_rows ? length - s->length : s->o.prompt_rows;
         fill_rows(s, s->tokens, s->length, rows, false, false);
-        status = exec_pass(s->o.exec, s->rows, rows, true, err);
+        status = exec_pass(s->o.exec, s->o.rows, rows, true, err);
         s->length += rows;
     }
     s->length = length;
@@ -137,17 +145,26 @@ static lamina_status begin_feed(struct session *s, const uint32_t *ids, uint32_t
     return catch_up(s, err);
 }
 
-/* After the last pass of a feed that ended at s->length: `row` of it has the logits. */
-static void end_feed(struct session *s, const uint32_t *ids, uint32_t count, uint32_t row) {
+static void remember(struct session *s, const uint32_t *ids, uint32_t count) {
     if (s->tokens != NULL) {
         memcpy(s->tokens + (s->length - count), ids, count * sizeof(uint32_t));
     }
-    s->logits = exec_logits(s->o.exec, row);
-    s->hidden = exec_hidden(s->o.exec, row);
-    s->pass = exec_passes(s->o.exec);
     for (uint32_t i = 0; i < count; i++) {
         sampler_saw(&s->sampler, ids[i]);
     }
+}
+
+/* The `row`-th row with logits of the pass just run is of the last position. */
+static void keep_logits(struct session *s, uint32_t row) {
+    s->logits = exec_logits(s->o.exec, row);
+    s->hidden = exec_hidden(s->o.exec, row);
+    s->pass = exec_passes(s->o.exec);
+}
+
+/* After the last pass of a feed that ended at s->length: `row` of it has the logits. */
+static void end_feed(struct session *s, const uint32_t *ids, uint32_t count, uint32_t row) {
+    remember(s, ids, count);
+    keep_logits(s, row);
 }
 
 lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t count, bool more,
@@ -162,13 +179,13 @@ lamina_status session_feed(struct session *s, const uint32_t *ids, uint32_t coun
         rows = count - first < most ? count - first : most;
         bool last = first + rows == count;
         fill_rows(s, ids, first, rows, scores != NULL, last);
-        status = exec_pass(s->o.exec, s->rows, rows, more || !last, err);
+        status = exec_pass(s->o.exec, s->o.rows, rows, more || !last, err);
         if (status == LAMINA_OK && scores != NULL) {
             status = score(s, ids, first, rows, count, scores, err);
         }
         s->length += status == LAMINA_OK ? rows : 0;
         s->state_length = status == LAMINA_OK ? s->length : UINT32_MAX;
-        if (status == LAMINA_OK && progress(s, first + rows, count, begin_ns) && !last) {
+        if (status == LAMINA_OK && progress(s, LAMINA_PROGRESS_PROMPT, first + rows, count, begin_ns) && !last) {
             status = base_fail(err, LAMINA_INTERRUPTED, "stopped while computing the prompt");
         }
     }
@@ -226,7 +243,7 @@ lamina_status session_feed_batch(struct session *const *sessions, const uint32_t
     lamina_status status = begin_batch(sessions, ids, count, err);
     bool ran = status == LAMINA_OK;
     if (ran) {
-        struct exec_row *rows = sessions[0]->rows; /* free again: begin_batch was the last to use them */
+        struct exec_row *rows = sessions[0]->o.rows; /* free again: begin_batch was the last to use them */
         for (uint32_t i = 0; i < count; i++) {
             rows[i] = row_of(sessions[i], ids[i], sessions[i]->length, true);
         }
@@ -241,6 +258,166 @@ lamina_status session_feed_batch(struct session *const *sessions, const uint32_t
             s->state_length = ran ? UINT32_MAX : s->state_length;
             s->logits = NULL;
         }
+    }
+    return status;
+}
+
+/* ---- whole prompts of several sequences ---- */
+
+/* A feed of prompts on its way: the first row that no pass has carried yet. */
+struct prompts_at {
+    uint32_t prompt, row;
+};
+
+static bool wants(const struct lamina_prompt *p, uint32_t row) {
+    return row >= p->first_row && row - p->first_row < p->row_count;
+}
+
+static lamina_status check_prompt(const struct session *s, const struct lamina_prompt *p, struct lamina_error *err) {
+    LAMINA_TRY(check_feed(s, p->ids, p->count, err));
+    if (p->first_row > p->count || p->row_count > p->count - p->first_row) {
+        return base_fail(err, LAMINA_USAGE, "logits of rows %u to %llu are asked for, but it has %u", p->first_row,
+                         (unsigned long long)p->first_row + p->row_count, p->count);
+    }
+    /* Where all of a prompt sees all of it, one pass carries it. */
+    if (s->o.desc->prefix && (p->count > s->o.prompt_rows || p->row_count > s->o.logit_rows)) {
+        return base_fail(err, LAMINA_USAGE,
+                         "a prompt of %s goes through in one pass: %u rows, %u with logits; the model was opened for %u and %u",
+                         s->o.desc->architecture, p->count, p->row_count, s->o.prompt_rows, s->o.logit_rows);
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status check_prompts(struct session *const *sessions, const struct lamina_prompts *p,
+                                   struct lamina_error *err) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct lamina_error own = {0};
+        lamina_status status = check_prompt(sessions[i], &p->prompt[i], &own);
+        if (status != LAMINA_OK) {
+            return base_fail(err, status, "prompt %u: %s", i + 1, own.message);
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            if (sessions[k] == sessions[i]) {
+                return base_fail(err, LAMINA_USAGE, "prompts %u and %u are for the same sequence", k + 1, i + 1);
+            }
+        }
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status begin_prompts(struct session *const *sessions, const struct lamina_prompts *p,
+                                   struct lamina_error *err) {
+    for (uint32_t i = 0; i < p->count; i++) {
+        sessions[i]->begun_at = sessions[i]->length;
+        sessions[i]->logits = NULL;
+    }
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct lamina_error own = {0};
+        lamina_status status = begin_feed(sessions[i], p->prompt[i].ids, p->prompt[i].count, &own);
+        if (status != LAMINA_OK) {
+            return base_fail(err, status, "prompt %u: %s", i + 1, own.message);
+        }
+    }
+    return LAMINA_OK;
+}
+
+/* Fills a pass with the rows that come next, in order of prompts; returns how many. */
+static uint32_t fill_pass(struct session *const *sessions, const struct lamina_prompts *p, struct prompts_at *at) {
+    const struct session_options *o = &sessions[0]->o;
+    uint32_t rows = 0;
+    uint32_t wanting = 0;
+    while (at->prompt < p->count) {
+        const struct lamina_prompt *q = &p->prompt[at->prompt];
+        const struct session *s = sessions[at->prompt];
+        bool with_logits = wants(q, at->row);
+        bool whole = o->desc->prefix && at->row == 0;
+        if (rows + (whole ? q->count : 1) > o->prompt_rows ||
+            wanting + (whole ? q->row_count : (uint32_t)with_logits) > o->logit_rows) {
+            break;
+        }
+        o->rows[rows++] = row_of(s, q->ids[at->row], s->begun_at + at->row, with_logits);
+        wanting += with_logits;
+        at->row++;
+        if (at->row == q->count) {
+            *at = (struct prompts_at){.prompt = at->prompt + 1};
+        }
+    }
+    return rows;
+}
+
+/* The pass of `rows` rows from `at` on has run: hands out its logits and moves the sequences on. */
+static lamina_status take_pass(struct session *const *sessions, const struct lamina_prompts *p, struct prompts_at at,
+                               uint32_t rows, struct lamina_error *err) {
+    uint32_t nth = 0;
+    for (uint32_t i = 0; i < rows; i++) {
+        const struct lamina_prompt *q = &p->prompt[at.prompt];
+        struct session *s = sessions[at.prompt];
+        uint32_t row = at.row++;
+        bool last = at.row == q->count;
+        s->length = s->begun_at + at.row;
+        s->state_length = s->length;
+        if (last) {
+            remember(s, q->ids, q->count);
+        }
+        if (wants(q, row)) {
+            bool finite = true;
+            const float *logits = exec_logits(s->o.exec, nth);
+            (void)s->o.kern->argmax(logits, s->o.desc->vocab, &finite);
+            if (!finite) {
+                return refuse_logits(s->begun_at + row, err);
+            }
+            if (last) {
+                keep_logits(s, nth);
+            }
+            nth++;
+            if (p->on_row != NULL && p->on_row(p->user, at.prompt, row, logits)) {
+                return base_fail(err, LAMINA_INTERRUPTED, "stopped at row %u of prompt %u", row, at.prompt + 1);
+            }
+        }
+        at = last ? (struct prompts_at){.prompt = at.prompt + 1} : at;
+    }
+    return LAMINA_OK;
+}
+
+static uint64_t rows_of(const struct lamina_prompts *p) {
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < p->count; i++) {
+        rows += p->prompt[i].count;
+    }
+    return rows;
+}
+
+/* After a failure: each sequence as long as before; a state that a pass was at is made again when it is needed. */
+static void undo_prompts(struct session *const *sessions, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        sessions[i]->length = sessions[i]->begun_at;
+        sessions[i]->state_length = UINT32_MAX;
+        sessions[i]->logits = NULL;
+    }
+}
+
+lamina_status session_feed_prompts(struct session *const *sessions, const struct lamina_prompts *p, struct lamina_error *err) {
+    LAMINA_TRY(check_prompts(sessions, p, err));
+    struct session *first = sessions[0];
+    struct prompts_at at = {0};
+    uint64_t begin_ns = sys_now_ns();
+    uint64_t all = rows_of(p);
+    uint64_t done = 0;
+    lamina_status status = begin_prompts(sessions, p, err);
+    while (status == LAMINA_OK && at.prompt < p->count) {
+        struct prompts_at from = at;
+        uint32_t rows = fill_pass(sessions, p, &at);
+        status = exec_pass(first->o.exec, first->o.rows, rows, true, err);
+        done += rows;
+        if (status == LAMINA_OK) {
+            status = take_pass(sessions, p, from, rows, err);
+        }
+        if (status == LAMINA_OK && progress(first, LAMINA_PROGRESS_PROMPTS, done, all, begin_ns) && at.prompt < p->count) {
+            status = base_fail(err, LAMINA_INTERRUPTED, "stopped while computing the prompts");
+        }
+    }
+    if (status != LAMINA_OK) {
+        undo_prompts(sessions, p->count);
     }
     return status;
 }

@@ -47,21 +47,22 @@ float kern_logf(float x) {
     return (float)kern_log((double)x);
 }
 
-/* exp(x + low), low far below an ulp of x or at most a few of them. The tail of the series is Taylor's: on
- * |r| <= ln 2 / 2 the first term left out, r^14 / 14!, is below 2^-57. */
+/* On |r| <= ln 2 / 2 the first term left out of exp's series, r^14 / 14!, is below 2^-57. */
+static const double INVERSE_FACTORIAL[] = {
+    1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0,
+    1.0 / 5040.0,       1.0 / 720.0,       1.0 / 120.0,      1.0 / 24.0,      1.0 / 6.0,      0.5,
+};
+
+/* exp(x + low), low far below an ulp of x or at most a few of them. The tail of the series is Taylor's. */
 static double exp_of_sum(double x, double low) {
-    static const double inverse_factorial[] = {
-        1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0,
-        1.0 / 5040.0,       1.0 / 720.0,       1.0 / 120.0,      1.0 / 24.0,      1.0 / 6.0,      0.5,
-    };
     x = 710.0 < x ? 710.0 : x; /* a NaN passes */
     x = -746.0 > x ? -746.0 : x;
     double t = x * LOG2E + ROUND_MAGIC;
     double nf = t - ROUND_MAGIC;
     double r = ((x - nf * LN2_HI) - nf * LN2_LO) + low;
     double p = 0;
-    for (size_t i = 0; i < ARRAY_LEN(inverse_factorial); i++) {
-        p = p * r + inverse_factorial[i];
+    for (size_t i = 0; i < ARRAY_LEN(INVERSE_FACTORIAL); i++) {
+        p = p * r + INVERSE_FACTORIAL[i];
     }
     p = 1.0 + (r + r * r * p);
     if (!(p == p)) {
@@ -74,6 +75,33 @@ static double exp_of_sum(double x, double low) {
 
 double kern_exp(double x) {
     return exp_of_sum(x, 0.0);
+}
+
+/* The operations of exp_of_sum side by side; the compiler makes of them what the machine's baseline has. 2^n is a normal number
+ * throughout, so one multiplication does for the two there. */
+typedef double lanes __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t lane_bits __attribute__((vector_size(32)));
+
+static void exp_of_four(double *x) {
+    lanes v = *(const lanes *)x;
+    lane_bits too_low = v < -700.0;
+    v = (lanes)(((lane_bits)v & ~too_low)); /* those become 0 on the way in and on the way out */
+    lanes t = v * LOG2E + ROUND_MAGIC;
+    lanes nf = t - ROUND_MAGIC;
+    lanes r = (v - nf * LN2_HI) - nf * LN2_LO;
+    lanes p = r * 0.0;
+    for (size_t i = 0; i < ARRAY_LEN(INVERSE_FACTORIAL); i++) {
+        p = p * r + INVERSE_FACTORIAL[i];
+    }
+    p = 1.0 + (r + r * r * p);
+    lanes power = (lanes)(((lane_bits)t - (int64_t)bits_of(ROUND_MAGIC) + 1023) << 52);
+    *(lanes *)x = (lanes)((lane_bits)(p * power) & ~too_low);
+}
+
+void kern_exp_lanes(double x[16]) {
+    for (int i = 0; i < 16; i += 4) { /* more at once do not fit the registers of every machine */
+        exp_of_four(x + i);
+    }
 }
 
 /* log(x) = *low + the value returned, good to about 2^-60 of it: x = 2^k m with m in [sqrt 1/2, sqrt 2), and

@@ -9,6 +9,9 @@
 float kern_expf(float x);
 float kern_logf(float x);          /* x > 0 normal; about 1 ulp */
 double kern_exp(double x);
+/* exp of 16 values in place, none above 0: the bits of kern_exp from -700 on, 0 below (also for -infinity), and a NaN for a NaN.
+ * For sums over a vocabulary, which would wait for kern_exp for longer than for anything else. */
+void kern_exp_lanes(double x[16]);
 double kern_log(double x);         /* x > 0 */
 double kern_pow(double x, double y); /* x > 0: exp(y log x) with the error kept below 1e-15 relative for |y log x| < 100 */
 void kern_sincos(double x, double *sin_x, double *cos_x); /* |x| < 2^30, absolute error below 1e-15 */

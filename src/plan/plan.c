@@ -159,7 +159,7 @@ static void claim(const struct sizing *z, uint32_t rows, uint64_t ring, uint64_t
     bytes[PLAN_PROCESS] = z->machine->process_bytes;
     bytes[PLAN_KERNEL] =
         KERNEL_FIXED + KERNEL_PER_THREAD * z->machine->threads + plan_sampler_bytes(z->desc, q->sequences) +
-        round_up(z->store->heap_bytes, PAGE);
+        round_up(z->store->heap_bytes + (uint64_t)rows * PLAN_ROW_BYTES, PAGE);
     bytes[PLAN_TABLES] =
         round_up((uint64_t)z->store->tile_count * sizeof(uint32_t) + most_cache_tables(z->store) + CARVE_SLACK, PAGE);
     bytes[PLAN_SMALL] = round_up(z->store->small_bytes, PAGE);
@@ -208,11 +208,12 @@ static uint64_t total_for(const struct sizing *z, uint32_t rows, uint64_t ring, 
     return total_of(plan->bytes, &plan->arena_bytes);
 }
 
-/* A prompt never needs more rows than the context; a batch needs one per sequence; the prompt of a prefix model goes through a
- * layer in one pass, since all of it sees all of it. */
+/* Prompts never need more rows than their contexts have; a batch needs one per sequence; the prompt of a prefix model goes
+ * through a layer in one pass, since all of it sees all of it. */
 static uint32_t fewest_rows(const struct model_desc *desc, const struct plan_request *q) {
     uint32_t wanted = desc->prefix ? q->context_tokens : q->prompt_rows != 0 ? q->prompt_rows : FEWEST_PROMPT_ROWS;
-    uint32_t rows = wanted < q->context_tokens ? wanted : q->context_tokens;
+    uint64_t most = q->prompt_rows != 0 ? (uint64_t)q->context_tokens * q->sequences : q->context_tokens;
+    uint32_t rows = (uint32_t)min_u64(wanted, most);
     return rows > q->sequences ? rows : q->sequences;
 }
 

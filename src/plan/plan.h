@@ -104,6 +104,9 @@ uint32_t plan_part_of(uint64_t expert_pages, uint32_t parts, uint64_t pages_befo
 /* Bytes of a cache's tables for a number of experts. */
 uint64_t plan_cache_table_bytes(uint64_t experts, uint32_t parts, uint32_t slots);
 
+/* What the heap holds of each row of a pass: token, position, sequence. */
+enum { PLAN_ROW_BYTES = 64 };
+
 /* Bytes of the parts that the executor carves, so that planner and executor cannot disagree. */
 uint64_t plan_kv_page_bytes(const struct model_desc *desc, uint32_t elem_bytes); /* 64 positions, all layers, K and V */
 uint64_t plan_kv_bytes(const struct model_desc *desc, uint32_t elem_bytes, uint32_t context, uint32_t sequences);

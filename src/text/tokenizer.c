@@ -357,6 +357,11 @@ lamina_status text_decode(const struct text_tokenizer *t, const uint32_t *ids, s
 
 /* --- questions --- */
 
+const uint32_t *text_front(const struct text_tokenizer *t, size_t *count) {
+    *count = t->post.before_count;
+    return t->post.before;
+}
+
 uint32_t text_vocab_size(const struct text_tokenizer *t) {
     return t->vocab_size;
 }

@@ -72,6 +72,8 @@ lamina_status text_stream_finish(const struct text_tokenizer *t, struct text_str
                                  struct str *out, struct lamina_error *err);
 
 uint32_t text_vocab_size(const struct text_tokenizer *t); /* one more than the largest id */
+/* What TEXT_ADD_SPECIAL puts in front of a text: *count ids, owned by the tokenizer. */
+const uint32_t *text_front(const struct text_tokenizer *t, size_t *count);
 /* The id of a token given by its exact text (special or not); false when there is none. */
 bool text_token_id(const struct text_tokenizer *t, struct span token, uint32_t *id);
 /* The text of one token as it stands in the vocabulary; false when the id has none. */

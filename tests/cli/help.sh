@@ -4,10 +4,12 @@
 # shellcheck source=tests/cli/lib/tap.bash
 . "$(dirname "$0")/lib/tap.bash"
 
-commands='run split plan verify show families doctor logits tokenize detokenize template completion version'
+commands='run split plan verify show families doctor logits ppl kl tokenize detokenize template completion version'
 flags_run='model prompt file memory predict ctx-size temp top-k top-p min-p repeat-penalty seed stop ignore-eos raw kv numerics
     threads prompt-rows io sim isa no-read-ahead no-pin report home json color quiet verbose help'
 flags_logits='ids predict ctx-size kv memory numerics threads json report isa io'
+flags_ppl='memory ctx-size chunks kv numerics threads prompt-rows io isa json report home quiet'
+flags_kl='reference save memory ctx-size chunks kv numerics threads prompt-rows io isa json report home quiet'
 flags_plan='memory ctx-size json kv threads'
 flags_split='output codec delete-original home json'
 flags_verify='source home json'

@@ -150,10 +150,32 @@ static void sincos_in_double(void **state) {
     assert_true(s == 0.0 && c == 1.0);
 }
 
+static void exp_of_lanes_has_the_bits_of_exp(void **state) {
+    (void)state;
+    for (int step = 0; step < 20000; step++) {
+        double x[16];
+        double want[16];
+        for (int i = 0; i < 16; i++) {
+            x[i] = -700.0 * (double)((step * 16 + i) * 7 % 320000) / 319999.0 / (double)(1 + step % 5 * step);
+            want[i] = kern_exp(x[i]);
+        }
+        kern_exp_lanes(x);
+        assert_memory_equal(x, want, sizeof(x));
+    }
+    double ends[16] = {0.0, -0.0, -1e-300, -700.0, -700.0000001, -745.0, -1e300, -(double)INFINITY, (double)NAN};
+    kern_exp_lanes(ends);
+    assert_true(ends[0] == 1.0 && ends[1] == 1.0 && ends[2] == 1.0 && ends[3] == kern_exp(-700.0));
+    for (int i = 4; i < 8; i++) {
+        assert_true(ends[i] == 0.0);
+    }
+    assert_true(isnan(ends[8]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(expf_within_one_ulp), cmocka_unit_test(expf_at_the_edges), cmocka_unit_test(logf_within_one_ulp),
         cmocka_unit_test(exp_and_log_in_double), cmocka_unit_test(pow_in_double), cmocka_unit_test(sincos_in_double),
+        cmocka_unit_test(exp_of_lanes_has_the_bits_of_exp),
     };
     return cmocka_run_group_tests_name("kern_math", tests, NULL, NULL);
 }

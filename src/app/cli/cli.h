@@ -23,11 +23,11 @@ enum { CLI_MAX_STOPS = 16, CLI_MAX_ARGS = 2 };
 struct cli_options {
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
     const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source;
-    const char *output, *codec, *quant, *kwargs, *tools;
+    const char *output, *codec, *quant, *kwargs, *tools, *reference, *save;
     const char *stop[CLI_MAX_STOPS];
     uint32_t stop_count;
     uint64_t memory, seed, fit;
-    uint32_t predict, ctx_size, threads, prompt_rows, top_k;
+    uint32_t predict, ctx_size, threads, prompt_rows, top_k, chunks;
     float temp, top_p, min_p, repeat_penalty;
     bool raw, json, quiet, verbose, ignore_eos, no_read_ahead, no_pin, no_special, skip_special, delete_original,
         no_generation_prompt, again, help;
@@ -61,8 +61,8 @@ struct cli_command {
 };
 
 enum cli_command_id {
-    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_FAMILIES, CMD_DOCTOR, CMD_LOGITS, CMD_TOKENIZE, CMD_DETOKENIZE,
-    CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
+    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_FAMILIES, CMD_DOCTOR, CMD_LOGITS, CMD_PPL, CMD_KL, CMD_TOKENIZE,
+    CMD_DETOKENIZE, CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
 };
 
 extern const struct cli_command cli_commands[CMD_COUNT]; /* main.c */
@@ -120,6 +120,8 @@ void cli_progress_init(struct cli_progress *p, const struct cli_options *o, stru
 lamina_status cli_trace_open(struct cli_progress *p, const struct cli_options *o, struct lamina_callbacks *callbacks,
                              struct lamina_error *err);
 lamina_status cli_trace_close(struct cli_progress *p, struct lamina_error *err);
+/* One line of the caller's, `spent_s` after its work began: rewritten in place, or printed every 5 s. */
+void cli_progress_step(struct cli_progress *p, double spent_s, const char *line);
 void cli_progress_clear(struct cli_progress *p); /* takes the bar off the screen */
 
 /* ---- signals (signals.c) ---- */
@@ -158,6 +160,54 @@ void cli_say_start(const struct lamina_model *model);
 void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts *facts);
 double cli_now_s(void);
 
+/* ---- chunks of a text (chunks.c): what ppl and kl share ---- */
+
+struct cli_chunks {
+    uint32_t *ids;    /* [count * tokens], as fed */
+    uint32_t count;
+    uint32_t tokens;  /* of one chunk */
+    uint32_t first;   /* rows first .. first + scored - 1 of each chunk are scored, each on the token after it */
+    uint32_t scored;
+};
+/* The whole file ("-": stdin). USAGE when it is empty or no UTF-8. */
+lamina_status cli_text_read(const char *path, struct str *text, struct lamina_error *err);
+/* Tokens of a chunk, and which of them are scored. */
+lamina_status cli_chunks_shape(struct cli_chunks *c, uint32_t tokens, struct lamina_error *err);
+/* By -c and --chunks, with the tokenizer of `model`. Drop after failures too. */
+lamina_status cli_chunks_make(struct cli_chunks *c, const struct cli_options *o, const char *model, const struct str *text,
+                              struct lamina_error *err);
+void cli_chunks_drop(struct cli_chunks *c);
+/* Rows of a pass for `model` (s->prompt_rows, logit_rows, sequences), and its vocabulary, which the chunks fit. `reserve`: bytes
+ * of the budget to leave alone. NO_FIT names the smallest budget. */
+lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_options *o, const char *model, uint64_t reserve,
+                              struct lamina_settings *s, uint32_t *vocab, struct lamina_error *err);
+
+/* All scored rows of one model. */
+struct cli_chunk_run {
+    const struct cli_options *o;
+    const char *path;
+    const struct cli_chunks *chunks;
+    struct cli_progress *progress;
+    struct lamina_settings settings; /* callbacks set; rows are planned */
+    lamina_status (*take)(void *user, const float *logits, uint32_t next, struct lamina_error *err);
+    void (*running)(void *user, struct str *line); /* adds the figure so far to the line of progress; may be NULL */
+    void *user;
+    bool report;
+    uint32_t vocab;                  /* filled, before `take` is called */
+    uint32_t done;                   /* chunks */
+};
+/* Plans, opens, scores, closes. */
+lamina_status cli_chunks_run(struct cli_chunk_run *r, struct lamina_error *err);
+
+struct cli_scoring {
+    struct cli_chunks chunks;
+    struct lamina_tally *tally;
+    struct cli_chunk_run run;
+};
+void cli_json_double(struct str *s, const char *name, double value);
+/* The members that say how much was scored, and the closing brace. */
+void cli_json_chunks(struct str *s, const struct cli_chunks *c, uint64_t tokens);
+
 /* ---- commands ---- */
 
 lamina_status cmd_run(struct cli_options *o, struct lamina_error *err);
@@ -168,6 +218,8 @@ lamina_status cmd_show(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_families(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_ppl(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_kl(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_tokenize(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_detokenize(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_template(struct cli_options *o, struct lamina_error *err);

@@ -20,6 +20,8 @@ const struct cli_command cli_commands[CMD_COUNT] = {
     [CMD_DOCTOR] = {"doctor", "[PATH]", "what this machine and the drive under PATH can do, and what to mend", 0, 1,
                     cmd_doctor},
     [CMD_LOGITS] = {"logits", "MODEL", "logits and greedy tokens for given ids", 1, 1, cmd_logits},
+    [CMD_PPL] = {"ppl", "MODEL FILE", "perplexity of the text in FILE", 2, 2, cmd_ppl},
+    [CMD_KL] = {"kl", "MODEL FILE", "how far a model is from a reference, on the text in FILE", 2, 2, cmd_kl},
     [CMD_TOKENIZE] = {"tokenize", "MODEL", "text on stdin to token ids", 1, 1, cmd_tokenize},
     [CMD_DETOKENIZE] = {"detokenize", "MODEL", "token ids on stdin to text", 1, 1, cmd_detokenize},
     [CMD_TEMPLATE] = {"template", "MODEL", "a JSON list of messages on stdin to the prompt text", 1, 1, cmd_template},

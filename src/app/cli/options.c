@@ -16,7 +16,8 @@
 #define BIT(command) (1u << (command))
 #define ALL_COMMANDS ((1u << CMD_COUNT) - 1u)
 #define GENERATING (BIT(CMD_RUN))
-#define COMPUTING (BIT(CMD_RUN) | BIT(CMD_LOGITS))
+#define SCORING (BIT(CMD_PPL) | BIT(CMD_KL))
+#define COMPUTING (BIT(CMD_RUN) | BIT(CMD_LOGITS) | SCORING)
 #define PLANNING (COMPUTING | BIT(CMD_PLAN))
 #define WITH_HOME (PLANNING | BIT(CMD_SPLIT) | BIT(CMD_VERIFY) | BIT(CMD_SHOW) | BIT(CMD_DOCTOR))
 #define WITH_MODEL (WITH_HOME | BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_TEMPLATE))
@@ -36,7 +37,8 @@ const struct cli_option cli_option_table[] = {
     {"predict", "n-predict", 'n', CLI_U32, "N", "512", "most new tokens", GENERATING, AT(predict), 0},
     {"predict", "n-predict", 'n', CLI_U32, "N", "1", "greedy tokens to add", BIT(CMD_LOGITS), AT(predict), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", NULL, "positions of context; a longer prompt is an error (default: prompt + -n)",
-     COMPUTING, AT(ctx_size), 0},
+     COMPUTING & ~SCORING, AT(ctx_size), 0},
+    {"ctx-size", NULL, 'c', CLI_U32, "N", "512", "tokens of a chunk; the second half of each is scored", SCORING, AT(ctx_size), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", "4096", "positions of context to plan for", BIT(CMD_PLAN), AT(ctx_size), 0},
     {"temp", "temperature", 0, CLI_FLOAT, "T", NULL, "sampling temperature, 0 is greedy (default: the model's)",
      GENERATING, AT_GIVEN(temp)},
@@ -53,7 +55,12 @@ const struct cli_option cli_option_table[] = {
     {"stop", NULL, 0, CLI_LIST, "TEXT", NULL, "end before this text; may be given several times", GENERATING, AT(stop), 0},
     {"ignore-eos", NULL, 0, CLI_FLAG, NULL, NULL, "go on after the end token", GENERATING, AT(ignore_eos), 0},
     {"raw", NULL, 0, CLI_FLAG, NULL, NULL, "plain text to continue: no chat template", GENERATING, AT(raw), 0},
-    {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN), AT(kv), 0},
+    {"chunks", NULL, 0, CLI_U32, "N", "0", "score at most N chunks, 0: all of the text", SCORING, AT(chunks), 0},
+    {"reference", NULL, 0, CLI_TEXT, "MODEL", NULL, "the model to compare with, or a file that --save wrote", BIT(CMD_KL),
+     AT(reference), 0},
+    {"save", NULL, 0, CLI_TEXT, "FILE", NULL, "keep the reference's logits in FILE, for --reference of later runs", BIT(CMD_KL),
+     AT(save), 0},
+    {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN) | SCORING, AT(kv), 0},
     {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f32", "precision of the KV cache", BIT(CMD_LOGITS), AT(kv), 0},
     {"numerics", NULL, 0, CLI_CHOICE, "exact|fast|auto", "exact", "numerics class; only exact exists so far, auto takes it",
      PLANNING, AT(numerics), 0},

@@ -20,6 +20,7 @@ static const char *kind_words(enum lamina_progress_kind kind) {
     case LAMINA_PROGRESS_VERIFY:
         return "verifying";
     case LAMINA_PROGRESS_PROMPT:
+    case LAMINA_PROGRESS_PROMPTS:
         return "reading the prompt";
     }
     return "working";
@@ -87,9 +88,35 @@ void cli_progress_clear(struct cli_progress *c) {
     }
 }
 
+void cli_progress_step(struct cli_progress *c, double spent_s, const char *line) {
+    uint64_t now = (uint64_t)(spent_s * 1e9);
+    if (now < c->last_ns) { /* another job */
+        c->last_ns = 0;
+    }
+    if (c->quiet || now - c->last_ns < (c->terminal.err_bar ? BAR_EVERY_NS : LINE_EVERY_NS)) {
+        return;
+    }
+    c->last_ns = now;
+    if (!c->terminal.err_bar) {
+        cli_say(1, "%s", line);
+        return;
+    }
+    struct str safe = {0};
+    str_add_text(&safe, "\r");
+    cli_safe_text(&safe, line, strlen(line) < c->terminal.columns ? strlen(line) : c->terminal.columns - 1);
+    str_add_text(&safe, "\033[K");
+    fwrite(str_text(&safe), 1, safe.len, stderr);
+    fflush(stderr);
+    c->bar_shown = true;
+    str_drop(&safe);
+}
+
 static bool on_progress(void *user, const struct lamina_progress *p) {
     struct cli_progress *c = (struct cli_progress *)user;
     bool done = p->total_bytes > 0 && p->done_bytes >= p->total_bytes;
+    if (p->kind == LAMINA_PROGRESS_PROMPTS) { /* the command has a line of its own */
+        return cli_interrupted();
+    }
     if (c->last_kind != (int)p->kind || p->elapsed_ns < c->last_ns) {
         c->last_kind = (int)p->kind;
         c->last_ns = 0;

@@ -30,6 +30,16 @@ static void double_member(struct str *s, const char *name, double value, bool kn
     str_add_text(s, ", ");
 }
 
+void cli_json_double(struct str *s, const char *name, double value) {
+    double_member(s, name, value, true);
+}
+
+void cli_json_chunks(struct str *s, const struct cli_chunks *c, uint64_t tokens) {
+    u64_member(s, "tokens", tokens);
+    u64_member(s, "chunks", c->count);
+    str_printf(s, "\"ctx_size\": %u}\n", c->tokens);
+}
+
 static double seconds_per_token(const struct cli_run_facts *f) {
     return f->new_tokens > 1 ? (f->wall_s - f->ttft_s) / (double)(f->new_tokens - 1) : 0.0;
 }
@@ -161,8 +171,11 @@ void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts 
         str_printf(&line, ", %.0f %% of the experts' bytes from memory",
                    100.0 * (double)stats.expert_bytes_cached / (double)stats.expert_bytes_chosen);
     }
-    str_printf(&line, ", %llu + %llu tokens in %s", (unsigned long long)f->prompt_tokens, (unsigned long long)f->new_tokens,
-               cli_seconds(a, f->wall_s));
+    str_printf(&line, ", %llu", (unsigned long long)f->prompt_tokens);
+    if (f->new_tokens > 0) {
+        str_printf(&line, " + %llu", (unsigned long long)f->new_tokens);
+    }
+    str_printf(&line, " tokens in %s", cli_seconds(a, f->wall_s));
     if (f->new_tokens > 1) {
         str_printf(&line, ", %s a token", cli_seconds(a, seconds_per_token(f)));
     }
