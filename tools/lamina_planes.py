@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packed tiles of a lamina store, written from docs/FORMAT.md ("Packed matrices") and nothing else."""
+"""Packed tiles of a lamina store, written from docs/FORMAT.md ("Packed matrices", "Matrices in steps") and nothing else."""
 
+import array
+import math
 import struct
 
 from lamina_values import need
 
 KINDS = ((8, 7, (8,)), (5, 10, (8, 2, 1)), (4, 3, (4,)), (5, 2, (2, 1)))  # bits of exponent, of fraction, raw planes
-TYPES = {"BF16_PL": ("BF16", 0), "F16_PL": ("F16", 1)}
+WHOLE = 4                                          # from here on kinds are whole numbers of 0 to 7 raw bits
+TYPES = {"BF16_PL": ("BF16", 0), "F16_PL": ("F16", 1), "STEPS": ("STEPS", WHOLE)}
 
 
 def up(size):
@@ -26,15 +29,40 @@ def plane(data, at, count, width):
     return out, at
 
 
+def form_of(kind):
+    """Bits of symbols, bits below them, raw planes."""
+    raw = kind - WHOLE
+    return KINDS[kind] if raw < 0 else (8, raw, tuple(width for width in (1, 2, 4) if raw & width))
+
+
+def whole_of_bf16(bits):
+    (value,) = struct.unpack("<f", struct.pack("<I", bits << 16))
+    need(math.isfinite(value) and value == int(value) and bits != 0x8000, "a value is not a whole number")
+    return int(value)
+
+
+def whole(value):
+    """A whole number that BF16 has: what stands below its first 8 bits is 0."""
+    beyond = max(abs(value).bit_length() - 8, 0)
+    need(value >> beyond << beyond == value, "a whole number has more than 8 significant bits")
+    return value
+
+
 def block(data, entry, count, kind, widths, tables):
-    """The values of a block, as integers, and where it ends."""
-    exponent, fraction, raws = KINDS[kind]
+    """The values of a block, as integers (whole numbers: themselves), and where it ends."""
+    exponent, fraction, raws = form_of(kind)
     begin, *more = struct.unpack_from("<I4H", data, entry)
     at = begin * 64
-    size = (1 + exponent + fraction) // 8
+    size = 2 if kind >= WHOLE else (1 + exponent + fraction) // 8
     if more[0] == 0xFFFF:
         need(not any(more[1:]), "counts of a block that is not coded")
-        return list(struct.unpack_from("<%d%s" % (count, "BH"[size - 1]), data, at)), at + up(count * size)
+        end = at + up(count * size)
+        need(len(data) >= end and not any(data[at + count * size:end]), "a block is not filled up with zeros")
+        values = list(struct.unpack_from("<%d%s" % (count, "BH"[size - 1]), data, at))
+        if kind >= WHOLE:
+            known = {bits: whole_of_bf16(bits) for bits in set(values)}
+            values = [known[bits] for bits in values]
+        return values, end
     need(not any(more[len(widths):]), "counts of levels that there are not")
     raw = [0] * count
     shift = 0
@@ -49,18 +77,25 @@ def block(data, entry, count, kind, widths, tables):
         levels.append(codes)
         left = goes_on
     symbols = list(data[at:at + left])
+    need(len(symbols) == left and not any(data[at + left:at + up(left)]), "symbols are not filled up with zeros")
+    end = at + up(left)
     for codes, width, table in zip(reversed(levels), reversed(widths), reversed(tables)):
         deeper = iter(symbols)
         last = (1 << width) - 1
         symbols = [next(deeper) if code == last else table[code] for code in codes]
+    if kind >= WHOLE:
+        pairs = [s << fraction | r for r, s in zip(raw, symbols)]
+        known = {pair: whole(pair - (128 << fraction)) for pair in set(pairs)}
+        return [known[pair] for pair in pairs], end
     low = (1 << fraction) - 1
-    return [r & low | s << fraction | r >> fraction << (fraction + exponent) for r, s in zip(raw, symbols)], at + up(left)
+    return [r & low | s << fraction | r >> fraction << (fraction + exponent) for r, s in zip(raw, symbols)], end
 
 
-def decode(data, kind, counts):
-    """The decoded bytes of a tile of which the blocks have `counts` values; what follows the tile must be zeros."""
+def values_of(data, kind, counts):
+    """The values of a tile whose blocks have `counts`; what follows the tile must be zeros. kind WHOLE: any from there on."""
     stated, levels = data[0], data[1]
-    need(stated == kind and 1 <= levels <= 4 and not any(data[2 + levels:6]), "the head of a packed tile is wrong")
+    need(stated == kind or kind == WHOLE < stated < WHOLE + 8, "a packed tile is of another kind")
+    need(1 <= levels <= 4 and not any(data[2 + levels:6]), "the head of a packed tile is wrong")
     widths = data[2:2 + levels]
     blocks, ranked, zero = struct.unpack_from("<HBB", data, 6)
     need(all(w in (2, 4) for w in widths) and blocks == len(counts) and zero == 0, "the head of a packed tile is wrong")
@@ -74,7 +109,22 @@ def decode(data, kind, counts):
     out = []
     for i, count in enumerate(counts):
         need(struct.unpack_from("<I", data, 64 + 12 * i)[0] * 64 == end, "blocks do not follow each other")
-        values, end = block(data, 64 + 12 * i, count, kind, widths, tables)
+        values, end = block(data, 64 + 12 * i, count, stated, widths, tables)
         out += values
     need(not any(data[end:]) and 64 <= len(data) - end < 64 + 4096, "a packed tile ends elsewhere")
-    return struct.pack("<%dH" % len(out), *out)
+    return out
+
+
+def decode(data, kind, counts):
+    """The decoded bytes of a tile of BF16 or F16."""
+    values = values_of(data, kind, counts)
+    return struct.pack("<%dH" % len(values), *values)
+
+
+def decode_steps(data, rows16, counts):
+    """Of a tile of whole numbers the scales of its rows, padding rows included, and the numbers."""
+    lead = up(2 * rows16)
+    scales = struct.unpack("<%df" % rows16, b"".join(b"\0\0" + data[at:at + 2] for at in range(0, 2 * rows16, 2)))
+    need(not any(data[2 * rows16:lead]), "scales are not filled up with zeros")
+    need(all(map(math.isfinite, scales)), "a scale is not a number")
+    return scales, array.array("h", values_of(data[lead:], WHOLE, counts))

@@ -4,7 +4,7 @@
 
     lamina_store.py check STORE CHECKPOINT   every weight of the store against the safetensors files of a directory, or a GGUF file:
                                              plain numbers and GGUF's blocks bit for bit, other codes by the float32 that they
-                                             stand for; models of Llama's shape
+                                             stand for, whole steps by whether they are the nearest; models of Llama's shape
     lamina_store.py values STORE             a line a matrix: file, role, expert, type, rows, columns, and the FNV-1a (64 bits) of
                                              its values in the order of rows, as little-endian float32, every NaN as 7fc00000
     lamina_store.py dump STORE               what the store holds
@@ -18,6 +18,7 @@ Exit status: 0 everything agrees, 1 something differs or is damaged, 2 wrong usa
 import array
 import json
 import os
+import re
 import struct
 import sys
 
@@ -35,6 +36,9 @@ MAGIC = b"LAMINAWF"
 PANEL_ROWS, GROUP_ROWS, BLOCK_COLS = 16, 64, 256
 SMALL_TILE = 1 << 20
 VECTOR_ALIGN = 16
+ELEMENT = {**PLAIN, "STEPS": 2}
+ROUNDED = re.compile(r"q8|q4|q(?:[2-7]\.\d\d|8\.00)")  # codecs of matrices in steps
+EXACT_ROLES = ("router", "shared_router", "decay_a", "decay", "beta")
 GROUP_FIELDS = ("bits", "code", "scale", "shift", "ordered", "phased", "group", "nested", "lead_bytes", "record_bytes")
 
 
@@ -105,9 +109,12 @@ class WeightFile:
         m["type"] = m["dtype"]
         m["dtype"], m["packed"] = lamina_planes.TYPES.get(m["dtype"], (m["dtype"], None))
         need(m["packed"] is None or (layout == 0 and rows * cols >= 16384 and cols > 1), self.name + ": this cannot be packed")
+        rounded = m["dtype"] == "STEPS"
+        need(not rounded or (cols >= 32 and m["role"] not in EXACT_ROLES and self.name.startswith("layers/")),
+             self.name + ": this cannot be in steps")
         fields = d[at + 72:at + 88]
         m["coding"] = Groups(fields, cols) if m["dtype"] == "GROUPS" else Blocks(m["dtype"], cols) if m["dtype"] in BLOCKS else None
-        need(m["coding"] or m["dtype"] in PLAIN, "%s: unknown type %s" % (self.name, m["dtype"]))
+        need(m["coding"] or m["dtype"] in ELEMENT, "%s: unknown type %s" % (self.name, m["dtype"]))
         need(m["dtype"] == "GROUPS" or not any(fields), self.name + ": fields of groups where there are none")
         need(not any(d[at + 88:at + 96]), self.name + ": reserved bytes are not zero")
         return m
@@ -125,6 +132,10 @@ class WeightFile:
     def packed_tile(self, matrix, i, counts):
         begin, length = self.tiles[matrix["first_tile"] + i]
         return lamina_planes.decode(self.data[begin:begin + length], matrix["packed"], counts)
+
+    def steps_tile(self, matrix, i, rows16, counts):
+        begin, length = self.tiles[matrix["first_tile"] + i]
+        return lamina_planes.decode_steps(self.data[begin:begin + length], rows16, counts)
 
     def tile(self, matrix, i, size):
         """The bytes of a tile; behind them there is less than a page, of zeros."""
@@ -152,11 +163,12 @@ def tiling(m):
         group_bytes = coding.lead_bytes + rows * coding.record_bytes
         need(group_bytes <= 4 << 20, "coded rows too long for a tile")
     else:
-        group_bytes = rows * cols2 * PLAIN[m["dtype"]]
+        group_bytes = rows * cols2 * ELEMENT[m["dtype"]]
     if group_bytes <= 4 << 20:
-        per_tile = min(-(-(1 << 20) // group_bytes), groups)
+        wanted = (2 if m["dtype"] == "STEPS" else 1) << 20
+        per_tile = min(-(-wanted // group_bytes), groups)
         return -(-groups // per_tile), per_tile, 1, blocks
-    parts = -(-blocks * rows * BLOCK_COLS * PLAIN[m["dtype"]] // (4 << 20))
+    parts = -(-blocks * rows * BLOCK_COLS * ELEMENT[m["dtype"]] // (4 << 20))
     per_part = -(-blocks // parts)
     parts = -(-blocks // per_part)
     return groups * parts, 1, parts, per_part
@@ -164,7 +176,7 @@ def tiling(m):
 
 def panels_of(matrix):
     """Yields (tile, byte offset in the tile, first row, first column, columns with padding) in the order of the file."""
-    size, panels, cols = PLAIN[matrix["dtype"]], -(-matrix["rows"] // PANEL_ROWS), matrix["cols"] + matrix["cols"] % 2
+    size, panels, cols = ELEMENT[matrix["dtype"]], -(-matrix["rows"] // PANEL_ROWS), matrix["cols"] + matrix["cols"] % 2
     blocks = -(-cols // BLOCK_COLS)
     if matrix["layout"] == 1:  # GATHERED: a tile is one panel over all columns
         for p in range(panels):
@@ -195,27 +207,58 @@ def counts_of(places, tile):
     return list(counts.values())
 
 
-def plain_lines(f, matrix):
-    """Rows of bytes of a matrix of plain numbers. Padding must be zeros."""
-    size, rows, cols = PLAIN[matrix["dtype"]], matrix["rows"], matrix["cols"]
-    code = "I" if size == 4 else "H"
+def rows_of(places):
+    """Of every tile its first row and how many it has, padding rows included."""
+    found = {}
+    for tile, _, row, _, _ in places:
+        first, count = found.get(tile, (row, 0))
+        found[tile] = first, max(count, row + PANEL_ROWS - first)
+    return found
+
+
+def lay_out(f, matrix, places, tiles, code):
+    """Rows of a matrix from its tiles, which are arrays. Padding must be zeros."""
+    size, rows, cols = ELEMENT[matrix["dtype"]], matrix["rows"], matrix["cols"]
     lines = [array.array(code, bytes(size * (cols + cols % 2))) for _ in range(-(-rows // PANEL_ROWS) * PANEL_ROWS)]
-    places = list(panels_of(matrix))
-    used = {tile: at + PANEL_ROWS * width * size for tile, at, _, _, width in places}
-    need(len(used) == matrix["tiles"], "%s: %s has %d tiles" % (f.name, matrix["role"], matrix["tiles"]))
-    if matrix["packed"] is None:
-        tiles = {tile: f.tile(matrix, tile, end) for tile, end in used.items()}
-    else:
-        tiles = {tile: f.packed_tile(matrix, tile, counts_of(places, tile)) for tile in used}
     for tile, at, row, col, width in places:
-        got = array.array(code, tiles[tile][at:at + PANEL_ROWS * width * size])
+        got = tiles[tile][at // size:at // size + PANEL_ROWS * width]
         for r in range(PANEL_ROWS):
             # Row r of the panel: elements 2r and 2r+1 of every 32.
             lines[row + r][col:col + width:2] = got[2 * r::32]
             lines[row + r][col + 1:col + width:2] = got[2 * r + 1::32]
     odd = cols % 2 and any(line[cols] for line in lines)
     need(not odd and not any(any(line) for line in lines[rows:]), "%s: padding of %s is not zero" % (f.name, matrix["role"]))
-    return [line[:cols].tobytes() for line in lines[:rows]]
+    return [line[:cols] for line in lines[:rows]]
+
+
+def places_of(f, matrix):
+    places = list(panels_of(matrix))
+    used = {tile: at + PANEL_ROWS * width * ELEMENT[matrix["dtype"]] for tile, at, _, _, width in places}
+    need(len(used) == matrix["tiles"], "%s: %s has %d tiles" % (f.name, matrix["role"], matrix["tiles"]))
+    return places, used
+
+
+def plain_lines(f, matrix):
+    """Rows of bytes of a matrix of plain numbers."""
+    places, used = places_of(f, matrix)
+    code = "I" if PLAIN[matrix["dtype"]] == 4 else "H"
+    if matrix["packed"] is None:
+        tiles = {tile: array.array(code, f.tile(matrix, tile, end)) for tile, end in used.items()}
+    else:
+        tiles = {tile: array.array(code, f.packed_tile(matrix, tile, counts_of(places, tile))) for tile in used}
+    return [line.tobytes() for line in lay_out(f, matrix, places, tiles, code)]
+
+
+def steps_lines(f, matrix):
+    """The scale of every row of a matrix in steps, and rows of whole numbers."""
+    places, _ = places_of(f, matrix)
+    scales, tiles = {}, {}
+    for tile, (first, count) in rows_of(places).items():
+        found, tiles[tile] = f.steps_tile(matrix, tile, count, counts_of(places, tile))
+        need(scales.setdefault(first, found) == found, "%s: parts of %s have other scales" % (f.name, matrix["role"]))
+    by_row = [scale for first in sorted(scales) for scale in scales[first]]
+    need(not any(by_row[matrix["rows"]:]), "%s: padding rows of %s have scales" % (f.name, matrix["role"]))
+    return by_row[:matrix["rows"]], lay_out(f, matrix, places, tiles, "h")
 
 
 def coded_lines(f, matrix):
@@ -239,6 +282,10 @@ def coded_bytes(matrix, tile):
 
 def values_of(f, matrix):
     """Yields rows of float32."""
+    if matrix["dtype"] == "STEPS":
+        for scale, line in zip(*steps_lines(f, matrix)):
+            yield array.array("f", [k * scale for k in line])
+        return
     if matrix["coding"] is None:
         for line in plain_lines(f, matrix):
             yield array.array("f", numbers(matrix["dtype"], line))
@@ -251,8 +298,27 @@ def differing(got, want, code):
     return 0 if got == want else sum(a != b for a, b in zip(array.array(code, got), array.array(code, want)))
 
 
+def off_by(weight, whole, scale):
+    """How much further from k steps a weight is than rounding explains: half a step, half a unit of what 8 significant bits leave
+    out, and what float32 loses in a division."""
+    unit = 1 << max(abs(whole).bit_length() - 8, 0)
+    most = 0.5 + (unit / 2 if unit > 1 else 0) + abs(whole) * 2.0 ** -21 + 2.0 ** -20
+    return abs(weight - whole * scale) - most * scale
+
+
+def not_nearest(f, matrix, source):
+    wrong = 0
+    for scale, wholes, line in zip(*steps_lines(f, matrix), source.lines):
+        weights = numbers(source.dtype, line)
+        # No scale: what is there is as good as nothing.
+        wrong += sum((off_by(w, k, scale) if scale else abs(w) - 2e-32) > 0 for w, k in zip(weights, wholes))
+    return wrong
+
+
 def compare_matrix(f, matrix, source):
     """Counts weights that differ; of blocks, bytes."""
+    if matrix["dtype"] == "STEPS":
+        return not_nearest(f, matrix, source)
     if matrix["dtype"] == "GROUPS":
         return sum(differing(bits_of(got), bits_of(want), "I") for got, want in zip(values_of(f, matrix), source.lines))
     lines = coded_lines(f, matrix) if matrix["coding"] else plain_lines(f, matrix)
@@ -289,7 +355,8 @@ class Store:
             need(xxhash.xxh3_128_hexdigest(raw[:-36]).encode() == raw[-36:-4], "lamina.json: checksum differs")
         self.manifest = json.loads(raw)
         need(self.manifest["format"] == "lamina-store" and self.manifest["version"] == VERSION, "unknown format")
-        need(self.manifest["codec"] in ("raw", "planes"), "unknown codec")
+        self.codec = self.manifest["codec"]
+        need(self.codec in ("raw", "planes") or ROUNDED.fullmatch(self.codec), "unknown codec")
         self.sizes = {f["name"]: f for f in self.manifest["files"]}
         self.layers = self.manifest["layers"]
 
@@ -299,6 +366,9 @@ class Store:
         need(len(f.data) == entry["size"], name + ": size differs from the manifest")
         if xxhash is not None:
             need(xxhash.xxh3_128_hexdigest(f.data) == entry["xxh3_128"], name + ": checksum differs")
+        types = {m["type"] for m in f.records if "type" in m}
+        need(self.codec != "raw" or not types & set(lamina_planes.TYPES), name + ": packed, which codec raw is not")
+        need(ROUNDED.fullmatch(self.codec) or "STEPS" not in types, name + ": in steps, which codec %s is not" % self.codec)
         return f
 
 
@@ -308,7 +378,8 @@ def check_file(store, checkpoint, name, layer, counts):
     for matrix in f.records:
         need(matrix["flags"] == 0 and matrix["expert"] == 0, name + ": flags or experts, which are not compared here")
         source = checkpoint.matrix(matrix["role"], layer)
-        need(source.dtype == matrix["dtype"] and source.shape == [matrix["rows"], matrix["cols"]],
+        fits = source.dtype in PLAIN if matrix["dtype"] == "STEPS" else source.dtype == matrix["dtype"]
+        need(fits and source.shape == [matrix["rows"], matrix["cols"]],
              "%s is %s %s in the checkpoint, %s %s in the store"
              % (source.name, source.dtype, source.shape, matrix["dtype"], [matrix["rows"], matrix["cols"]]))
         wrong = compare_matrix(f, matrix, source)

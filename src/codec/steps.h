@@ -5,8 +5,8 @@
  * variable length come within 1.5 dB of what any code can do at a rate, whatever a row's distribution. The share decides on the
  * rate: any is possible, no data is needed. Rounding is the same on all machines. Pure: rows in, rows out.
  *
- * Values of a row are k * scale, k a whole number that BF16 has: all up to 256, beyond with 8 significant bits; the scale has BF16's
- * precision too, so a product is the scale times a product of BF16 weights. */
+ * Values of a row are k * scale, k a whole number that BF16 has: all up to 256, beyond with 8 significant bits; the scale has the
+ * precision of BF16 too, so a product is the scale times a product of BF16 weights. */
 #ifndef CODEC_STEPS_H
 #define CODEC_STEPS_H
 

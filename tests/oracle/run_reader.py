@@ -6,7 +6,8 @@ usage: run_reader.py LAMINA [TESTDATA, not needed [WORDS ...]]    only cases who
 
 Checkpoints of Llama's shape are split and compared with their store, which must agree; then one byte of the checkpoint is
 changed, a tensor further from case to case, and the comparison must say so. Of other shapes (fused matrices, experts, latents) the
-store's values must be those of the store of the same weights in fp32.
+store's values must be those of the store of the same weights in fp32. Of stores in whole steps, weights are the nearest that
+their scale allows, and a byte changed in the checkpoint, or in a tile of the store, is noticed.
 """
 import functools
 import os
@@ -23,6 +24,7 @@ import gguf_files  # noqa: E402
 import lamina_source  # noqa: E402
 import lamina_values  # noqa: E402
 import run_coded  # noqa: E402
+import run_planes  # noqa: E402
 import run_quantised as Q  # noqa: E402
 
 # Of run_quantised.py's cases, those that differ in what a store keeps.
@@ -116,6 +118,20 @@ def latent(base, encode, settings):
     run_coded.write(os.path.join(base, "coded"), coded, dict(LATENT, **settings))
 
 
+def steps(base, dtype):
+    """A Llama with rows of 290, which are no whole blocks, and of 160."""
+    rng = random.Random(dtype)
+
+    def numbers(shape):
+        if len(shape) == 1:
+            return run_coded.rounded(1.0, dtype)[0] * shape[0]
+        some = [run_coded.rounded(rng.gauss(0, 1) * shape[1] ** -0.5, dtype)[0] for _ in range(5000)]
+        return b"".join(rng.choices(some, k=shape[0] * shape[1]))
+
+    run_coded.write(base + "/coded", {name: (dtype, shape, numbers(shape)) for name, shape, _
+                                      in run_coded.llama_shapes(run_planes.LLAMA)}, run_planes.LLAMA)
+
+
 # ---- cases: name, function that writes under a folder, what to compare with ----
 
 def fp8(config, form, dtype, method):
@@ -153,6 +169,8 @@ def cases():
     one = {"kept": ("up_proj", "down_proj", "layers.1.mlp.gate_proj")}  # a single large matrix of codes
     yield "GPTQ 8 bit, desc_act, several tiles", \
         lambda base, s=settings: Q.make(base, "tiles", (64, 2, 1, 32, 15616), several, s, **one), "coded"
+    for codec, dtype in (("q8", "BF16"), ("q4", "F16"), ("q3.50", "F32"), ("q8.00", "F32"), ("q2.00", "BF16")):
+        yield f"whole steps, {codec} of {dtype}", functools.partial(steps, dtype=dtype), codec
     names = list(lamina_values.BLOCKS)
     yield "GGUF, several tiles", \
         lambda base: gguf(base + "/coded", "tiles", ("Q8_0", "Q4_0", "Q6_K"), dims=(1024, 8, 4, 128, 2304)), "coded"
@@ -172,8 +190,8 @@ def reader(*arguments):
     return run(sys.executable, os.path.join(ROOT, "tools", "lamina_store.py"), *arguments)
 
 
-def split(lamina, source, store):
-    done = run(lamina, "split", source, "-o", store, "-q")
+def split(lamina, source, store, codec="raw"):
+    done = run(lamina, "split", source, "-o", store, "--codec", codec, "-q")
     if done.returncode != 0:
         raise RuntimeError(f"split: exit {done.returncode}: {done.stderr.strip()}")
     return store
@@ -191,16 +209,25 @@ def places(source):
         yield name, os.path.join(source, file), base + begin, end - begin
 
 
-def change_a_byte(source, number):
-    """In the middle of one of the tensors that say something; returns its name."""
-    telling = [place for place in places(source) if place[0].endswith(TELLING) and not place[0].endswith(lamina_source.IGNORED)]
-    name, path, at, length = telling[number * 7 % len(telling)]
+def change_at(path, at, bits=0x11):
     with open(path, "r+b") as f:
-        f.seek(at + length // 8 * 4)
+        f.seek(at)
         byte = f.read(1)[0]
         f.seek(-1, os.SEEK_CUR)
-        f.write(bytes([byte ^ 0x11]))
+        f.write(bytes([byte ^ bits]))
+
+
+def change_a_byte(source, number, within=0, bits=0x11):
+    """In the middle of one of the tensors that say something; returns its name. within: which byte of an element."""
+    telling = [place for place in places(source) if place[0].endswith(TELLING) and not place[0].endswith(lamina_source.IGNORED)]
+    name, path, at, length = telling[number * 7 % len(telling)]
+    change_at(path, at + length // 8 * 4 + within, bits)
     return name
+
+
+def must_see(done, what):
+    if done.returncode != 1 or done.stderr or not (" differ\n" in done.stdout or done.stdout.startswith("Bad: ")):
+        raise RuntimeError(f"a changed byte of {what} is not seen: {(done.stdout + done.stderr).strip()[-300:]}")
 
 
 def compare_with_source(lamina, base, number):
@@ -213,10 +240,27 @@ def compare_with_source(lamina, base, number):
     if done.returncode != 0 or ", 0 differences" not in done.stdout:
         raise RuntimeError(f"{(done.stdout + done.stderr).strip()[-300:]}")
     changed = change_a_byte(source, number)
-    again = reader("check", store, source)
-    if again.returncode != 1 or again.stderr or not (" differ\n" in again.stdout or again.stdout.startswith("Bad: ")):
-        raise RuntimeError(f"a changed byte of {changed} is not seen: {(again.stdout + again.stderr).strip()[-300:]}")
+    must_see(reader("check", store, source), changed)
     return f"{done.stdout.split(' (')[0].strip().splitlines()[-1]}; seen: a changed byte of {changed}"
+
+
+def compare_steps(lamina, base, number, codec):
+    """A byte of the source is changed so that its weight is large: small ones may be rounded to the same whole number."""
+    source, store = f"{base}/coded", split(lamina, f"{base}/coded", f"{base}/store", codec)
+    done = reader("check", store, source)
+    rounded = reader("dump", store).stdout.count("dtype STEPS")
+    if done.returncode != 0 or ", 0 differences" not in done.stdout or rounded != 10:
+        raise RuntimeError(f"{rounded} of 10 matrices are in steps; {(done.stdout + done.stderr).strip()[-300:]}")
+    path = f"{store}/layers/00001.bin"
+    for quarter in (1, 2, 3):
+        at = os.path.getsize(path) * quarter // 4
+        change_at(path, at)
+        must_see(reader("check", store, source), f"quarter {quarter} of a layer")
+        change_at(path, at)
+    dtype = next(iter(lamina_source.Checkpoint(source).tensors.values()))[2]["dtype"]
+    changed = change_a_byte(source, number, lamina_source.PLAIN[dtype] - 1, 0x40)
+    must_see(reader("check", store, source), changed)
+    return f"{done.stdout.split(' (')[0].strip().splitlines()[-1]}; seen: changed bytes of {changed} and of a layer"
 
 
 def compare_values(lamina, base):
@@ -243,7 +287,9 @@ def main():
         with tempfile.TemporaryDirectory() as base:
             try:
                 make(base)
-                said = compare_with_source(sys.argv[1], base, number) if against == "coded" else compare_values(sys.argv[1], base)
+                said = (compare_with_source(sys.argv[1], base, number) if against == "coded"
+                        else compare_values(sys.argv[1], base) if against == "plain"
+                        else compare_steps(sys.argv[1], base, number, against))
                 print(f"ok {number} - {name}: {said}", flush=True)
             except (RuntimeError, OSError, lamina_values.Bad, subprocess.TimeoutExpired) as e:
                 failed += 1
