@@ -2,8 +2,8 @@
  *
  * Template of a product of one row with a block of planes of BF16 or of whole numbers, decoded on the way into the sums: the
  * values of a block are stored nowhere. For a single row the kernels' product (kern/product_priv.h) costs about as much as
- * decoding; joined, both take little more than decoding alone. Each sum is the same chain of fused multiply-adds over ascending columns, so
- * results are those of decoding first, bit for bit.
+ * decoding; joined, both take little more than decoding alone. Each sum is the same chain of fused multiply-adds over ascending
+ * columns, so results are those of decoding first, bit for bit.
  *
  * A level's .c file has included planes_level_priv.h, whose pieces serve here too, defines PLANES_MULTIPLY, the function's name,
  * and beside pieces what 16 sums can do, then includes this (alone the header is empty):
