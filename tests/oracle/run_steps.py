@@ -153,7 +153,7 @@ def in_steps(config, key, rows, element):
     tile = min(-(-len(rows) // 16) * 16, 64) * cols
     tile *= max(min(-(-(2 << 20) // (2 * tile)), -(-len(rows) // 64)), 1) if 2 * tile <= 4 << 20 else 1
     return (key[0].startswith("layers/") and key[1] not in NOT_ROUNDED and len(rows) * cols >= 16384 and cols >= 32
-            and tile * element < 8 << 20)
+            and tile * element <= (8 << 20) - 4096)
 
 
 # ---- weights ----
