@@ -258,7 +258,9 @@ def steps_lines(f, matrix):
         need(scales.setdefault(first, found) == found, "%s: parts of %s have other scales" % (f.name, matrix["role"]))
     by_row = [scale for first in sorted(scales) for scale in scales[first]]
     need(not any(by_row[matrix["rows"]:]), "%s: padding rows of %s have scales" % (f.name, matrix["role"]))
-    return by_row[:matrix["rows"]], lay_out(f, matrix, places, tiles, "h")
+    lines = lay_out(f, matrix, places, tiles, "h")
+    need(all(scale or not any(line) for scale, line in zip(by_row, lines)), "%s: steps without a scale" % f.name)
+    return by_row[:matrix["rows"]], lines
 
 
 def coded_lines(f, matrix):

@@ -8,7 +8,7 @@
 #include "base/floats.h"
 
 /* Presets: 7.3 and 4.2 bits for weights that are spread as trained ones are, room between tiles included. */
-static const double STEP_Q8 = 0.0315, STEP_Q4 = 0.27;
+static const double STEP_Q8 = 0.0315, STEP_Q4 = 0.271;
 static const double FINEST = 0.015, COARSEST = 2.0;
 enum { SAMPLE = PLANES_BLOCK, MOST_STEPS = PLANES_MOST_WHOLE - 128 };
 
@@ -77,7 +77,8 @@ static uint16_t to_bf16(float f) {
 static uint16_t scale_for(double rms, double most, double step) {
     const double least = most / MOST_STEPS;
     const double want = step * rms > least ? step * rms : least;
-    const uint16_t scale = to_bf16((float)want);
+    const double largest = 3.3e38; /* nearly the largest BF16; steps beyond would be coarser than any weight is large */
+    const uint16_t scale = to_bf16((float)(want < largest ? want : largest));
     return want < 1e-36 ? 0 : scale;
 }
 

@@ -77,8 +77,12 @@ static lamina_status vector(struct split_job *job, struct split_output *o, const
 /* How many tiles from `first` on have their rows in one read; 0: not even one. */
 static uint32_t run_length(const struct split_part *part, uint32_t first, uint64_t row_bytes, uint64_t *rows) {
     const struct panel_shape *shape = &part->shape;
-    bool pieces = part->transposed || part->quant != NULL; /* the other half holds pieces of the source */
-    uint64_t room = pieces ? (SPLIT_ROWS / 2 - shape->lead_bytes) / part->from.stride : SPLIT_ROWS_MAX;
+    uint64_t room = SPLIT_ROWS_MAX;
+    if (part->transposed || part->quant != NULL) {
+        /* The other half holds pieces of the source: rows with those between them; or one column of them at a time. */
+        bool column = part->quant == NULL && shape->cols >= part->from.stride;
+        room = (SPLIT_ROWS / 2 - shape->lead_bytes) / (column ? 1 : part->from.stride);
+    }
     struct panel_tile t;
     panel_tile_at(shape, first, &t);
     uint64_t begin = t.row;
