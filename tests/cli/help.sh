@@ -6,7 +6,7 @@
 
 commands='run split plan verify show families doctor logits tokenize detokenize template completion version'
 flags_run='model prompt file memory predict ctx-size temp top-k top-p min-p repeat-penalty seed stop ignore-eos raw kv numerics
-    threads prompt-rows io sim isa no-read-ahead no-pin report home json color quiet verbose help'
+    threads prompt-rows io sim isa no-read-ahead no-pin report profile home json color quiet verbose help'
 flags_logits='ids predict ctx-size kv memory numerics threads json report isa io'
 flags_plan='memory ctx-size json kv threads'
 flags_split='output codec delete-original home json'

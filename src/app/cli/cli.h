@@ -30,7 +30,7 @@ struct cli_options {
     uint32_t predict, ctx_size, threads, prompt_rows, top_k;
     float temp, top_p, min_p, repeat_penalty;
     bool raw, json, quiet, verbose, ignore_eos, no_read_ahead, no_pin, no_special, skip_special, delete_original,
-        no_generation_prompt, again, help;
+        no_generation_prompt, again, profile, help;
     bool model_flag; /* -m was on the command line */
     bool seed_given, temp_given, top_k_given, top_p_given, min_p_given, repeat_penalty_given;
     struct str home_text; /* backs `home` when it is a default */
@@ -148,6 +148,7 @@ struct cli_run_facts {
     uint64_t prompt_tokens, new_tokens, seed;
     double wall_s, ttft_s;
     bool stopped_early; /* by the user */
+    bool profile;       /* the report tells parts of the model apart */
 };
 /* The report of DESIGN section 9, one JSON object. */
 void cli_report_json(struct str *out, const struct lamina_model *model, const struct cli_run_facts *facts);
@@ -155,6 +156,8 @@ lamina_status cli_report_write(const char *path, const struct lamina_model *mode
                                struct lamina_error *err);
 /* Two lines on stderr: before the run (what is opened, budget, forecast) and after (what it took). */
 void cli_say_start(const struct lamina_model *model);
+/* The table of --profile on stderr: a line per part of the model, a column per stage. */
+void cli_say_profile(const struct lamina_model *model);
 void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts *facts);
 double cli_now_s(void);
 

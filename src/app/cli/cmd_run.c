@@ -173,7 +173,7 @@ static lamina_status finish_output(struct run_state *r, const struct lamina_gene
 /* Everything from the open session on. */
 static lamina_status answer(struct lamina_model *model, struct lamina_session *session, const struct cli_options *o,
                             const uint32_t *ids, size_t count, uint32_t tokens, struct lamina_error *err) {
-    struct cli_run_facts facts = {.model = o->args[0], .prompt_tokens = count};
+    struct cli_run_facts facts = {.model = o->args[0], .prompt_tokens = count, .profile = o->profile};
     struct run_state r = {.json = o->json, .err = err};
     struct lamina_generate g;
     cli_terminal_init(&r.terminal, o->color);
@@ -197,6 +197,9 @@ static lamina_status answer(struct lamina_model *model, struct lamina_session *s
         lamina_status written = finish_output(&r, &g, count, err);
         if (!o->quiet) {
             cli_say_facts(model, &facts);
+        }
+        if (o->profile) {
+            cli_say_profile(model);
         }
         if (o->report != NULL && written == LAMINA_OK) {
             written = cli_report_write(o->report, model, &facts, err);

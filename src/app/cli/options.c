@@ -86,6 +86,8 @@ const struct cli_option cli_option_table[] = {
     {"chat-template-kwargs", NULL, 0, CLI_TEXT, "JSON", NULL, "further variables of the template, a JSON object",
      BIT(CMD_TEMPLATE) | GENERATING, AT(kwargs), 0},
     {"report", NULL, 0, CLI_TEXT, "FILE", NULL, "write what the run took to FILE as JSON", COMPUTING, AT(report), 0},
+    {"profile", NULL, 0, CLI_FLAG, NULL, NULL, "say the time of each layer and stage, on stderr and in --report", GENERATING,
+     AT(profile), 0},
     {"expert-trace", NULL, 0, CLI_TEXT, "FILE", NULL, "write the experts that passes chose to FILE, a line per pass and layer",
      COMPUTING, AT(expert_trace), 0},
     {"home", "store", 0, CLI_TEXT, "DIR", NULL, "where stores and caches live (default: lamina beside the hub's cache)",
