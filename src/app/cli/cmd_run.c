@@ -181,8 +181,8 @@ static lamina_status answer(struct lamina_model *model, struct lamina_session *s
     lamina_generate_defaults(&g);
     g.max_tokens = tokens;
     g.ignore_eos = o->ignore_eos;
-    g.stop = o->stop;
-    g.stop_count = o->stop_count;
+    g.stop = o->stop.value;
+    g.stop_count = o->stop.count;
     g.on_text = on_text;
     g.user = &r;
     lamina_status status = lamina_session_generate(session, ids, (uint32_t)count, &g, err);

@@ -15,6 +15,8 @@ const struct cli_command cli_commands[CMD_COUNT] = {
     [CMD_PLAN] = {"plan", "MODEL", "say what a run will take, without running", 1, 1, cmd_plan},
     [CMD_VERIFY] = {"verify", "MODEL", "check every byte of the model's store", 1, 1, cmd_verify},
     [CMD_SHOW] = {"show", "MODEL", "describe the model's store: files, matrices, tiles", 1, 1, cmd_show},
+    [CMD_BENCH] = {"bench", "MODEL", "measure a matrix of configurations and say which to choose", 1, 1, cmd_bench},
+    [CMD_BENCH_CELL] = {"bench-cell", "MODEL", NULL, 1, 1, cmd_bench_cell},
     [CMD_FAMILIES] = {"families", "[DIR]", "the supported model families; with a checkpoint, the one that reads it", 0, 1,
                       cmd_families},
     [CMD_DOCTOR] = {"doctor", "[PATH]", "what this machine and the drive under PATH can do, and what to mend", 0, 1,

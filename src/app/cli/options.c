@@ -17,7 +17,8 @@
 #define ALL_COMMANDS ((1u << CMD_COUNT) - 1u)
 #define GENERATING (BIT(CMD_RUN))
 #define COMPUTING (BIT(CMD_RUN) | BIT(CMD_LOGITS))
-#define PLANNING (COMPUTING | BIT(CMD_PLAN))
+#define BENCHING (BIT(CMD_BENCH) | BIT(CMD_BENCH_CELL))
+#define PLANNING (COMPUTING | BENCHING | BIT(CMD_PLAN))
 #define WITH_HOME (PLANNING | BIT(CMD_SPLIT) | BIT(CMD_VERIFY) | BIT(CMD_SHOW) | BIT(CMD_DOCTOR))
 #define WITH_MODEL (WITH_HOME | BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_TEMPLATE))
 #define AT(field) offsetof(struct cli_options, field)
@@ -35,6 +36,13 @@ const struct cli_option cli_option_table[] = {
      PLANNING, AT(memory), 0},
     {"predict", "n-predict", 'n', CLI_U32, "N", "512", "most new tokens", GENERATING, AT(predict), 0},
     {"predict", "n-predict", 'n', CLI_U32, "N", "1", "greedy tokens to add", BIT(CMD_LOGITS), AT(predict), 0},
+    {"matrix", NULL, 0, CLI_LIST, "AXIS=A,B", NULL,
+     "measure each of these: codec=, storage=DIR,DIR, memory=, read-ahead=on,off, threads=; once per axis, all combinations",
+     BIT(CMD_BENCH), AT(matrix), 0},
+    {"n-prompt", NULL, 'p', CLI_U32, "N", "512", "tokens of the prompt (test ppN), 0: none", BENCHING, AT(prompt_tokens), 0},
+    {"predict", "n-predict", 'n', CLI_U32, "N", "128", "tokens to make one by one (test tgN), 0: none", BENCHING, AT(predict), 0},
+    {"repeats", NULL, 'r', CLI_U32, "N", "3", "how often each test runs; medians are shown, JSON has all", BENCHING,
+     AT(repeats), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", NULL, "positions of context; a longer prompt is an error (default: prompt + -n)",
      COMPUTING, AT(ctx_size), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", "4096", "positions of context to plan for", BIT(CMD_PLAN), AT(ctx_size), 0},
@@ -53,7 +61,7 @@ const struct cli_option cli_option_table[] = {
     {"stop", NULL, 0, CLI_LIST, "TEXT", NULL, "end before this text; may be given several times", GENERATING, AT(stop), 0},
     {"ignore-eos", NULL, 0, CLI_FLAG, NULL, NULL, "go on after the end token", GENERATING, AT(ignore_eos), 0},
     {"raw", NULL, 0, CLI_FLAG, NULL, NULL, "plain text to continue: no chat template", GENERATING, AT(raw), 0},
-    {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN), AT(kv), 0},
+    {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN) | BENCHING, AT(kv), 0},
     {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f32", "precision of the KV cache", BIT(CMD_LOGITS), AT(kv), 0},
     {"numerics", NULL, 0, CLI_CHOICE, "exact|fast|auto", "exact", "numerics class; only exact exists so far, auto takes it",
      PLANNING, AT(numerics), 0},
@@ -65,13 +73,23 @@ const struct cli_option cli_option_table[] = {
      AT(sim), 0},
     {"isa", NULL, 0, CLI_CHOICE, "auto|scalar|avx2|avx512|neon", "auto", "most capable instruction set to use", PLANNING,
      AT(isa), 0},
-    {"no-read-ahead", NULL, 0, CLI_FLAG, NULL, NULL, "read a layer only when its turn has come", PLANNING,
-     AT(no_read_ahead), 0},
+    {"no-read-ahead", NULL, 0, CLI_FLAG, NULL, NULL, "read a layer only when its turn has come",
+     PLANNING & ~BIT(CMD_BENCH_CELL), AT(no_read_ahead), 0},
+    {"read-ahead", NULL, 0, CLI_CHOICE, "on|off", "on", "read ahead of the layer at hand", BIT(CMD_BENCH_CELL), AT(read_ahead), 0},
     {"no-pin", NULL, 0, CLI_FLAG, NULL, NULL, "keep no weights in the memory left over", PLANNING, AT(no_pin), 0},
     {"output", NULL, 'o', CLI_TEXT, "DIR", NULL, "the store's directory (default: its place in the home)", BIT(CMD_SPLIT),
      AT(output), 0},
     {"codec", NULL, 0, CLI_TEXT, "raw|planes", "raw",
      "weight coding: raw; or planes (with -o): 16-bit weights in fewer bits, exact", BIT(CMD_SPLIT), AT(codec), 0},
+    {"codec", NULL, 0, CLI_TEXT, "CODEC", NULL, "weight coding of the store, as split takes it (default: raw, or the store's)",
+     BENCHING, AT(codec), 0},
+    {"output", NULL, 'o', CLI_LIST, "FILE", NULL, "also write to FILE.csv, FILE.json or FILE.html; may be given several times",
+     BIT(CMD_BENCH), AT(outputs), 0},
+    {"format", NULL, 0, CLI_CHOICE, "table|csv|json|html", "table", "what goes to stdout", BIT(CMD_BENCH), AT(format), 0},
+    {"keep-stores", NULL, 0, CLI_TEXT, "DIR", NULL,
+     "where stores made here are kept (default: the home; with an axis storage, each of its directories)", BIT(CMD_BENCH),
+     AT(keep_stores), 0},
+    {"again", NULL, 0, CLI_FLAG, NULL, NULL, "measure also what the journal of an earlier run has", BIT(CMD_BENCH), AT(again), 0},
     {"delete-original", NULL, 0, CLI_FLAG, NULL, NULL,
      "free each source file once everything made from it is safely on disk", BIT(CMD_SPLIT), AT(delete_original), 0},
     {"source", NULL, 0, CLI_TEXT, "PATH", NULL, "also hash the checkpoint or GGUF file the store was made from", BIT(CMD_VERIFY),
@@ -228,12 +246,14 @@ static lamina_status set_value(struct cli_options *o, const struct cli_option *o
     case CLI_TEXT:
         *(const char **)at = value;
         break;
-    case CLI_LIST:
-        if (o->stop_count == CLI_MAX_STOPS) {
-            return base_fail(err, LAMINA_USAGE, "%s: more than %d of them", from, CLI_MAX_STOPS);
+    case CLI_LIST: {
+        struct cli_list *list = (struct cli_list *)at;
+        if (list->count == CLI_MAX_LIST) {
+            return base_fail(err, LAMINA_USAGE, "%s: more than %d of them", from, CLI_MAX_LIST);
         }
-        ((const char **)at)[o->stop_count++] = value;
+        list->value[list->count++] = value;
         break;
+    }
     }
     if (!good) {
         return base_fail(err, LAMINA_USAGE, "%s: \"%s\" is not %s", from, value, type_words(option->type));
@@ -332,7 +352,6 @@ static lamina_status parse_flags(struct cli_options *o, enum cli_command_id comm
     fill_tables(&tables, BIT(command));
     optind = 0; /* glibc: start anew, also its own static state */
     opterr = 0;
-    bool list_begun = false;
     for (;;) {
         int code = getopt_long(argc, argv, tables.shorts, tables.longs, NULL);
         if (code == -1) {
@@ -350,9 +369,10 @@ static lamina_status parse_flags(struct cli_options *o, enum cli_command_id comm
         } else {
             snprintf(from, sizeof(from), "--%s", option->name);
         }
-        if (option->type == CLI_LIST && !list_begun) {
-            o->stop_count = 0; /* the flags replace what the environment said */
-            list_begun = true;
+        if (option->type == CLI_LIST) {
+            struct cli_list *list = (struct cli_list *)field(o, option->offset);
+            list->count = list->from_line ? list->count : 0; /* the flags replace what the environment said */
+            list->from_line = true;
         }
         if (option->offset == AT(model)) {
             o->model_flag = true;
@@ -402,6 +422,8 @@ static void default_home(struct cli_options *o) {
 
 lamina_status cli_options_parse(struct cli_options *o, enum cli_command_id command, int argc, char **argv,
                                 struct lamina_error *err) {
+    o->argc = argc;
+    o->argv = argv;
     LAMINA_TRY(apply_defaults(o, BIT(command), err));
     LAMINA_TRY(apply_environment(o, BIT(command), err));
     LAMINA_TRY(parse_flags(o, command, argc, argv, err));

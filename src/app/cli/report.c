@@ -118,21 +118,23 @@ void cli_report_json(struct str *s, const struct lamina_model *model, const stru
     str_add_text(s, "}\n");
 }
 
+lamina_status cli_write_file(const char *path, const struct str *text, struct lamina_error *err) {
+    FILE *out = text->failed ? NULL : fopen(path, "wbe");
+    if (out == NULL) {
+        return base_fail_errno(err, text->failed ? ENOMEM : errno, "cannot write %s", path);
+    }
+    bool good = fwrite(str_text(text), 1, text->len, out) == text->len;
+    if (fclose(out) != 0 || !good) {
+        return base_fail_errno(err, errno, "cannot write %s", path);
+    }
+    return LAMINA_OK;
+}
+
 lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,
                                struct lamina_error *err) {
     struct str s = {0};
     cli_report_json(&s, model, facts);
-    lamina_status status = LAMINA_OK;
-    FILE *out = s.failed ? NULL : fopen(path, "wbe");
-    if (out == NULL) {
-        status = base_fail_errno(err, s.failed ? ENOMEM : errno, "cannot write the report %s", path);
-        goto done;
-    }
-    bool good = fwrite(str_text(&s), 1, s.len, out) == s.len;
-    if (fclose(out) != 0 || !good) {
-        status = base_fail_errno(err, errno, "cannot write the report %s", path);
-    }
-done:
+    lamina_status status = cli_write_file(path, &s, err);
     str_drop(&s);
     return status;
 }
