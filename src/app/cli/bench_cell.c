@@ -17,7 +17,9 @@ struct measure {
     struct lamina_model *model;
     uint32_t *ids;
     uint32_t prompt;            /* tokens of the prompt, at least 1 */
-    uint64_t done, total;       /* passes */
+    const char *test;           /* at hand, with the number of its repeat, 0: warming up */
+    uint32_t repeat;
+    double done, inside, total; /* passes; inside: of the prompt at hand */
     double said_s;
     struct bench_row common;    /* what belongs to the process, for every row */
     struct bench_rows rows;
@@ -26,8 +28,14 @@ struct measure {
 
 static const double SAY_EVERY_S = 0.2;
 
+/* That a prompt of so many tokens takes. */
+static double passes_of(const struct measure *m, uint32_t tokens) {
+    uint32_t rows = lamina_model_plan(m->model)->prompt_rows;
+    return (double)((tokens + rows - 1) / rows);
+}
+
 /* Says how far it is. True: end. A parent that is gone ends this process by SIGPIPE. */
-static bool say_progress(struct measure *m, const char *test, uint32_t repeat) {
+static bool say_progress(struct measure *m) {
     double now = cli_now_s();
     if (now - m->said_s < SAY_EVERY_S) {
         return cli_interrupted();
@@ -35,10 +43,9 @@ static bool say_progress(struct measure *m, const char *test, uint32_t repeat) {
     struct str line = {0};
     struct lamina_error ignored = {0};
     m->said_s = now;
-    str_printf(&line, "{\"done\": %llu, \"of\": %llu, \"what\": \"%s", (unsigned long long)m->done,
-               (unsigned long long)m->total, test);
-    if (repeat > 0) {
-        str_printf(&line, ", %u of %u", repeat, m->o->repeats);
+    str_printf(&line, "{\"done\": %.2f, \"of\": %.2f, \"what\": \"%s", m->done + m->inside, m->total, m->test);
+    if (m->repeat > 0) {
+        str_printf(&line, ", %u of %u", m->repeat, m->o->repeats);
     }
     str_add_text(&line, "\"}\n");
     m->out_status = cli_out_str(&line, &ignored);
@@ -46,10 +53,15 @@ static bool say_progress(struct measure *m, const char *test, uint32_t repeat) {
     return m->out_status < 0 || cli_interrupted();
 }
 
-/* The loader and long prompts report through the library. */
+/* Pass by pass, from the library. */
 static bool on_progress(void *user, const struct lamina_progress *p) {
     struct measure *m = (struct measure *)user;
-    return p->kind == LAMINA_PROGRESS_PROMPT ? say_progress(m, "prompt", 0) : cli_interrupted();
+    if (p->kind != LAMINA_PROGRESS_PROMPT || p->total_bytes == 0) {
+        return cli_interrupted();
+    }
+    double passes = passes_of(m, (uint32_t)p->total_bytes);
+    m->inside = passes * (double)p->done_bytes / (double)p->total_bytes;
+    return say_progress(m);
 }
 
 /* Warnings only; the parent shows them. */
@@ -126,12 +138,14 @@ static lamina_status feed_prompt(struct measure *m, struct bench_row *row, doubl
         status = lamina_session_sample(session, &id, err);
     }
     *ttft_s = cli_now_s() - begin.begin_s;
+    m->done += passes_of(m, m->prompt);
+    m->inside = 0.0;
     lamina_session_close(&session);
     return status;
 }
 
 /* Tokens one by one from an empty context, each the likeliest after the ones before. */
-static lamina_status one_by_one(struct measure *m, struct bench_row *row, uint32_t repeat, struct lamina_error *err) {
+static lamina_status one_by_one(struct measure *m, struct bench_row *row, struct lamina_error *err) {
     struct lamina_session *session = NULL;
     struct mark begin;
     uint32_t id = m->ids[0];
@@ -143,7 +157,8 @@ static lamina_status one_by_one(struct measure *m, struct bench_row *row, uint32
             status = lamina_session_sample(session, &id, err);
         }
         m->done++;
-        if (status == LAMINA_OK && say_progress(m, row->test, repeat)) {
+        m->inside = 0.0;
+        if (status == LAMINA_OK && cli_interrupted()) {
             status = interrupted(err);
         }
     }
@@ -166,26 +181,24 @@ static struct bench_row *add_row(struct measure *m, const char *kind, uint32_t t
 }
 
 static lamina_status measure_prompts(struct measure *m, struct lamina_error *err) {
-    const struct lamina_plan *plan = lamina_model_plan(m->model);
-    uint64_t passes = (m->prompt + plan->prompt_rows - 1) / plan->prompt_rows;
     double ttft = 0.0;
     struct bench_row *row = NULL;
-    m->total = passes * (1 + (uint64_t)m->o->repeats) + (uint64_t)m->o->predict * m->o->repeats;
+    m->total = passes_of(m, m->prompt) * (1.0 + m->o->repeats) + (double)m->o->predict * m->o->repeats;
+    m->test = "first token";
     LAMINA_TRY(feed_prompt(m, NULL, &m->common.ttft_cold_s, err));
-    m->done += passes;
     if (m->o->prompt_tokens > 0) {
         row = add_row(m, "pp", m->prompt, err);
         if (row == NULL) {
             return err->code;
         }
+        m->test = row->test;
     }
-    for (uint32_t i = 0; i < m->o->repeats; i++) {
-        if (say_progress(m, row != NULL ? row->test : "first token", i + 1)) {
+    for (m->repeat = 1; m->repeat <= m->o->repeats; m->repeat++) {
+        if (cli_interrupted()) {
             return interrupted(err);
         }
         LAMINA_TRY(feed_prompt(m, row, &ttft, err));
         push(&m->common.ttft_warm_s, ttft);
-        m->done += passes;
     }
     return LAMINA_OK;
 }
@@ -198,8 +211,9 @@ static lamina_status measure_tokens(struct measure *m, struct lamina_error *err)
     if (row == NULL) {
         return err->code;
     }
-    for (uint32_t i = 0; i < m->o->repeats; i++) {
-        LAMINA_TRY(one_by_one(m, row, i + 1, err));
+    m->test = row->test;
+    for (m->repeat = 1; m->repeat <= m->o->repeats; m->repeat++) {
+        LAMINA_TRY(one_by_one(m, row, err));
     }
     return LAMINA_OK;
 }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pictures of a bench as inline SVG: bars and points, no script, no font of their own. 440 units wide, so that 12 units of
- * text stay readable on a telephone. Colours and the colour of text come from the page's classes; every bar also says its
- * figures in words, for paper and for eyes that see no colours.
+ * The pictures of a bench as inline SVG: bars and points, no script, no font of their own. 440 units wide, so that text of 11
+ * units stays readable on a telephone. The page's classes bring colours for light and dark; the colours written here serve a
+ * picture that is taken out of its page. Every bar says its figures in words too, for paper and for eyes that see no colours.
  */
 #include <math.h>
 #include <string.h>
 
 #include "app/cli/bench.h"
 
-enum { WIDTH = 440, BAR_HEIGHT = 14, STEP = 40, LEGEND = 26 };
+enum { WIDTH = 440, BAR_HEIGHT = 14, STEP = 40, STAGE_STEP = 56, LEGEND = 26, LABEL_CHARS = 72 };
+
+static const char READ_COLOR[] = "#d97706";
+static const char COMPUTE_COLOR[] = "#0e7490";
 
 void bench_escape(struct str *out, const char *text) {
     struct str safe = {0};
@@ -41,8 +44,8 @@ void bench_escape(struct str *out, const char *text) {
 /* ---- shapes ---- */
 
 static void begin(struct str *out, double height, const char *label) {
-    str_printf(out, "<figure><svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", WIDTH,
-               height);
+    str_printf(out, "<figure><svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" font-family=\"sans-serif\" "
+                    "font-size=\"11\" fill=\"currentColor\" role=\"img\" aria-label=\"", WIDTH, height);
     bench_escape(out, label);
     str_add_text(out, "\">\n");
 }
@@ -53,12 +56,18 @@ static void end(struct str *out, const char *caption) {
     str_add_text(out, "</figcaption></figure>\n");
 }
 
-static void rect(struct str *out, double x, double y, double width, double height, const char *class_name) {
-    str_printf(out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" class=\"%s\"/>\n", x, y, width, height, class_name);
+struct paint {
+    const char *class_name, *fill;
+};
+
+static void rect(struct str *out, double x, double y, double width, const struct paint *p) {
+    str_printf(out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%d\" ", x, y, width, BAR_HEIGHT);
+    str_printf(out, "class=\"%s\" fill=\"%s\"/>\n", p->class_name, p->fill);
 }
 
 static void line(struct str *out, double x1, double y1, double x2, double y2) {
-    str_printf(out, "<line x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\" class=\"axis\"/>\n", x1, y1, x2, y2);
+    str_printf(out, "<line x1=\"%.2f\" y1=\"%.2f\" x2=\"%.2f\" y2=\"%.2f\" ", x1, y1, x2, y2);
+    str_add_text(out, "class=\"axis\" stroke=\"currentColor\"/>\n");
 }
 
 /* anchor: "start", "middle" or "end". */
@@ -68,16 +77,39 @@ static void words(struct str *out, double x, double y, const char *anchor, const
     str_add_text(out, "</text>\n");
 }
 
+/* The name of a bar: one that is longer than the picture is wide loses its end, and is whole in its title. */
+static void label(struct str *out, double y, const char *text) {
+    struct str shown = {0};
+    uint32_t chars = 0;
+    struct span rest = span_of_text(text);
+    while (rest.len > 0 && chars < LABEL_CHARS) {
+        uint32_t code_point = 0;
+        size_t n = utf8_decode(rest, &code_point);
+        n = n > 0 ? n : 1;
+        str_add(&shown, rest.ptr, n);
+        rest = span_sub(rest, n, rest.len);
+        chars++;
+    }
+    str_add_text(&shown, rest.len > 0 ? "..." : "");
+    str_printf(out, "<text x=\"0\" y=\"%.2f\"><title>", y);
+    bench_escape(out, text);
+    str_add_text(out, "</title>");
+    bench_escape(out, str_text(&shown));
+    str_add_text(out, "</text>\n");
+    str_drop(&shown);
+}
+
 /* ---- bars of stages ---- */
 
 static const struct {
-    const char *name, *class_name;
+    const char *name;
+    struct paint paint;
     size_t offset; /* of its series */
 } stages[] = {
-    {"read wait", "s-read", offsetof(struct bench_row, read_wait_s)},
-    {"check", "s-check", offsetof(struct bench_row, decode_s)},
-    {"compute", "s-compute", offsetof(struct bench_row, compute_s)},
-    {"other", "s-other", offsetof(struct bench_row, other_s)},
+    {"read wait", {"s-read", READ_COLOR}, offsetof(struct bench_row, read_wait_s)},
+    {"check", {"s-check", "#8b5cf6"}, offsetof(struct bench_row, decode_s)},
+    {"compute", {"s-compute", COMPUTE_COLOR}, offsetof(struct bench_row, compute_s)},
+    {"other", {"s-other", "#8a8a8a"}, offsetof(struct bench_row, other_s)},
 };
 
 static double stage_s(const struct bench_row *row, size_t stage) {
@@ -107,14 +139,15 @@ static void stage_bar(const struct bench_result *b, const struct bench_row *row,
     char seconds[32];
     double x = 0.0;
     label_of(b, row, &text);
-    str_add_text(&text, ":");
+    label(out, y + 12, str_text(&text));
+    str_clear(&text);
     for (size_t i = 0; i < ARRAY_LEN(stages); i++) {
-        str_printf(&text, " %s %s%s", stages[i].name, cli_seconds(seconds, stage_s(row, i)), i + 1 < ARRAY_LEN(stages) ? "," : "");
+        str_printf(&text, "%s%s %s", i > 0 ? ", " : "", stages[i].name, cli_seconds(seconds, stage_s(row, i)));
     }
-    words(out, 0, y + 12, "start", str_text(&text));
+    words(out, 0, y + 30 + BAR_HEIGHT, "start", str_text(&text));
     for (size_t i = 0; i < ARRAY_LEN(stages); i++) {
         double width = stage_s(row, i) / longest * WIDTH;
-        rect(out, x, y + 18, width, BAR_HEIGHT, stages[i].class_name);
+        rect(out, x, y + 18, width, &stages[i].paint);
         x += width;
     }
     str_drop(&text);
@@ -122,7 +155,7 @@ static void stage_bar(const struct bench_result *b, const struct bench_row *row,
 
 static void legend(struct str *out) {
     for (size_t i = 0; i < ARRAY_LEN(stages); i++) {
-        rect(out, (double)i * 100, 4, 12, 12, stages[i].class_name);
+        rect(out, (double)i * 100, 4, 12, &stages[i].paint);
         words(out, (double)i * 100 + 17, 14, "start", stages[i].name);
     }
 }
@@ -145,12 +178,12 @@ static void stages_of_test(const struct bench_result *b, const char *test, struc
     str_printf(&caption, "%s: where the time of a token goes, by configuration; the longest bar is ", test);
     char seconds[32];
     str_printf(&caption, "%s a token", cli_seconds(seconds, longest));
-    begin(out, LEGEND + (double)count * STEP, str_text(&caption));
+    begin(out, LEGEND + (double)count * STAGE_STEP, str_text(&caption));
     legend(out);
     for (uint32_t i = 0; i < b->rows->count; i++) {
         if (shows(&b->rows->row[i], test)) {
             stage_bar(b, &b->rows->row[i], y, longest, out);
-            y += STEP;
+            y += STAGE_STEP;
         }
     }
     end(out, str_text(&caption));
@@ -182,19 +215,19 @@ static void rate_bar(const struct bench_result *b, const struct bench_row *row, 
     char limit[32];
     double reads = bench_median(&row->disk_bytes_per_s);
     double x = row->disk_limit_bytes_per_s / most * WIDTH;
-    label_of(b, row, &text);
-    str_printf(&text, ", %s: %s of %s, %.0f %%", row->test, cli_rate(rate, reads), cli_rate(limit, row->disk_limit_bytes_per_s),
+    str_printf(&text, "%s: %s of %s, %.0f %%; ", row->test, cli_rate(rate, reads), cli_rate(limit, row->disk_limit_bytes_per_s),
                100.0 * bench_share(row));
-    words(out, 0, y + 12, "start", str_text(&text));
-    rect(out, 0, y + 18, x, BAR_HEIGHT, "limit");
-    rect(out, 0, y + 18, reads / most * WIDTH, BAR_HEIGHT, "s-read");
+    bench_row_words(b, row, &text);
+    label(out, y + 12, str_text(&text));
+    rect(out, 0, y + 18, x, &(struct paint){"limit", "#e4e4e4"});
+    rect(out, 0, y + 18, reads / most * WIDTH, &(struct paint){"s-read", READ_COLOR});
     line(out, x, y + 15, x, y + 21 + BAR_HEIGHT);
     str_drop(&text);
 }
 
 void bench_chart_rate(const struct bench_result *b, struct str *out) {
-    static const char caption[] = "What each test read from the drive, against the drive's limit (the frame that ends in a line), "
-                                  "measured right before";
+    static const char caption[] = "What each test read from the drive, against the drive's limit (the light bar that ends "
+                                  "in a line), measured right before";
     double most = 0.0;
     double y = 0.0;
     uint32_t count = 0;
@@ -298,7 +331,8 @@ static void quality(const struct bench_result *b, const char *name, double (*val
         if (is_point(b->rows, i, value)) {
             double x = place_x(&p, row->bits_per_weight);
             bool right = x > (PLOT_LEFT + PLOT_RIGHT) / 2.0;
-            str_printf(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"4\" class=\"s-compute\"/>\n", x, place_y(&p, value(row)));
+            str_printf(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"4\" class=\"s-compute\" fill=\"%s\"/>\n", x,
+                       place_y(&p, value(row)), COMPUTE_COLOR);
             words(out, right ? x - 8 : x + 8, place_y(&p, value(row)) - 6, right ? "end" : "start", row->codec);
         }
     }

@@ -24,7 +24,7 @@ static const char style[] =
     "svg { width: 100%; height: auto; overflow: visible; } figcaption { font-size: .85rem; }\n"
     "svg text { font: 11px system-ui, sans-serif; fill: var(--ink); } .axis { stroke: var(--ink); stroke-width: 1.5; }\n"
     ".s-read { fill: var(--read); } .s-check { fill: var(--check); } .s-compute { fill: var(--compute); }\n"
-    ".s-other { fill: var(--other); } .limit { fill: none; stroke: var(--line); }\n"
+    ".s-other { fill: var(--other); } .limit { fill: var(--line); }\n"
     "dt { font-weight: 600; } dd { margin: 0 0 .5rem; }\n"
     "@media print { body { font-size: 11pt; max-width: none; } table { font-size: 6.5pt; white-space: normal; }\n"
     "  figure, tr { break-inside: avoid; } rect { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }\n";

@@ -116,7 +116,7 @@ def check_html(path, model):
         assert (left, top) == (0, 0) and svg.get("role") == "img" and svg.get("aria-label")
         for rect in svg.iter(space + "rect"):
             x, y, w, h = (float(rect.get(k)) for k in ("x", "y", "width", "height"))
-            assert x >= 0 and y >= 0 and w >= 0 and h > 0 and x + w <= width + 0.1 and y + h <= height, rect.attrib
+            assert x >= 0 and y >= 0 and w >= 0 and h > 0 and rect.get("fill") and x + w <= width + 0.1 and y + h <= height, rect.attrib
     stages = [r for svg in pictures[:2] for r in svg.iter(space + "rect")]
     assert len(stages) == 2 * (4 + 2 * 4), len(stages)
     assert page.count["table"] == 2 and page.count["tr"] == (1 + 6) + (1 + 2), page.count
