@@ -97,7 +97,8 @@ check 'quality against bits is drawn when there are such figures' quality "$to/x
 resume() { # resume NAME SIGNAL STATUS
     local three=("$model" --matrix memory=24MiB,32MiB,40MiB -p 16 -n 4 -r 1 -o "$to/$2.csv")
     go python3 "$root/tests/cli/lib/bench_check.py" kill "$2" "$to/$2.csv.journal" "$lamina" bench "${three[@]}"
-    [ "$status" -eq 0 ] && [ "$out" = "$3" ] && [ ! -e "$to/$2.csv" ]
+    [ "$status" -eq 0 ] && [ "$out" = "$3" ] && [ ! -e "$to/$2.csv" ] &&
+        { [ "$3" = -9 ] || grep -q 'stopped by you; finished cells stand in' <<<"$err"; }
     ok "$1 ends it without an output, and its measuring process too"
     local kept
     kept=$(wc -l <"$to/$2.csv.journal")
@@ -108,6 +109,10 @@ resume() { # resume NAME SIGNAL STATUS
 }
 resume 'a kill' SIGKILL -9
 resume 'Ctrl-C' SIGINT 130
+go env LAMINA_CODEC=raw LAMINA_NO_READ_AHEAD=1 LAMINA_MEMORY=1MiB "$lamina" bench "$model" --matrix codec=planes \
+    --matrix memory=24MiB --matrix read-ahead=on,off -p 8 -n 0 -r 1
+[ "$status" -eq 0 ] && [ "$(grep -Ec '^\| planes \| +24MiB \| (on |off) ' <<<"$out")" -eq 4 ]
+ok 'the matrix wins over twins of the environment, in the measuring process too'
 
 # ---- stores and storage ----
 
@@ -125,7 +130,8 @@ go "$lamina" bench "$store" --matrix codec=raw --memory 24MiB -p 16 -n 0 -r 1
 [ "$status" -eq 10 ] && grep -q 'is a store of codec planes and stays so; give its checkpoint to have one of codec raw' <<<"$out"
 ok 'a store has one codec'
 go "$lamina" bench "$store" --matrix "storage=$scratch/b" --memory 24MiB -p 16 -n 0 -r 1
-[ "$status" -eq 10 ] && grep -q 'is a store and stays where it is' <<<"$out" && grep -q '^No configuration can be chosen' <<<"$out"
+[ "$status" -eq 10 ] && grep -q 'is a store and stays where it is' <<<"$out" && grep -q '^No configuration can be chosen' <<<"$out" &&
+    [ "$(grep -c '^| ---' <<<"$out")" -eq 1 ]
 ok 'a store has one place'
 go "$lamina" bench "$model" --matrix codec=zebra --keep-stores "$scratch/kept" -p 16 -n 0 -r 1
 [ "$status" -eq 10 ] && grep -q 'codec "zebra" is not supported' <<<"$out"

@@ -157,6 +157,7 @@ struct bench_column {
 };
 /* The columns of a table in which some row has something to say. Returns how many. */
 uint32_t bench_columns(const struct bench_result *b, int table, const struct bench_column *out[BENCH_MOST_COLUMNS]);
+bool bench_any_good(const struct bench_rows *rows); /* did a cell not fail? */
 bool bench_in_table(const struct bench_result *b, int table, uint32_t row);
 void bench_table(const struct bench_result *b, struct str *out);
 void bench_machine_words(const struct bench_result *b, struct str *out);

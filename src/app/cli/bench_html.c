@@ -144,12 +144,16 @@ void bench_html(const struct bench_result *b, struct str *out) {
     failures(b, out);
     str_add_text(out, "<h2>Tests</h2>\n<p>Times of stages are per token.</p>\n");
     one_table(b, BENCH_OF_TEST, chosen, out);
-    str_add_text(out, "<h2>Processes and stores</h2>\n");
-    one_table(b, BENCH_OF_CELL, chosen, out);
-    str_add_text(out, "<h2>Charts</h2>\n");
-    bench_chart_stages(b, out);
-    bench_chart_rate(b, out);
-    bench_chart_quality(b, out);
+    if (bench_any_good(b->rows)) {
+        str_add_text(out, "<h2>Processes and stores</h2>\n");
+        one_table(b, BENCH_OF_CELL, chosen, out);
+    }
+    if (bench_any_good(b->rows)) {
+        str_add_text(out, "<h2>Charts</h2>\n");
+        bench_chart_stages(b, out);
+        bench_chart_rate(b, out);
+        bench_chart_quality(b, out);
+    }
     machine(b, out);
     str_add_text(out, "</body>\n</html>\n");
     str_drop(&why);

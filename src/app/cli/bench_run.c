@@ -148,7 +148,7 @@ static void fill_args(const struct bench_run *b, const struct bench_cell *cell, 
     push_pair(a, "--memory", cell->value[BENCH_MEMORY]);
     push_pair(a, "--read-ahead", cell->value[BENCH_READ_AHEAD]);
     push_pair(a, "--threads", cell->value[BENCH_THREADS] != NULL ? cell->value[BENCH_THREADS] : "0");
-    push_pair(a, "--codec", strcmp(about->split, "given") == 0 ? cell->value[BENCH_CODEC] : NULL);
+    push_pair(a, "--store-codec", strcmp(about->split, "given") == 0 ? cell->value[BENCH_CODEC] : NULL);
     push_number(a, "--n-prompt", o->prompt_tokens);
     push_number(a, "--predict", o->predict);
     push_number(a, "--repeats", o->repeats);
@@ -372,8 +372,12 @@ static lamina_status run_cell(struct bench_run *b, const char key[33], const str
         }
         say_cell(b, cell, a.rows.row, a.rows.count);
     } else if (status == LAMINA_INTERRUPTED || cli_interrupted()) {
-        status = base_fail(err, LAMINA_INTERRUPTED, "interrupted; finished cells are kept in %s, and the same command goes on "
-                           "there", str_text(&b->journal->path));
+        status = base_fail(err, LAMINA_INTERRUPTED, "interrupted");
+        clear_bar(b);
+        if (!b->o->quiet) {
+            cli_say(1, "stopped by you; finished cells stand in %s, and the same command goes on there",
+                    str_text(&b->journal->path));
+        }
     } else {
         about.status = (uint64_t)-status;
         (void)snprintf(about.error, sizeof(about.error), "%s", why.message[0] != '\0' ? why.message : lamina_status_text(status));

@@ -281,7 +281,7 @@ static void one_table(const struct bench_result *b, int table, struct str *out) 
     str_drop(&text);
 }
 
-static bool any_good(const struct bench_rows *rows) {
+bool bench_any_good(const struct bench_rows *rows) {
     bool any = false;
     for (uint32_t i = 0; i < rows->count; i++) {
         any = any || rows->row[i].status == 0;
@@ -291,7 +291,7 @@ static bool any_good(const struct bench_rows *rows) {
 
 void bench_table(const struct bench_result *b, struct str *out) {
     one_table(b, BENCH_OF_TEST, out);
-    if (any_good(b->rows)) {
+    if (bench_any_good(b->rows)) {
         one_table(b, BENCH_OF_CELL, out);
     }
     add_failures(b, out);
