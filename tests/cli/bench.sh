@@ -114,6 +114,43 @@ go env LAMINA_CODEC=raw LAMINA_NO_READ_AHEAD=1 LAMINA_MEMORY=1MiB "$lamina" benc
 [ "$status" -eq 0 ] && [ "$(grep -Ec '^\| planes \| +24MiB \| (on |off) ' <<<"$out")" -eq 4 ]
 ok 'the matrix wins over twins of the environment, in the measuring process too'
 
+# ---- tasks ----
+
+bad() { # bad NAME LINE STDERR
+    printf '%s\n' "$2" >"$scratch/bad"
+    refuses "$1" 2 "lamina: $scratch/bad, task of line 1: $3" "$lamina" bench "$model" --tasks "$scratch/bad"
+}
+bad 'a task without a prompt' '{"answer": "x"}' '"prompt" is missing or empty'
+bad 'a task without an answer' '{"prompt": "x"}' '"answer" is missing, empty or no text'
+bad 'an answer that is no choice' '{"prompt": "x", "choices": ["a", "b"], "answer": 2}' \
+    '"answer" is not the number of one of at least two choices, counted from 0'
+printf '{"prompt": \n' >"$scratch/bad"
+fails 'a task that is no JSON' 2 "^lamina: $scratch/bad, task of line 1:" "$lamina" bench "$model" --tasks "$scratch/bad"
+: >"$scratch/bad"
+refuses 'no tasks' 2 "lamina: $scratch/bad has no tasks" "$lamina" bench "$model" --tasks "$scratch/bad"
+
+cat >"$scratch/tasks" <<'T'
+{"prompt": "What is the capital of France?", "answer": "the capital of france   is PARIS"}
+{"prompt": "What is the capital of Austria?", "answer": "The capital of Austria is Vienna."}
+
+{"prompt": "What is the capital of Peru?", "answer": "The capital of Peru is Paris."}
+{"prompt": "What is the capital of Norway?", "answer": "Oslo", "note": "the whole sentence is another answer"}
+T
+go "$lamina" bench "$model" --matrix codec=raw,planes --matrix memory=24MiB,32MiB --tasks "$scratch/tasks" -p 0 -n 2 -r 1 -o "$to/t.json"
+[ "$status" -eq 0 ] && [ "$(grep -c '| 50.0 % of 4 |' <<<"$out")" -eq 4 ] &&
+    python3 -c 'import json,sys; r=json.load(open(sys.argv[1]))["rows"]; assert [(x["tasks"], x["accuracy"]) for x in r] == 4 * [(4, 0.5)]' "$to/t.json"
+ok 'tasks with texts: two of four are right, case and points aside'
+go "$lamina" bench "$model" --matrix codec=raw,planes --matrix memory=24MiB,32MiB --tasks "$scratch/tasks" -p 0 -n 2 -r 1 -o "$to/t.json" -q
+[ "$status" -eq 0 ] && [ "$(grep -c '| 50.0 % of 4 |' <<<"$out")" -eq 4 ]
+ok 'the journal keeps them'
+python3 "$root/tests/cli/lib/bench_check.py" choices "$lamina" "$model" "$scratch/right" "$scratch/wrong"
+go "$lamina" bench "$model" --memory 24MiB --tasks "$scratch/right" --raw -p 0 -n 2 -r 1
+[ "$status" -eq 0 ] && grep -q '| 100.0 % of 3 |' <<<"$out"
+ok 'of choices the likeliest is taken, as lamina logits has it'
+go "$lamina" bench "$model" --memory 24MiB --tasks "$scratch/wrong" --raw -p 0 -n 2 -r 1
+[ "$status" -eq 0 ] && grep -q '|  *0.0 % of 3 |' <<<"$out"
+ok 'and no other'
+
 # ---- stores and storage ----
 
 mkdir "$scratch/a" "$scratch/b"
@@ -123,7 +160,7 @@ go "$lamina" bench "$model" --matrix "storage=$scratch/a,$scratch/b" --codec pla
 ok 'each storage gets its store; -p 0 leaves the prompt out'
 store=$(echo "$scratch"/a/lamina-bench/*-planes.store)
 go "$lamina" bench "$store" --memory 24MiB -p 16 -n 0 -r 1
-[ "$status" -eq 0 ] && grep -q '^| planes | *[0-9]* | pp16 ' <<<"$out" && grep -q 'store given' <<<"$out" &&
+[ "$status" -eq 0 ] && grep -q '^| planes | *[^|]* | pp16 ' <<<"$out" && grep -q 'store given' <<<"$out" &&
     grep -q '^Choose planes: pp16 ' <<<"$out"
 ok 'MODEL may be a store'
 go "$lamina" bench "$store" --matrix codec=raw --memory 24MiB -p 16 -n 0 -r 1

@@ -12,7 +12,7 @@ flags_plan='memory ctx-size json kv threads'
 flags_split='output codec delete-original home json'
 flags_verify='source home json'
 flags_show='home json'
-flags_bench='matrix n-prompt predict repeats output format keep-stores again memory threads codec no-read-ahead io kv
+flags_bench='matrix tasks raw n-prompt predict repeats output format keep-stores again memory threads codec no-read-ahead io kv
     home json'
 flags_families='json color quiet verbose help'
 flags_doctor='again home json'

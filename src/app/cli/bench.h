@@ -71,6 +71,8 @@ struct bench_row {
     double bits_per_weight, store_bits_per_weight;
     /* Quality of the codec: filled by nobody yet. */
     double ppl, ppl_error, kl, top1;
+    uint64_t tasks;   /* of --tasks */
+    double accuracy;  /* share of them answered right */
     char numerics[16], isa[16], io_engine[32], date[32];
 };
 
@@ -116,6 +118,21 @@ lamina_status bench_journal_add(struct bench_journal *j, const char key[33], con
 /* The rows of a cell, the newest ones, appended to `rows`; false when there are none. */
 bool bench_journal_find(const struct bench_journal *j, const char key[33], struct bench_rows *rows);
 void bench_journal_close(struct bench_journal *j);
+
+/* ---- tasks (bench_tasks.c) ---- */
+
+/* A prompt and its right answer: a text, or one of `choices`. */
+struct bench_task {
+    struct str prompt, answer, choices; /* choices: each ended by 0 */
+    uint32_t choice_count, right;       /* 0 choices: the answer is a text */
+};
+struct bench_tasks {
+    struct bench_task *task; /* malloc'ed */
+    uint32_t count, room;
+};
+/* USAGE names the line. Drop after failures too. */
+lamina_status bench_tasks_read(struct bench_tasks *t, const char *path, struct lamina_error *err);
+void bench_tasks_drop(struct bench_tasks *t);
 
 /* ---- running (bench_run.c) ---- */
 

@@ -35,12 +35,14 @@ static const struct field fields[] = {
     FIGURE_FIELD(cold_start_s), COUNT_FIELD(peak_memory_bytes),
     TEXT_FIELD(store), COUNT_FIELD(store_bytes), FIGURE_FIELD(bits_per_weight), FIGURE_FIELD(store_bits_per_weight),
     FIGURE_FIELD(ppl), FIGURE_FIELD(ppl_error), FIGURE_FIELD(kl), FIGURE_FIELD(top1),
+    COUNT_FIELD(tasks), FIGURE_FIELD(accuracy),
     TEXT_FIELD(numerics), TEXT_FIELD(isa), TEXT_FIELD(io_engine), TEXT_FIELD(date),
 };
 
 /* Fields that only some models or runs have: they appear where one row has them. */
 static bool is_optional(const struct field *f) {
-    return f->offset == AT(ppl) || f->offset == AT(ppl_error) || f->offset == AT(kl) || f->offset == AT(top1);
+    return f->offset == AT(ppl) || f->offset == AT(ppl_error) || f->offset == AT(kl) || f->offset == AT(top1) ||
+           f->offset == AT(tasks) || f->offset == AT(accuracy);
 }
 
 void bench_row_init(struct bench_row *row) {
@@ -135,7 +137,8 @@ static void write_field(struct str *out, const struct field *f, const struct ben
 }
 
 static bool field_known(const struct field *f, const struct bench_row *row) {
-    return f->kind != FIGURE || bench_known(*(const double *)(const void *)((const char *)row + f->offset));
+    const void *at = (const char *)row + f->offset;
+    return f->kind == COUNT ? *(const uint64_t *)at != UINT64_MAX : f->kind != FIGURE || bench_known(*(const double *)at);
 }
 
 void bench_rows_json(const struct bench_row *rows, uint32_t count, struct str *out) {

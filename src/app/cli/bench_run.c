@@ -93,7 +93,11 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
     const struct cli_options *o = b->o;
     struct str s = {0};
     struct stat st = {0};
+    struct stat tasks = {0};
     (void)stat("/proc/self/exe", &st);
+    if (o->tasks != NULL) {
+        (void)stat(o->tasks, &tasks);
+    }
     str_printf(&s, "%s\n%s\n%lld %lld %ld\n", b->identity, lamina_version(), (long long)st.st_size, (long long)st.st_mtim.tv_sec,
                st.st_mtim.tv_nsec);
     str_printf(&s, "%s %u %llu\n", b->machine->cpu, b->machine->cores, (unsigned long long)b->machine->memory_total_bytes);
@@ -101,7 +105,8 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
         add_word(&s, cell->value[i]);
     }
     str_printf(&s, "%u %u %u %u %d\n", o->prompt_tokens, o->predict, o->repeats, o->prompt_rows, o->no_pin);
-    const char *const words[] = {o->home, o->keep_stores, o->io, o->sim, o->isa, o->kv, o->numerics};
+    str_printf(&s, "%d %lld %lld %ld\n", o->raw, (long long)tasks.st_size, (long long)tasks.st_mtim.tv_sec, tasks.st_mtim.tv_nsec);
+    const char *const words[] = {o->tasks, o->home, o->keep_stores, o->io, o->sim, o->isa, o->kv, o->numerics};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         add_word(&s, words[i]);
     }
@@ -139,10 +144,11 @@ static void push_number(struct args *a, const char *name, uint32_t value) {
     push_pair(a, name, text);
 }
 
-static void fill_args(const struct bench_run *b, const struct bench_cell *cell, const struct bench_row *about, struct args *a) {
+static void fill_args(const struct bench_run *b, const char *command, const struct bench_cell *cell,
+                      const struct bench_row *about, struct args *a) {
     const struct cli_options *o = b->o;
     push(a, "lamina");
-    push(a, "bench-cell");
+    push(a, command);
     push_pair(a, "--model", about->store);
     push_pair(a, "--home", o->home);
     push_pair(a, "--memory", cell->value[BENCH_MEMORY]);
@@ -161,6 +167,12 @@ static void fill_args(const struct bench_run *b, const struct bench_cell *cell, 
     if (o->no_pin) {
         push(a, "--no-pin");
     }
+    if (strcmp(command, "bench-tasks") == 0) {
+        push_pair(a, "--tasks", o->tasks);
+        if (o->raw) {
+            push(a, "--raw");
+        }
+    }
 }
 
 static void drop_args(struct args *a) {
@@ -177,6 +189,13 @@ struct answer {
     double share;
     bool finished;
 };
+
+static void drop_answer(struct answer *a) {
+    bench_rows_drop(&a->rows);
+    str_drop(&a->error);
+    str_drop(&a->what);
+    str_drop(&a->warning);
+}
 
 /* One line of the child. A line that is no JSON is passed over: the child's end then says that it failed. */
 static void take_line(struct answer *a, const struct str *line) {
@@ -254,11 +273,11 @@ static lamina_status listen(struct bench_run *b, struct child *c, struct answer 
     return LAMINA_OK;
 }
 
-static lamina_status ask_child(struct bench_run *b, const struct bench_cell *cell, const struct bench_row *about,
-                               struct answer *a, struct lamina_error *err) {
+static lamina_status ask_child(struct bench_run *b, const char *command, const struct bench_cell *cell,
+                               const struct bench_row *about, struct answer *a, struct lamina_error *err) {
     struct args args = {0};
     struct child child;
-    fill_args(b, cell, about, &args);
+    fill_args(b, command, cell, about, &args);
     lamina_status status = args.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for the options of a cell")
                                        : child_start(&child, args.word, err);
     if (status == LAMINA_OK) {
@@ -280,6 +299,9 @@ static void describe(const struct bench_run *b, const struct bench_cell *cell, s
     (void)snprintf(row->codec, sizeof(row->codec), "%s", v[BENCH_CODEC] != NULL ? v[BENCH_CODEC] : "");
     (void)snprintf(row->storage, sizeof(row->storage), "%s", v[BENCH_STORAGE] != NULL ? v[BENCH_STORAGE] : "");
     (void)snprintf(row->memory, sizeof(row->memory), "%s", v[BENCH_MEMORY] != NULL ? v[BENCH_MEMORY] : "default");
+    if (!b->matrix->given[BENCH_MEMORY] && b->o->memory != 0 && b->o->memory != UINT64_MAX) {
+        (void)format_bytes(row->memory, b->o->memory);
+    }
     (void)snprintf(row->read_ahead, sizeof(row->read_ahead), "%s", v[BENCH_READ_AHEAD]);
     if (gmtime_r(&now, &utc) != NULL) {
         (void)strftime(row->date, sizeof(row->date), "%Y-%m-%dT%H:%M:%SZ", &utc);
@@ -299,6 +321,8 @@ static void join(struct bench_row *row, const struct bench_row *about) {
     memcpy(row->split, about->split, sizeof(row->split));
     memcpy(row->date, about->date, sizeof(row->date));
     row->split_s = about->split_s;
+    row->tasks = about->tasks;
+    row->accuracy = about->accuracy;
     row->disk_limit_bytes_per_s = about->disk_limit_bytes_per_s;
     row->cold_start_s = row->split_s + row->load_s + row->ttft_cold_s; /* NaN when a part was not measured */
 }
@@ -315,13 +339,39 @@ static void measure_drive(struct bench_run *b, struct bench_row *about) {
     }
 }
 
+/* Answers depend on the codec alone, so a codec does its tasks once. `known`: a row of this cell. */
+static lamina_status solve_tasks(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
+                                 const struct bench_row *known, struct lamina_error *err) {
+    struct answer a = {0};
+    const char *codec = about->codec[0] != '\0' ? about->codec : known->codec;
+    if (b->o->tasks == NULL) {
+        return LAMINA_OK;
+    }
+    for (uint32_t i = 0; i < b->rows->count; i++) {
+        const struct bench_row *row = &b->rows->row[i];
+        if (bench_known(row->accuracy) && strcmp(row->codec, codec) == 0) {
+            about->tasks = row->tasks;
+            about->accuracy = row->accuracy;
+            return LAMINA_OK;
+        }
+    }
+    lamina_status status = ask_child(b, "bench-tasks", cell, about, &a, err);
+    if (status == LAMINA_OK && a.rows.count == 1) {
+        about->tasks = a.rows.row[0].tasks;
+        about->accuracy = a.rows.row[0].accuracy;
+    }
+    drop_answer(&a);
+    return status;
+}
+
 /* Quality (ppl, ppl_error, kl, top1) is to be filled here, per codec, when the library can measure it. */
 static lamina_status measure_cell(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
                                   struct answer *a, struct lamina_error *err) {
     struct lamina_callbacks callbacks = {.log = on_log, .progress = on_split_progress, .user = b};
     LAMINA_TRY(bench_store_make(b->o, cell, b->identity, &callbacks, about, err));
     measure_drive(b, about);
-    LAMINA_TRY(ask_child(b, cell, about, a, err));
+    LAMINA_TRY(ask_child(b, "bench-cell", cell, about, a, err));
+    LAMINA_TRY(solve_tasks(b, cell, about, a->rows.count > 0 ? &a->rows.row[0] : about, err));
     for (uint32_t i = 0; i < a->rows.count; i++) {
         join(&a->rows.row[i], about);
     }
@@ -386,10 +436,7 @@ static lamina_status run_cell(struct bench_run *b, const char key[33], const str
         status = append(b, &about, 1, err);
     }
     clear_bar(b);
-    bench_rows_drop(&a.rows);
-    str_drop(&a.error);
-    str_drop(&a.what);
-    str_drop(&a.warning);
+    drop_answer(&a);
     return status;
 }
 

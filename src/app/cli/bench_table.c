@@ -133,6 +133,12 @@ static void col_top1(const struct bench_row *r, struct str *out) {
     figure(out, r->top1, 100.0, " %");
 }
 
+static void col_tasks(const struct bench_row *r, struct str *out) {
+    if (bench_known(r->accuracy)) {
+        str_printf(out, "%.1f %% of %llu", 100.0 * r->accuracy, (unsigned long long)r->tasks);
+    }
+}
+
 #define BOTH (BENCH_OF_TEST | BENCH_OF_CELL)
 static const struct bench_column all_columns[] = {
     {"codec", BOTH, false, col_codec},
@@ -160,6 +166,7 @@ static const struct bench_column all_columns[] = {
     {"perplexity", BENCH_OF_CELL, true, col_ppl},
     {"KL", BENCH_OF_CELL, true, col_kl},
     {"same top token", BENCH_OF_CELL, true, col_top1},
+    {"tasks right", BENCH_OF_CELL, true, col_tasks},
 };
 
 static bool says_something(const struct bench_column *c, const struct bench_rows *rows) {

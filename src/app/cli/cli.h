@@ -32,7 +32,7 @@ struct cli_options {
     char *const *argv;
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
     const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source;
-    const char *output, *codec, *kwargs, *tools, *format, *keep_stores, *read_ahead;
+    const char *output, *codec, *kwargs, *tools, *format, *keep_stores, *read_ahead, *tasks;
     struct cli_list stop, matrix, outputs;
     uint64_t memory, seed;
     uint32_t predict, prompt_tokens, repeats, ctx_size, threads, prompt_rows, top_k;
@@ -69,8 +69,8 @@ struct cli_command {
 };
 
 enum cli_command_id {
-    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_BENCH, CMD_BENCH_CELL, CMD_FAMILIES, CMD_DOCTOR, CMD_LOGITS,
-    CMD_TOKENIZE, CMD_DETOKENIZE, CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
+    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_BENCH, CMD_BENCH_CELL, CMD_BENCH_TASKS, CMD_FAMILIES, CMD_DOCTOR,
+    CMD_LOGITS, CMD_TOKENIZE, CMD_DETOKENIZE, CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
 };
 
 extern const struct cli_command cli_commands[CMD_COUNT]; /* main.c */
@@ -145,6 +145,9 @@ lamina_status cli_read_file(const char *path, struct str *out, struct lamina_err
 /* "1,2,3", "1 2 3", [1,2,3] or {"ids":[1,2,3]} to ids; *ids is malloc'ed. USAGE when it is none of these. */
 lamina_status cli_parse_ids(struct span text, const char *what, uint32_t **ids, size_t *count, struct lamina_error *err);
 bool cli_stdin_is_tty(void);
+/* A prompt as ids: one turn of the user where the model has a chat template, else, and with --raw, plain text (cmd_run.c). */
+lamina_status cli_prompt_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
+                             size_t *count, struct lamina_error *err);
 
 /* ---- settings and report (settings.c, report.c) ---- */
 
@@ -179,6 +182,7 @@ lamina_status cmd_verify(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_show(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_bench(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_bench_cell(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_bench_tasks(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_families(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err);

@@ -64,6 +64,13 @@ static lamina_status check_output(const char *path, struct lamina_error *err) {
     return status;
 }
 
+static lamina_status check_tasks(const struct cli_options *o, struct lamina_error *err) {
+    struct bench_tasks tasks = {0};
+    lamina_status status = o->tasks != NULL ? bench_tasks_read(&tasks, o->tasks, err) : LAMINA_OK;
+    bench_tasks_drop(&tasks);
+    return status;
+}
+
 static lamina_status check_options(const struct cli_options *o, struct lamina_error *err) {
     struct lamina_settings ignored;
     if (o->prompt_tokens == 0 && o->predict == 0) {
@@ -73,6 +80,7 @@ static lamina_status check_options(const struct cli_options *o, struct lamina_er
         return base_fail(err, LAMINA_USAGE, "-r %u: between 1 and %d repeats are possible", o->repeats, BENCH_MOST_REPEATS);
     }
     LAMINA_TRY(cli_settings(o, &ignored, err));
+    LAMINA_TRY(check_tasks(o, err));
     for (uint32_t i = 0; i < o->outputs.count; i++) {
         LAMINA_TRY(check_output(o->outputs.value[i], err));
     }

@@ -58,6 +58,12 @@ static lamina_status chat_ids(struct lamina_text *t, const struct cli_options *o
     return status;
 }
 
+lamina_status cli_prompt_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
+                             size_t *count, struct lamina_error *err) {
+    return !o->raw && lamina_text_has_template(t) ? chat_ids(t, o, text, ids, count, err)
+                                                  : lamina_tokenize(t, str_text(text), text->len, true, ids, count, err);
+}
+
 static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, size_t *count, struct lamina_error *err) {
     struct lamina_text *t = NULL;
     struct str text = {0};
@@ -66,11 +72,7 @@ static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, siz
         status = lamina_text_open(&t, o->args[0], err);
     }
     if (status == LAMINA_OK) {
-        if (!o->raw && lamina_text_has_template(t)) {
-            status = chat_ids(t, o, &text, ids, count, err);
-        } else {
-            status = lamina_tokenize(t, str_text(&text), text.len, true, ids, count, err);
-        }
+        status = cli_prompt_ids(t, o, &text, ids, count, err);
     }
     lamina_text_close(&t);
     str_drop(&text);

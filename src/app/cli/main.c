@@ -17,6 +17,7 @@ const struct cli_command cli_commands[CMD_COUNT] = {
     [CMD_SHOW] = {"show", "MODEL", "describe the model's store: files, matrices, tiles", 1, 1, cmd_show},
     [CMD_BENCH] = {"bench", "MODEL", "measure a matrix of configurations and say which to choose", 1, 1, cmd_bench},
     [CMD_BENCH_CELL] = {"bench-cell", "MODEL", NULL, 1, 1, cmd_bench_cell},
+    [CMD_BENCH_TASKS] = {"bench-tasks", "MODEL", NULL, 1, 1, cmd_bench_tasks},
     [CMD_FAMILIES] = {"families", "[DIR]", "the supported model families; with a checkpoint, the one that reads it", 0, 1,
                       cmd_families},
     [CMD_DOCTOR] = {"doctor", "[PATH]", "what this machine and the drive under PATH can do, and what to mend", 0, 1,

@@ -17,7 +17,8 @@
 #define ALL_COMMANDS ((1u << CMD_COUNT) - 1u)
 #define GENERATING (BIT(CMD_RUN))
 #define COMPUTING (BIT(CMD_RUN) | BIT(CMD_LOGITS))
-#define BENCHING (BIT(CMD_BENCH) | BIT(CMD_BENCH_CELL))
+#define MEASURING (BIT(CMD_BENCH_CELL) | BIT(CMD_BENCH_TASKS)) /* processes of a bench */
+#define BENCHING (BIT(CMD_BENCH) | MEASURING)
 #define PLANNING (COMPUTING | BENCHING | BIT(CMD_PLAN))
 #define WITH_HOME (PLANNING | BIT(CMD_SPLIT) | BIT(CMD_VERIFY) | BIT(CMD_SHOW) | BIT(CMD_DOCTOR))
 #define WITH_MODEL (WITH_HOME | BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_TEMPLATE))
@@ -43,6 +44,9 @@ const struct cli_option cli_option_table[] = {
     {"predict", "n-predict", 'n', CLI_U32, "N", "128", "tokens to make one by one (test tgN), 0: none", BENCHING, AT(predict), 0},
     {"repeats", NULL, 'r', CLI_U32, "N", "3", "how often each test runs; medians are shown, JSON has all", BENCHING,
      AT(repeats), 0},
+    {"tasks", NULL, 0, CLI_TEXT, "FILE", NULL,
+     "also the share of tasks answered right: lines of {\"prompt\": ..., \"answer\": ...}, or with \"choices\": [...] its number",
+     BIT(CMD_BENCH) | BIT(CMD_BENCH_TASKS), AT(tasks), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", NULL, "positions of context; a longer prompt is an error (default: prompt + -n)",
      COMPUTING, AT(ctx_size), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", "4096", "positions of context to plan for", BIT(CMD_PLAN), AT(ctx_size), 0},
@@ -61,6 +65,8 @@ const struct cli_option cli_option_table[] = {
     {"stop", NULL, 0, CLI_LIST, "TEXT", NULL, "end before this text; may be given several times", GENERATING, AT(stop), 0},
     {"ignore-eos", NULL, 0, CLI_FLAG, NULL, NULL, "go on after the end token", GENERATING, AT(ignore_eos), 0},
     {"raw", NULL, 0, CLI_FLAG, NULL, NULL, "plain text to continue: no chat template", GENERATING, AT(raw), 0},
+    {"raw", NULL, 0, CLI_FLAG, NULL, NULL, "prompts of --tasks are plain text: no chat template",
+     BIT(CMD_BENCH) | BIT(CMD_BENCH_TASKS), AT(raw), 0},
     {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN) | BENCHING, AT(kv), 0},
     {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f32", "precision of the KV cache", BIT(CMD_LOGITS), AT(kv), 0},
     {"numerics", NULL, 0, CLI_CHOICE, "exact|fast|auto", "exact", "numerics class; only exact exists so far, auto takes it",
@@ -74,8 +80,8 @@ const struct cli_option cli_option_table[] = {
     {"isa", NULL, 0, CLI_CHOICE, "auto|scalar|avx2|avx512|neon", "auto", "most capable instruction set to use", PLANNING,
      AT(isa), 0},
     {"no-read-ahead", NULL, 0, CLI_FLAG, NULL, NULL, "read a layer only when its turn has come",
-     PLANNING & ~BIT(CMD_BENCH_CELL), AT(no_read_ahead), 0},
-    {"read-ahead", NULL, 0, CLI_CHOICE, "on|off", "on", "read ahead of the layer at hand", BIT(CMD_BENCH_CELL), AT(read_ahead), 0},
+     PLANNING & ~MEASURING, AT(no_read_ahead), 0},
+    {"read-ahead", NULL, 0, CLI_CHOICE, "on|off", "on", "read ahead of the layer at hand", MEASURING, AT(read_ahead), 0},
     {"no-pin", NULL, 0, CLI_FLAG, NULL, NULL, "keep no weights in the memory left over", PLANNING, AT(no_pin), 0},
     {"output", NULL, 'o', CLI_TEXT, "DIR", NULL, "the store's directory (default: its place in the home)", BIT(CMD_SPLIT),
      AT(output), 0},
@@ -83,7 +89,7 @@ const struct cli_option cli_option_table[] = {
      "weight coding: raw; or planes (with -o): 16-bit weights in fewer bits, exact", BIT(CMD_SPLIT), AT(codec), 0},
     {"codec", NULL, 0, CLI_TEXT, "CODEC", NULL, "weight coding of the store, as split takes it (default: raw, or the store's)",
      BIT(CMD_BENCH), AT(codec), 0},
-    {"store-codec", NULL, 0, CLI_TEXT, "CODEC", NULL, "refuse a store of another codec", BIT(CMD_BENCH_CELL), AT(codec), 0},
+    {"store-codec", NULL, 0, CLI_TEXT, "CODEC", NULL, "refuse a store of another codec", MEASURING, AT(codec), 0},
     {"output", NULL, 'o', CLI_LIST, "FILE", NULL, "also write to FILE.csv, FILE.json or FILE.html; may be given several times",
      BIT(CMD_BENCH), AT(outputs), 0},
     {"format", NULL, 0, CLI_CHOICE, "table|csv|json|html", "table", "what goes to stdout", BIT(CMD_BENCH), AT(format), 0},

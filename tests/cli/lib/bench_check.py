@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads what lamina bench wrote, each kind by a parser that lamina does not share, and says what is wrong.
 
-usage: bench_check.py json|csv|html|quality|inject|kill ...
+usage: bench_check.py json|csv|html|quality|inject|choices|kill ...
 """
 import csv
 import html.parser
@@ -150,6 +150,29 @@ def check_quality(html_path, csv_path):
     assert [r["ppl"] for r in rows] == ["9.5", "9.5", "9.6", "9.6"], rows
 
 
+def ids_of(lamina, model, text, *options):
+    done = subprocess.run([lamina, "tokenize", model, "--json", *options], input=text.encode(), capture_output=True, check=True)
+    return json.loads(done.stdout)["ids"]
+
+
+def make_choices(lamina, model, right_path, wrong_path):
+    """Tasks of which lamina logits says what is likeliest; and the same with another answer."""
+    tasks = [("The capital of France is", [" Lima", " Paris", " Vienna or Rome"]),
+             ("The capital of Peru is", [" Lima", " Paris"]),
+             ("What is the", [" capital of Austria", " zebra", " Vienna"])]
+    with open(right_path, "w", encoding="utf-8") as right, open(wrong_path, "w", encoding="utf-8") as wrong:
+        for prompt, choices in tasks:
+            begin, sums = ids_of(lamina, model, prompt), []
+            for choice in choices:
+                ids = begin + ids_of(lamina, model, choice, "--no-special")
+                done = subprocess.run([lamina, "logits", model, "--ids", ",".join(map(str, ids)), "--kv", "f16", "--json"],
+                                      capture_output=True, check=True)
+                sums.append(sum(json.loads(done.stdout)["logprob_next"][len(begin) - 1:]))
+            best = sums.index(max(sums))
+            for out, answer in ((right, best), (wrong, (best + 1) % len(choices))):
+                out.write(json.dumps({"prompt": prompt, "choices": choices, "answer": answer}) + "\n")
+
+
 def children_of(group):
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -181,4 +204,4 @@ def kill_after_first(number, journal, *command):
 
 if __name__ == "__main__":
     {"json": check_json, "csv": check_csv, "html": check_html, "quality": check_quality, "inject": inject_quality,
-     "kill": kill_after_first}[sys.argv[1]](*sys.argv[2:])
+     "choices": make_choices, "kill": kill_after_first}[sys.argv[1]](*sys.argv[2:])
