@@ -17,6 +17,8 @@
 enum { WAIT_MS = 200, MOST_ARGS = 40 };
 static const double BAR_EVERY_S = 0.1;
 static const double LINE_EVERY_S = 5.0;
+/* Before this share the store and the drive's limit, which come first, make any guess of the time left a wild one. */
+static const double ENOUGH_TO_GUESS = 0.05;
 
 /* ---- progress ---- */
 
@@ -32,9 +34,9 @@ static void progress_words(const struct bench_run *b, const char *what, double s
     char left[32];
     double all = ((double)b->done + share) / (double)b->todo;
     str_printf(out, "cell %u of %u: %s", b->cell + 1, b->matrix->cells, what);
-    if (all > 0.0) {
-        str_printf(out, "; %.0f %% of all, about %s left", 100.0 * all,
-                   cli_seconds(left, (cli_now_s() - b->begin_s) * (1.0 - all) / all));
+    str_printf(out, "; %.0f %% of all", 100.0 * all);
+    if (all >= ENOUGH_TO_GUESS) {
+        str_printf(out, ", about %s left", cli_seconds(left, (cli_now_s() - b->begin_s) * (1.0 - all) / all));
     }
 }
 
