@@ -157,7 +157,8 @@ struct lamina_stats {
     uint64_t expert_bytes_cached;  /* of these, what the expert cache held: the rest was read */
     uint64_t memory_budget_bytes, peak_memory_bytes;
     double read_wait_s;    /* computing had nothing to do because bytes were not there yet */
-    double decode_s, compute_s, other_s;
+    double decode_s;       /* checking tiles; decoding blocks of them on the way to a product is computing */
+    double compute_s, other_s;
     double pass_s;         /* wall time inside passes */
     double disk_bytes_per_s;       /* bytes_read over the wall time of passes */
     double disk_limit_bytes_per_s; /* as probed, 0: not measured */
@@ -166,6 +167,17 @@ struct lamina_stats {
     char numerics[16];
 };
 LAMINA_API void lamina_model_stats(const struct lamina_model *model, struct lamina_stats *stats);
+
+/* The time of passes since open, part by part: the embedding, each layer, the head. Stages as in lamina_stats: means over the
+ * workers; `decode_s` is the checking of tiles, what is decoded block by block on the way to a product counts as computing. */
+struct lamina_part {
+    size_t size;
+    char name[24];         /* "embedding", "layer 0", ..., "head" */
+    double read_wait_s, decode_s, compute_s, other_s;
+    double pass_s;         /* wall time: their sum */
+};
+/* Part `index`, counted from 0; false past the last one. */
+LAMINA_API bool lamina_model_part(const struct lamina_model *model, uint32_t index, struct lamina_part *part);
 
 /* ---- session ------------------------------------------------------------------------------------------------- */
 
@@ -438,6 +450,7 @@ struct lamina_machine {
     bool io_uring;
     char io_uring_note[96];    /* why not, or the kernel's answer */
     char kernel[96];
+    char cpu[96];              /* the processor's name */
 };
 LAMINA_API lamina_status lamina_machine(struct lamina_machine *m, struct lamina_error *err);
 

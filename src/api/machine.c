@@ -259,6 +259,7 @@ lamina_status lamina_machine(struct lamina_machine *m, struct lamina_error *err)
     (void)snprintf(m->isa, sizeof(m->isa), "%s", kern.isa);
     sys_cpu_flags_text(flags, m->cpu_features, sizeof(m->cpu_features));
     (void)snprintf(m->io_uring_note, sizeof(m->io_uring_note), "%.95s", m->io_uring ? "usable" : reason.message);
+    sys_cpu_name(m->cpu, sizeof(m->cpu));
     sys_kernel_text(m->kernel, sizeof(m->kernel));
     return LAMINA_OK;
 }

@@ -179,6 +179,28 @@ void lamina_model_stats(const struct lamina_model *m, struct lamina_stats *out) 
     (void)snprintf(out->numerics, sizeof(out->numerics), "exact");
 }
 
+bool lamina_model_part(const struct lamina_model *m, uint32_t index, struct lamina_part *out) {
+    struct exec_part t;
+    if (!exec_part_times(m->exec, index, &t)) {
+        return false;
+    }
+    *out = (struct lamina_part){
+        .size = sizeof(*out),
+        .read_wait_s = (double)t.read_wait_ns * 1e-9,
+        .decode_s = (double)t.verify_ns * 1e-9,
+        .compute_s = (double)t.compute_ns * 1e-9,
+        .pass_s = (double)t.pass_ns * 1e-9,
+    };
+    double known = out->read_wait_s + out->decode_s + out->compute_s;
+    out->other_s = out->pass_s > known ? out->pass_s - known : 0;
+    if (index >= 1 && index <= m->p.store->desc.layers) {
+        (void)snprintf(out->name, sizeof(out->name), "layer %u", index - 1);
+    } else {
+        (void)snprintf(out->name, sizeof(out->name), "%s", index == 0 ? "embedding" : "head");
+    }
+    return true;
+}
+
 /* ---- sessions ---- */
 
 lamina_status lamina_session_open(struct lamina_session **out, struct lamina_model *m, struct lamina_error *err) {

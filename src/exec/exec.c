@@ -130,6 +130,7 @@ static lamina_status run_layers(struct exec *e, struct lamina_error *err) {
         }
         set_vectors(e, (int32_t)layer);
         LAMINA_TRY(run_ops(e, e->program->layer_ops[kind], e->program->layer_op_count[kind], layer, err));
+        exec_times_end(e, 1 + layer);
     }
     return LAMINA_OK;
 }
@@ -175,6 +176,7 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
     if (e->o.read_ahead && gated) {
         exec_open_gate(e, 0);
     }
+    exec_times_begin(e);
     lamina_status status = exec_prepare_rows(e, err);
     if (status == LAMINA_OK) {
         status = exec_gather(e, err);
@@ -182,11 +184,13 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
     if (status == LAMINA_OK) {
         status = run_front(e, err);
     }
+    exec_times_end(e, 0);
     if (status == LAMINA_OK) {
         status = run_layers(e, err);
     }
     if (status == LAMINA_OK && wanting > 0) {
         status = run_head(e, wanting, err);
+        exec_times_end(e, 1 + e->desc->layers);
     }
     e->passes++;
     e->rows_done += count;

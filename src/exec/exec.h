@@ -59,6 +59,12 @@ struct exec_stats {
     uint64_t read_wait_ns, verify_ns; /* per worker */
 };
 
+/* What one part of the model took in all passes: part 0 is the embedding, 1 + i layer i, the last one norm and head. */
+struct exec_part {
+    uint64_t pass_ns;
+    uint64_t compute_ns, read_wait_ns, verify_ns; /* per worker */
+};
+
 struct exec;
 lamina_status exec_open(struct exec **e, const struct exec_options *o, struct lamina_error *err);
 void exec_close(struct exec **e);
@@ -77,6 +83,8 @@ const float *exec_hidden(const struct exec *e, uint32_t i);
 uint64_t exec_passes(const struct exec *e);
 
 void exec_statistics(const struct exec *e, struct exec_stats *stats);
+/* False past the last part. */
+bool exec_part_times(const struct exec *e, uint32_t part, struct exec_part *out);
 const char *exec_io_engine(const struct exec *e);
 
 #endif

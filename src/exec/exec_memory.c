@@ -24,7 +24,8 @@ lamina_status exec_take_tables(struct exec *e, struct lamina_error *err) {
         e->keys.used = (bool *)calloc(e->o.sequences, sizeof(bool));
         fine = fine && e->keys.length != NULL && e->keys.used != NULL;
     }
-    fine = fine && (e->slopes != NULL || !e->desc->alibi);
+    e->parts = (struct exec_part *)calloc((size_t)e->desc->layers + 2, sizeof(*e->parts));
+    fine = fine && e->parts != NULL && (e->slopes != NULL || !e->desc->alibi);
     return fine ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for the executor's tables");
 }
 
@@ -168,6 +169,7 @@ void exec_drop_memory(struct exec *e) {
         free(e->rope[i].inv_freq);
     }
     free(e->slopes);
+    free(e->parts);
     free(e->keys.length);
     free(e->keys.used);
 }

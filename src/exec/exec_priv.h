@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The executor's own state and the parts that its files lend each other: exec_memory.c takes and carves memory, exec_rows.c makes
- * the rows of a pass ready, exec_experts.c steers reading where experts are chosen, exec.c runs passes. */
+ * the rows of a pass ready, exec_experts.c steers reading where experts are chosen, exec_times.c keeps the time of each part,
+ * exec.c runs passes. */
 #ifndef EXEC_EXEC_PRIV_H
 #define EXEC_EXEC_PRIV_H
 
@@ -56,6 +57,7 @@ struct exec {
     float *slopes;
     struct rope_set rope[MODEL_ROPES];
     struct key_slots keys;
+    struct exec_part *parts;     /* [layers + 2] */
 
     /* The pass at hand. */
     const struct exec_row *rows;
@@ -69,6 +71,7 @@ struct exec {
     struct lamina_error gather_error;
 
     uint64_t passes, rows_done, pass_ns;
+    struct exec_part mark;       /* totals when the part at hand began */
     uint64_t chosen_pages, cached_pages; /* of experts that rows chose; of these, what was in memory already */
 };
 
@@ -81,6 +84,10 @@ void exec_drop_memory(struct exec *e);
 /* exec_rows.c. Positions, rotary factors and KV places of the rows at hand; their embeddings. */
 lamina_status exec_prepare_rows(struct exec *e, struct lamina_error *err);
 lamina_status exec_gather(struct exec *e, struct lamina_error *err);
+
+/* exec_times.c. A part begins where the one before it ended: `begin` once per pass, `end` after each part. */
+void exec_times_begin(struct exec *e);
+void exec_times_end(struct exec *e, uint32_t part);
 
 /* exec_experts.c. How far reading may go while the rows of `layer` and later ones have not chosen: to the next layer with
  * experts, or through the end and, where another pass follows, to the first such layer of that. */

@@ -70,6 +70,12 @@ ok 'run --json'
 cp "$scratch/report" "$scratch/stdout"
 json 'all(k in d for k in "model codec bits_per_weight store_bits_per_weight numerics memory_budget_bytes peak_memory_bytes prompt_tokens new_tokens passes bytes_read bytes_read_per_token wall_s ttft_s s_per_token disk_bytes_per_s disk_limit_bytes_per_s stages".split()) and set(d["stages"]) == {"read_wait_s", "decode_s", "compute_s", "other_s"} and d["numerics"] == "exact" and d["peak_memory_bytes"] > 0'
 ok 'the report has every key'
+go "$lamina" run "$model" 'Hi' -n 6 --temp 0 --ignore-eos --profile --report "$scratch/report"
+[ "$status" -eq 0 ] && [ "$out" = "$first" ] && grep -q '^lamina: layer 1  ' <<<"$err" && grep -q '^lamina: all  ' <<<"$err"
+ok 'run --profile says the time of each layer'
+cp "$scratch/report" "$scratch/stdout"
+json '[p["part"] for p in d["parts"]] == ["embedding"] + [f"layer {i}" for i in range(len(d["parts"]) - 2)] + ["head"] and len(d["parts"]) > 2 and all(p["pass_s"] > 0 for p in d["parts"]) and all(abs(d["stages"][k] - sum(p[k] for p in d["parts"])) <= 1e-3 + 0.1 * sum(d["stages"].values()) for k in d["stages"])'
+ok 'the parts of the report add up to its stages'
 go "$lamina" run "$model" 'Hi' -n 20 --temp 1 -s 5 --ignore-eos
 sampled=$out
 prints 'one seed, one text' "$sampled" "$lamina" run "$model" 'Hi' -n 20 --temp 1 -s 5 --ignore-eos -t 1

@@ -4,9 +4,9 @@
 # shellcheck source=tests/cli/lib/tap.bash
 . "$(dirname "$0")/lib/tap.bash"
 
-commands='run split plan verify show families doctor logits ppl kl tokenize detokenize template completion version'
+commands='run split plan verify show bench families doctor logits ppl kl tokenize detokenize template completion version'
 flags_run='model prompt file memory predict ctx-size temp top-k top-p min-p repeat-penalty seed stop ignore-eos raw kv numerics
-    threads prompt-rows io sim isa no-read-ahead no-pin report home json color quiet verbose help'
+    threads prompt-rows io sim isa no-read-ahead no-pin report profile home json color quiet verbose help'
 flags_logits='ids predict ctx-size kv memory numerics threads json report isa io'
 flags_ppl='memory ctx-size chunks kv numerics threads prompt-rows io isa json report home quiet'
 flags_kl='reference save memory ctx-size chunks kv numerics threads prompt-rows io isa json report home quiet'
@@ -14,6 +14,8 @@ flags_plan='memory ctx-size json kv threads'
 flags_split='output codec delete-original home json'
 flags_verify='source home json'
 flags_show='home json'
+flags_bench='matrix tasks raw n-prompt predict repeats output format keep-stores again memory threads codec no-read-ahead io kv
+    home json'
 flags_families='json color quiet verbose help'
 flags_doctor='again home json'
 flags_tokenize='no-special json'
@@ -54,9 +56,11 @@ for command in $commands; do
     [ -n "$help" ] && [ -z "$unknown" ]
     ok "flags of $command are known to it$unknown"
 done
+! grep -q bench-cell <<<"$whole"
+ok "help leaves out what is part of another command"
 for shell in bash zsh fish; do
     go "$lamina" completion "$shell"
-    [ "$status" -eq 0 ] && grep -q memory <<<"$out" && grep -q tokenize <<<"$out"
+    [ "$status" -eq 0 ] && grep -q memory <<<"$out" && grep -q tokenize <<<"$out" && ! grep -q bench-cell <<<"$out"
     ok "completion for $shell"
     if command -v "$shell" >/dev/null 2>&1; then
         printf '%s\n' "$out" >"$scratch/completion"

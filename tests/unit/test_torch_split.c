@@ -382,13 +382,13 @@ static void test_locate(void **state) {
     struct str again = {0};
     char home[1200];
     write_torch(&style);
-    must(store_locate(torch, in_base(home, "home"), NULL, true, NULL, &first, &err), &err);
+    must(store_locate(torch, in_base(home, "home"), "raw", true, NULL, &first, &err), &err);
     same_weights(str_text(&first));
-    must(store_locate(torch, home, NULL, false, NULL, &again, &err), &err);
+    must(store_locate(torch, home, "raw", false, NULL, &again, &err), &err);
     assert_string_equal(str_text(&first), str_text(&again));
     assert_int_equal(shell("rm '%s'/*.bin", torch), 0);
     str_clear(&again);
-    must(store_locate(torch, home, NULL, false, NULL, &again, &err), &err);
+    must(store_locate(torch, home, "raw", false, NULL, &again, &err), &err);
     assert_string_equal(str_text(&first), str_text(&again));
     str_drop(&first);
     str_drop(&again);

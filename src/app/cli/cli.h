@@ -16,21 +16,29 @@
 #include "base/str.h"
 #include "lamina/lamina.h"
 
-enum { CLI_MAX_STOPS = 16, CLI_MAX_ARGS = 2 };
+enum { CLI_MAX_LIST = 16, CLI_MAX_ARGS = 2 };
 
 /* ---- options (options.c) ---- */
 
+/* The values of an option that may be given several times. */
+struct cli_list {
+    const char *value[CLI_MAX_LIST];
+    uint32_t count;
+    bool from_line; /* of the command line, not of the environment */
+};
+
 struct cli_options {
+    int argc;           /* the command line from the command's name on, as getopt left it */
+    char *const *argv;
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
     const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source;
-    const char *output, *codec, *quant, *kwargs, *tools, *reference, *save;
-    const char *stop[CLI_MAX_STOPS];
-    uint32_t stop_count;
+    const char *output, *codec, *quant, *kwargs, *tools, *reference, *save, *format, *keep_stores, *read_ahead, *tasks;
+    struct cli_list stop, matrix, outputs;
     uint64_t memory, seed, fit;
-    uint32_t predict, ctx_size, threads, prompt_rows, top_k, chunks;
+    uint32_t predict, prompt_tokens, repeats, ctx_size, threads, prompt_rows, top_k, chunks;
     float temp, top_p, min_p, repeat_penalty;
     bool raw, json, quiet, verbose, ignore_eos, no_read_ahead, no_pin, no_special, skip_special, delete_original,
-        no_generation_prompt, again, help;
+        no_generation_prompt, again, profile, help;
     bool model_flag; /* -m was on the command line */
     bool seed_given, temp_given, top_k_given, top_p_given, min_p_given, repeat_penalty_given;
     struct str home_text; /* backs `home` when it is a default */
@@ -55,14 +63,14 @@ struct cli_option {
 struct cli_command {
     const char *name;
     const char *arguments; /* "MODEL [TEXT]" */
-    const char *summary;
+    const char *summary;   /* NULL: the program's own, in no help or completion */
     unsigned args_min, args_max;
     lamina_status (*run)(struct cli_options *o, struct lamina_error *err);
 };
 
 enum cli_command_id {
-    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_FAMILIES, CMD_DOCTOR, CMD_LOGITS, CMD_PPL, CMD_KL, CMD_TOKENIZE,
-    CMD_DETOKENIZE, CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
+    CMD_RUN, CMD_SPLIT, CMD_PLAN, CMD_VERIFY, CMD_SHOW, CMD_BENCH, CMD_BENCH_CELL, CMD_BENCH_TASKS, CMD_FAMILIES, CMD_DOCTOR,
+    CMD_LOGITS, CMD_PPL, CMD_KL, CMD_TOKENIZE, CMD_DETOKENIZE, CMD_TEMPLATE, CMD_COMPLETION, CMD_VERSION, CMD_COUNT
 };
 
 extern const struct cli_command cli_commands[CMD_COUNT]; /* main.c */
@@ -139,6 +147,9 @@ lamina_status cli_read_file(const char *path, struct str *out, struct lamina_err
 /* "1,2,3", "1 2 3", [1,2,3] or {"ids":[1,2,3]} to ids; *ids is malloc'ed. USAGE when it is none of these. */
 lamina_status cli_parse_ids(struct span text, const char *what, uint32_t **ids, size_t *count, struct lamina_error *err);
 bool cli_stdin_is_tty(void);
+/* A prompt as ids: one turn of the user where the model has a chat template, else, and with --raw, plain text (cmd_run.c). */
+lamina_status cli_prompt_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
+                             size_t *count, struct lamina_error *err);
 
 /* ---- settings and report (settings.c, report.c) ---- */
 
@@ -150,13 +161,17 @@ struct cli_run_facts {
     uint64_t prompt_tokens, new_tokens, seed;
     double wall_s, ttft_s;
     bool stopped_early; /* by the user */
+    bool profile;       /* the report tells parts of the model apart */
 };
+lamina_status cli_write_file(const char *path, const struct str *text, struct lamina_error *err);
 /* The report of DESIGN section 9, one JSON object. */
 void cli_report_json(struct str *out, const struct lamina_model *model, const struct cli_run_facts *facts);
 lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,
                                struct lamina_error *err);
 /* Two lines on stderr: before the run (what is opened, budget, forecast) and after (what it took). */
 void cli_say_start(const struct lamina_model *model);
+/* The table of --profile on stderr: a line per part of the model, a column per stage. */
+void cli_say_profile(const struct lamina_model *model);
 void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts *facts);
 double cli_now_s(void);
 
@@ -215,6 +230,9 @@ lamina_status cmd_split(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_plan(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_verify(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_show(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_bench(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_bench_cell(struct cli_options *o, struct lamina_error *err);
+lamina_status cmd_bench_tasks(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_families(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err);
 lamina_status cmd_logits(struct cli_options *o, struct lamina_error *err);

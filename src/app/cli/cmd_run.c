@@ -58,6 +58,12 @@ static lamina_status chat_ids(struct lamina_text *t, const struct cli_options *o
     return status;
 }
 
+lamina_status cli_prompt_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
+                             size_t *count, struct lamina_error *err) {
+    return !o->raw && lamina_text_has_template(t) ? chat_ids(t, o, text, ids, count, err)
+                                                  : lamina_tokenize(t, str_text(text), text->len, true, ids, count, err);
+}
+
 static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, size_t *count, struct lamina_error *err) {
     struct lamina_text *t = NULL;
     struct str text = {0};
@@ -66,11 +72,7 @@ static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, siz
         status = lamina_text_open(&t, o->args[0], err);
     }
     if (status == LAMINA_OK) {
-        if (!o->raw && lamina_text_has_template(t)) {
-            status = chat_ids(t, o, &text, ids, count, err);
-        } else {
-            status = lamina_tokenize(t, str_text(&text), text.len, true, ids, count, err);
-        }
+        status = cli_prompt_ids(t, o, &text, ids, count, err);
     }
     lamina_text_close(&t);
     str_drop(&text);
@@ -173,7 +175,7 @@ static lamina_status finish_output(struct run_state *r, const struct lamina_gene
 /* Everything from the open session on. */
 static lamina_status answer(struct lamina_model *model, struct lamina_session *session, const struct cli_options *o,
                             const uint32_t *ids, size_t count, uint32_t tokens, struct lamina_error *err) {
-    struct cli_run_facts facts = {.model = o->args[0], .prompt_tokens = count};
+    struct cli_run_facts facts = {.model = o->args[0], .prompt_tokens = count, .profile = o->profile};
     struct run_state r = {.json = o->json, .err = err};
     struct lamina_generate g;
     cli_terminal_init(&r.terminal, o->color);
@@ -181,8 +183,8 @@ static lamina_status answer(struct lamina_model *model, struct lamina_session *s
     lamina_generate_defaults(&g);
     g.max_tokens = tokens;
     g.ignore_eos = o->ignore_eos;
-    g.stop = o->stop;
-    g.stop_count = o->stop_count;
+    g.stop = o->stop.value;
+    g.stop_count = o->stop.count;
     g.on_text = on_text;
     g.user = &r;
     lamina_status status = lamina_session_generate(session, ids, (uint32_t)count, &g, err);
@@ -197,6 +199,9 @@ static lamina_status answer(struct lamina_model *model, struct lamina_session *s
         lamina_status written = finish_output(&r, &g, count, err);
         if (!o->quiet) {
             cli_say_facts(model, &facts);
+        }
+        if (o->profile) {
+            cli_say_profile(model);
         }
         if (o->report != NULL && written == LAMINA_OK) {
             written = cli_report_write(o->report, model, &facts, err);

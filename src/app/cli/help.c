@@ -11,10 +11,18 @@ static bool belongs(const struct cli_option *option, int command) {
     return (option->commands & (1u << command)) != 0;
 }
 
+/* The command after this one that people may call. */
+static int next_command(int command) {
+    do {
+        command++;
+    } while (command < CMD_COUNT && cli_commands[command].summary == NULL);
+    return command;
+}
+
 void cli_help_program(FILE *out) {
     fprintf(out, "lamina %s: language models far larger than memory, under a hard memory budget\n\n"
                  "usage: lamina COMMAND ...\n\n", lamina_version());
-    for (int i = 0; i < CMD_COUNT; i++) {
+    for (int i = next_command(-1); i < CMD_COUNT; i = next_command(i)) {
         char left[40];
         snprintf(left, sizeof(left), "%s %s", cli_commands[i].name, cli_commands[i].arguments);
         fprintf(out, "  %-24s %s\n", left, cli_commands[i].summary);
@@ -53,7 +61,7 @@ static void option_line(FILE *out, const struct cli_option *option) {
 void cli_help_command(FILE *out, enum cli_command_id command) {
     const struct cli_command *c = &cli_commands[command];
     fprintf(out, "usage: lamina %s %s%s[options]\n\n%s\n\n", c->name, c->arguments, c->arguments[0] != '\0' ? " " : "",
-            c->summary);
+            c->summary != NULL ? c->summary : "part of another command");
     for (size_t i = 0; i < cli_option_count; i++) {
         if (belongs(&cli_option_table[i], (int)command)) {
             option_line(out, &cli_option_table[i]);
@@ -67,7 +75,7 @@ static void bash_script(struct str *s) {
     str_add_text(s, "# bash completion for lamina: source this file\n_lamina() {\n"
                     "    local word=\"${COMP_WORDS[COMP_CWORD]}\" last=\"${COMP_WORDS[COMP_CWORD-1]}\" words=\"\"\n"
                     "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"");
-    for (int i = 0; i < CMD_COUNT; i++) {
+    for (int i = next_command(-1); i < CMD_COUNT; i = next_command(i)) {
         str_printf(s, "%s ", cli_commands[i].name);
     }
     str_add_text(s, "help\"\n        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n        return\n    fi\n"
@@ -84,7 +92,7 @@ static void bash_script(struct str *s) {
     }
     str_add_text(s, "    esac\n    if [ -z \"$words\" ] && [ \"${word#-}\" != \"$word\" ]; then\n"
                     "        case \"${COMP_WORDS[1]}\" in\n");
-    for (int c = 0; c < CMD_COUNT; c++) {
+    for (int c = next_command(-1); c < CMD_COUNT; c = next_command(c)) {
         str_printf(s, "        %s) words=\"", cli_commands[c].name);
         for (size_t i = 0; i < cli_option_count; i++) {
             if (belongs(&cli_option_table[i], c)) {
@@ -115,13 +123,13 @@ static void shell_words(struct str *s, const char *text, const char *escape) {
 
 static void zsh_script(struct str *s) {
     str_add_text(s, "#compdef lamina\n_lamina() {\n    if (( CURRENT == 2 )); then\n        local -a commands=(\n");
-    for (int i = 0; i < CMD_COUNT; i++) {
+    for (int i = next_command(-1); i < CMD_COUNT; i = next_command(i)) {
         str_printf(s, "            '%s:", cli_commands[i].name);
         shell_words(s, cli_commands[i].summary, ":");
         str_add_text(s, "'\n");
     }
     str_add_text(s, "        )\n        _describe command commands\n        return\n    fi\n    case \"$words[2]\" in\n");
-    for (int c = 0; c < CMD_COUNT; c++) {
+    for (int c = next_command(-1); c < CMD_COUNT; c = next_command(c)) {
         str_printf(s, "    %s) _arguments -s", cli_commands[c].name);
         for (size_t i = 0; i < cli_option_count; i++) {
             const struct cli_option *option = &cli_option_table[i];
@@ -149,12 +157,12 @@ static void zsh_script(struct str *s) {
 }
 
 static void fish_script(struct str *s) {
-    for (int i = 0; i < CMD_COUNT; i++) {
+    for (int i = next_command(-1); i < CMD_COUNT; i = next_command(i)) {
         str_printf(s, "complete -c lamina -n __fish_use_subcommand -f -a %s -d '", cli_commands[i].name);
         shell_words(s, cli_commands[i].summary, "");
         str_add_text(s, "'\n");
     }
-    for (int c = 0; c < CMD_COUNT; c++) {
+    for (int c = next_command(-1); c < CMD_COUNT; c = next_command(c)) {
         for (size_t i = 0; i < cli_option_count; i++) {
             const struct cli_option *option = &cli_option_table[i];
             if (!belongs(option, c)) {

@@ -18,7 +18,9 @@
 #define GENERATING (BIT(CMD_RUN))
 #define SCORING (BIT(CMD_PPL) | BIT(CMD_KL))
 #define COMPUTING (BIT(CMD_RUN) | BIT(CMD_LOGITS) | SCORING)
-#define PLANNING (COMPUTING | BIT(CMD_PLAN))
+#define MEASURING (BIT(CMD_BENCH_CELL) | BIT(CMD_BENCH_TASKS)) /* processes of a bench */
+#define BENCHING (BIT(CMD_BENCH) | MEASURING)
+#define PLANNING (COMPUTING | BENCHING | BIT(CMD_PLAN))
 #define WITH_HOME (PLANNING | BIT(CMD_SPLIT) | BIT(CMD_VERIFY) | BIT(CMD_SHOW) | BIT(CMD_DOCTOR))
 #define WITH_MODEL (WITH_HOME | BIT(CMD_TOKENIZE) | BIT(CMD_DETOKENIZE) | BIT(CMD_TEMPLATE))
 #define AT(field) offsetof(struct cli_options, field)
@@ -36,6 +38,16 @@ const struct cli_option cli_option_table[] = {
      PLANNING, AT(memory), 0},
     {"predict", "n-predict", 'n', CLI_U32, "N", "512", "most new tokens", GENERATING, AT(predict), 0},
     {"predict", "n-predict", 'n', CLI_U32, "N", "1", "greedy tokens to add", BIT(CMD_LOGITS), AT(predict), 0},
+    {"matrix", NULL, 0, CLI_LIST, "AXIS=A,B", NULL,
+     "measure each of these: codec=, storage=DIR,DIR, memory=, read-ahead=on,off, threads=; once per axis, all combinations",
+     BIT(CMD_BENCH), AT(matrix), 0},
+    {"n-prompt", NULL, 'p', CLI_U32, "N", "512", "tokens of the prompt (test ppN), 0: none", BENCHING, AT(prompt_tokens), 0},
+    {"predict", "n-predict", 'n', CLI_U32, "N", "128", "tokens to make one by one (test tgN), 0: none", BENCHING, AT(predict), 0},
+    {"repeats", NULL, 'r', CLI_U32, "N", "3", "how often each test runs; medians are shown, JSON has all", BENCHING,
+     AT(repeats), 0},
+    {"tasks", NULL, 0, CLI_TEXT, "FILE", NULL,
+     "also the share of tasks answered right: lines of {\"prompt\": ..., \"answer\": ...}, or with \"choices\": [...] its number",
+     BIT(CMD_BENCH) | BIT(CMD_BENCH_TASKS), AT(tasks), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", NULL, "positions of context; a longer prompt is an error (default: prompt + -n)",
      COMPUTING & ~SCORING, AT(ctx_size), 0},
     {"ctx-size", NULL, 'c', CLI_U32, "N", "512", "tokens of a chunk; the second half of each is scored", SCORING, AT(ctx_size), 0},
@@ -60,7 +72,10 @@ const struct cli_option cli_option_table[] = {
      AT(reference), 0},
     {"save", NULL, 0, CLI_TEXT, "FILE", NULL, "keep the reference's logits in FILE, for --reference of later runs", BIT(CMD_KL),
      AT(save), 0},
-    {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN) | SCORING, AT(kv), 0},
+    {"raw", NULL, 0, CLI_FLAG, NULL, NULL, "prompts of --tasks are plain text: no chat template",
+     BIT(CMD_BENCH) | BIT(CMD_BENCH_TASKS), AT(raw), 0},
+    {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f16", "precision of the KV cache", BIT(CMD_RUN) | BIT(CMD_PLAN) | SCORING | BENCHING,
+     AT(kv), 0},
     {"kv", NULL, 0, CLI_CHOICE, "f16|f32", "f32", "precision of the KV cache", BIT(CMD_LOGITS), AT(kv), 0},
     {"numerics", NULL, 0, CLI_CHOICE, "exact|fast|auto", "exact", "numerics class; only exact exists so far, auto takes it",
      PLANNING, AT(numerics), 0},
@@ -72,8 +87,9 @@ const struct cli_option cli_option_table[] = {
      AT(sim), 0},
     {"isa", NULL, 0, CLI_CHOICE, "auto|scalar|avx2|avx512|neon", "auto", "most capable instruction set to use", PLANNING,
      AT(isa), 0},
-    {"no-read-ahead", NULL, 0, CLI_FLAG, NULL, NULL, "read a layer only when its turn has come", PLANNING,
-     AT(no_read_ahead), 0},
+    {"no-read-ahead", NULL, 0, CLI_FLAG, NULL, NULL, "read a layer only when its turn has come",
+     PLANNING & ~MEASURING, AT(no_read_ahead), 0},
+    {"read-ahead", NULL, 0, CLI_CHOICE, "on|off", "on", "read ahead of the layer at hand", MEASURING, AT(read_ahead), 0},
     {"no-pin", NULL, 0, CLI_FLAG, NULL, NULL, "keep no weights in the memory left over", PLANNING, AT(no_pin), 0},
     {"output", NULL, 'o', CLI_TEXT, "DIR", NULL, "the store's directory (default: its place in the home)", BIT(CMD_SPLIT),
      AT(output), 0},
@@ -83,6 +99,16 @@ const struct cli_option cli_option_table[] = {
      "round the layers' matrices: q8 7.3 bits a weight, q4 4.2, or 2 to 8, like 3.5", BIT(CMD_SPLIT), AT(quant), 0},
     {"fit", NULL, 0, CLI_SIZE, "SIZE", NULL, "round them, if need be, so that the store takes at most SIZE", BIT(CMD_SPLIT),
      AT(fit), 0},
+    {"codec", NULL, 0, CLI_TEXT, "CODEC", NULL, "weight coding of the store, as split takes it (default: planes, or the store's)",
+     BIT(CMD_BENCH), AT(codec), 0},
+    {"store-codec", NULL, 0, CLI_TEXT, "CODEC", NULL, "refuse a store of another codec", MEASURING, AT(codec), 0},
+    {"output", NULL, 'o', CLI_LIST, "FILE", NULL, "also write to FILE.csv, FILE.json or FILE.html; may be given several times",
+     BIT(CMD_BENCH), AT(outputs), 0},
+    {"format", NULL, 0, CLI_CHOICE, "table|csv|json|html", "table", "what goes to stdout", BIT(CMD_BENCH), AT(format), 0},
+    {"keep-stores", NULL, 0, CLI_TEXT, "DIR", NULL,
+     "where stores made here are kept (default: the home; with an axis storage, each of its directories)", BIT(CMD_BENCH),
+     AT(keep_stores), 0},
+    {"again", NULL, 0, CLI_FLAG, NULL, NULL, "measure also what the journal of an earlier run has", BIT(CMD_BENCH), AT(again), 0},
     {"delete-original", NULL, 0, CLI_FLAG, NULL, NULL,
      "free each source file once everything made from it is safely on disk", BIT(CMD_SPLIT), AT(delete_original), 0},
     {"source", NULL, 0, CLI_TEXT, "PATH", NULL, "also hash the checkpoint or GGUF file the store was made from", BIT(CMD_VERIFY),
@@ -97,6 +123,8 @@ const struct cli_option cli_option_table[] = {
     {"chat-template-kwargs", NULL, 0, CLI_TEXT, "JSON", NULL, "further variables of the template, a JSON object",
      BIT(CMD_TEMPLATE) | GENERATING, AT(kwargs), 0},
     {"report", NULL, 0, CLI_TEXT, "FILE", NULL, "write what the run took to FILE as JSON", COMPUTING, AT(report), 0},
+    {"profile", NULL, 0, CLI_FLAG, NULL, NULL, "say the time of each layer and stage, on stderr and in --report", GENERATING,
+     AT(profile), 0},
     {"expert-trace", NULL, 0, CLI_TEXT, "FILE", NULL, "write the experts that passes chose to FILE, a line per pass and layer",
      COMPUTING, AT(expert_trace), 0},
     {"home", "store", 0, CLI_TEXT, "DIR", NULL, "where stores and caches live (default: lamina beside the hub's cache)",
@@ -237,12 +265,14 @@ static lamina_status set_value(struct cli_options *o, const struct cli_option *o
     case CLI_TEXT:
         *(const char **)at = value;
         break;
-    case CLI_LIST:
-        if (o->stop_count == CLI_MAX_STOPS) {
-            return base_fail(err, LAMINA_USAGE, "%s: more than %d of them", from, CLI_MAX_STOPS);
+    case CLI_LIST: {
+        struct cli_list *list = (struct cli_list *)at;
+        if (list->count == CLI_MAX_LIST) {
+            return base_fail(err, LAMINA_USAGE, "%s: more than %d of them", from, CLI_MAX_LIST);
         }
-        ((const char **)at)[o->stop_count++] = value;
+        list->value[list->count++] = value;
         break;
+    }
     }
     if (!good) {
         return base_fail(err, LAMINA_USAGE, "%s: \"%s\" is not %s", from, value, type_words(option->type));
@@ -341,7 +371,6 @@ static lamina_status parse_flags(struct cli_options *o, enum cli_command_id comm
     fill_tables(&tables, BIT(command));
     optind = 0; /* glibc: start anew, also its own static state */
     opterr = 0;
-    bool list_begun = false;
     for (;;) {
         int code = getopt_long(argc, argv, tables.shorts, tables.longs, NULL);
         if (code == -1) {
@@ -359,9 +388,10 @@ static lamina_status parse_flags(struct cli_options *o, enum cli_command_id comm
         } else {
             snprintf(from, sizeof(from), "--%s", option->name);
         }
-        if (option->type == CLI_LIST && !list_begun) {
-            o->stop_count = 0; /* the flags replace what the environment said */
-            list_begun = true;
+        if (option->type == CLI_LIST) {
+            struct cli_list *list = (struct cli_list *)field(o, option->offset);
+            list->count = list->from_line ? list->count : 0; /* the flags replace what the environment said */
+            list->from_line = true;
         }
         if (option->offset == AT(model)) {
             o->model_flag = true;
@@ -411,6 +441,8 @@ static void default_home(struct cli_options *o) {
 
 lamina_status cli_options_parse(struct cli_options *o, enum cli_command_id command, int argc, char **argv,
                                 struct lamina_error *err) {
+    o->argc = argc;
+    o->argv = argv;
     LAMINA_TRY(apply_defaults(o, BIT(command), err));
     LAMINA_TRY(apply_environment(o, BIT(command), err));
     LAMINA_TRY(parse_flags(o, command, argc, argv, err));

@@ -54,6 +54,23 @@ static void stages(struct str *s, const struct lamina_stats *stats) {
     str_add_text(s, "}");
 }
 
+static void parts(struct str *s, const struct lamina_model *model) {
+    struct lamina_part part = {.size = sizeof(part)};
+    str_add_text(s, ", \"parts\": [");
+    for (uint32_t i = 0; lamina_model_part(model, i, &part); i++) {
+        str_add_text(s, i > 0 ? ", {" : "{");
+        text_member(s, "part", part.name);
+        double_member(s, "read_wait_s", part.read_wait_s, true);
+        double_member(s, "decode_s", part.decode_s, true);
+        double_member(s, "compute_s", part.compute_s, true);
+        double_member(s, "other_s", part.other_s, true);
+        str_add_text(s, "\"pass_s\": ");
+        json_write_double(s, part.pass_s);
+        str_add_text(s, "}");
+    }
+    str_add_text(s, "]");
+}
+
 static void experts(struct str *s, const struct lamina_plan *plan, const struct lamina_stats *stats,
                     const struct cli_run_facts *f) {
     double tokens = (double)(f->prompt_tokens + f->new_tokens);
@@ -105,24 +122,29 @@ void cli_report_json(struct str *s, const struct lamina_model *model, const stru
         experts(s, plan, &stats, f);
     }
     stages(s, &stats);
+    if (f->profile) {
+        parts(s, model);
+    }
     str_add_text(s, "}\n");
+}
+
+lamina_status cli_write_file(const char *path, const struct str *text, struct lamina_error *err) {
+    FILE *out = text->failed ? NULL : fopen(path, "wbe");
+    if (out == NULL) {
+        return base_fail_errno(err, text->failed ? ENOMEM : errno, "cannot write %s", path);
+    }
+    bool good = fwrite(str_text(text), 1, text->len, out) == text->len;
+    if (fclose(out) != 0 || !good) {
+        return base_fail_errno(err, errno, "cannot write %s", path);
+    }
+    return LAMINA_OK;
 }
 
 lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,
                                struct lamina_error *err) {
     struct str s = {0};
     cli_report_json(&s, model, facts);
-    lamina_status status = LAMINA_OK;
-    FILE *out = s.failed ? NULL : fopen(path, "wbe");
-    if (out == NULL) {
-        status = base_fail_errno(err, s.failed ? ENOMEM : errno, "cannot write the report %s", path);
-        goto done;
-    }
-    bool good = fwrite(str_text(&s), 1, s.len, out) == s.len;
-    if (fclose(out) != 0 || !good) {
-        status = base_fail_errno(err, errno, "cannot write the report %s", path);
-    }
-done:
+    lamina_status status = cli_write_file(path, &s, err);
     str_drop(&s);
     return status;
 }
@@ -182,4 +204,24 @@ void cli_say_facts(const struct lamina_model *model, const struct cli_run_facts 
     str_add_text(&line, f->stopped_early ? ", stopped by you" : "");
     cli_say(1, "%s", str_text(&line));
     str_drop(&line);
+}
+
+static void profile_line(const char *name, const struct lamina_part *part) {
+    char text[4][32];
+    cli_say(1, "%-10s %10s %10s %10s %10s", name, cli_seconds(text[0], part->read_wait_s), cli_seconds(text[1], part->decode_s),
+            cli_seconds(text[2], part->compute_s), cli_seconds(text[3], part->other_s));
+}
+
+void cli_say_profile(const struct lamina_model *model) {
+    struct lamina_part part = {.size = sizeof(part)};
+    struct lamina_part sum = {.size = sizeof(sum)};
+    cli_say(1, "%-10s %10s %10s %10s %10s", "part", "read wait", "check", "compute", "other");
+    for (uint32_t i = 0; lamina_model_part(model, i, &part); i++) {
+        profile_line(part.name, &part);
+        sum.read_wait_s += part.read_wait_s;
+        sum.decode_s += part.decode_s;
+        sum.compute_s += part.compute_s;
+        sum.other_s += part.other_s;
+    }
+    profile_line("all", &sum);
 }
