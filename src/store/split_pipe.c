@@ -84,7 +84,7 @@ static lamina_status encode(struct split_pipe *p, const struct panel_shape *shap
     split_writer_give_back(&p->writer, (size_t)(most - made));
     if (shape->packing == PANEL_STEPS) {
         uint64_t weights = min_u64(t->rows, shape->rows - t->row) * (t->bytes / t->rows / 2);
-        p->spare += p->dial->bits * (double)weights - 8.0 * (double)round_up(made, STORE_PAGE);
+        p->spare += p->dial->bits * (double)weights - 8.0 * (double)made;
     }
     return LAMINA_OK;
 }
