@@ -254,22 +254,32 @@ static void count_experts(const struct program *p, struct plan_store *out) {
     }
 }
 
-/* Experts of a layer have one geometry: the first stands for all. */
+/* The largest of `parts` parts of an expert. Packed experts of a layer are not equally large. */
+static uint64_t largest_part(const struct program *p, uint32_t layer, uint32_t expert, uint32_t parts) {
+    const uint64_t pages = program_expert_pages(p, layer, expert);
+    uint64_t most = 0;
+    uint64_t before = 0;
+    uint64_t begin = 0; /* of the part at hand */
+    for (uint32_t i = program_expert_span(p, layer, expert); i < program_expert_span(p, layer, expert + 1); i++) {
+        const struct stream_span *s = &p->spans[i];
+        for (uint32_t t = 0; t < s->matrix->shape.tiles; t++) {
+            bool next = plan_part_of(pages, parts, before) != plan_part_of(pages, parts, begin);
+            begin = next ? before : begin;
+            before += s->file->tiles[s->matrix->first_tile + t].pages;
+            most = before - begin > most ? before - begin : most;
+        }
+    }
+    return most;
+}
+
 static uint32_t part_pages(const void *user, uint32_t parts) {
     const struct program *p = (const struct program *)user;
     uint64_t most = 1;
     for (uint32_t layer = 0; layer < p->store->desc.layers; layer++) {
-        uint64_t pages = p->expert_span[layer] != PROGRAM_NONE ? program_expert_pages(p, layer, 0) : 0;
-        uint64_t before = 0;
-        uint64_t begin = 0; /* of the part at hand */
-        for (uint32_t i = p->expert_span[layer]; pages != 0 && i < program_expert_span(p, layer, 1); i++) {
-            const struct stream_span *s = &p->spans[i];
-            for (uint32_t t = 0; t < s->matrix->shape.tiles; t++) {
-                bool next = plan_part_of(pages, parts, before) != plan_part_of(pages, parts, begin);
-                begin = next ? before : begin;
-                before += s->file->tiles[s->matrix->first_tile + t].pages;
-                most = before - begin > most ? before - begin : most;
-            }
+        uint32_t experts = p->expert_span[layer] != PROGRAM_NONE ? model_kind_of(&p->store->desc, layer)->experts : 0;
+        for (uint32_t i = 0; i < experts; i++) {
+            uint64_t pages = largest_part(p, layer, i, parts);
+            most = pages > most ? pages : most;
         }
     }
     return (uint32_t)most;
