@@ -415,7 +415,6 @@ def unknown(lamina, base):
             raise RuntimeError(f"{codec}: {said.strip()}")
         if os.path.exists(f"{source}.store"):
             raise RuntimeError(f"{codec}: something was written")
-    run(lamina, "split", source, "--codec", "q4", "-q", status=2)  # stores in the home are raw
     return f"{len(codecs)} codecs, with the list of those that there are"
 
 
