@@ -65,7 +65,9 @@ lamina_status lamina_split(const struct lamina_split_options *o, char **store, s
         chosen.codec = STORE_CODEC_DEFAULT;
     }
     if (o->fit_bytes != 0) {
+        struct log_sink log = {.say = o->callbacks.log, .user = o->callbacks.user};
         LAMINA_TRY(store_codec_that_fits(o->checkpoint, o->source, o->fit_bytes, codec, err));
+        log_say(&log, LOG_NOTE, "codec %s is the finest that fits", codec);
         chosen.codec = codec;
     }
     lamina_status status = LAMINA_OK;
