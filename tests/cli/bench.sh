@@ -151,6 +151,23 @@ go "$lamina" bench "$model" --memory 24MiB --tasks "$scratch/wrong" --raw -p 0 -
 [ "$status" -eq 0 ] && grep -q '|  *0.0 % of 3 |' <<<"$out"
 ok 'and no other'
 
+# ---- quality ----
+
+go "$lamina" bench "$model" --matrix codec=planes,q4,q2.50 --text "$root/README.md" --memory 24MiB -p 0 -n 2 -r 1 -o "$to/q.json" -o "$to/q.html"
+[ "$status" -eq 0 ] && python3 - "$to/q.json" <<'P'
+import json, sys
+exact, fine, coarse = json.load(open(sys.argv[1]))["rows"]
+assert exact["kl"] == 0 and exact["top1"] == 1 and exact["ppl"] > 1 and exact["ppl_error"] > 0
+assert 0 < fine["kl"] < coarse["kl"] and coarse["top1"] < fine["top1"] < 1 and fine["ppl"] != exact["ppl"]
+P
+ok '--text: the exact store does not diverge, coarser ones the more'
+grep -q 'KL divergence (nats) against bits per weight' "$to/q.html"
+ok 'quality against bits is drawn'
+head -c 200 "$root/README.md" >"$scratch/short"
+go "$lamina" bench "$model" --matrix codec=planes --text "$scratch/short" --memory 24MiB -p 0 -n 2 -r 1
+[ "$status" -eq 10 ] && [ "$(grep -c 'needed\|needs' <<<"$out$err")" -gt 0 ]
+ok 'a text shorter than a chunk: the row fails, and the reason is said'
+
 # ---- stores and storage ----
 
 mkdir "$scratch/a" "$scratch/b"

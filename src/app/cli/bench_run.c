@@ -96,9 +96,13 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
     struct str s = {0};
     struct stat st = {0};
     struct stat tasks = {0};
+    struct stat text = {0};
     (void)stat("/proc/self/exe", &st);
     if (o->tasks != NULL) {
         (void)stat(o->tasks, &tasks);
+    }
+    if (o->text != NULL) {
+        (void)stat(o->text, &text);
     }
     str_printf(&s, "%s\n%s\n%lld %lld %ld\n", b->identity, lamina_version(), (long long)st.st_size, (long long)st.st_mtim.tv_sec,
                st.st_mtim.tv_nsec);
@@ -108,7 +112,8 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
     }
     str_printf(&s, "%u %u %u %u %d\n", o->prompt_tokens, o->predict, o->repeats, o->prompt_rows, o->no_pin);
     str_printf(&s, "%d %lld %lld %ld\n", o->raw, (long long)tasks.st_size, (long long)tasks.st_mtim.tv_sec, tasks.st_mtim.tv_nsec);
-    const char *const words[] = {o->tasks, o->home, o->keep_stores, o->io, o->sim, o->isa, o->kv, o->numerics};
+    str_printf(&s, "%lld %lld %ld\n", (long long)text.st_size, (long long)text.st_mtim.tv_sec, text.st_mtim.tv_nsec);
+    const char *const words[] = {o->tasks, o->text, o->home, o->keep_stores, o->io, o->sim, o->isa, o->kv, o->numerics};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         add_word(&s, words[i]);
     }
@@ -190,6 +195,7 @@ struct answer {
     uint64_t status;
     double share;
     bool finished;
+    struct bench_row quality; /* of lamina kl */
 };
 
 static void drop_answer(struct answer *a) {
@@ -215,6 +221,15 @@ static void take_line(struct answer *a, const struct str *line) {
             a->finished = true;
         } else if (span_is(key, "status")) {
             a->finished = json_u64(&r, &a->status);
+        } else if (span_is(key, "mean_kl")) {
+            a->finished = json_double(&r, &a->quality.kl);
+        } else if (span_is(key, "top1_agreement")) {
+            (void)json_double(&r, &a->quality.top1);
+            a->quality.top1 /= 100.0; /* it says percent */
+        } else if (span_is(key, "ppl")) {
+            (void)json_double(&r, &a->quality.ppl);
+        } else if (span_is(key, "ppl_error")) {
+            (void)json_double(&r, &a->quality.ppl_error);
         } else if (span_is(key, "error")) {
             (void)json_string(&r, &a->error);
         } else if (span_is(key, "done")) {
@@ -275,16 +290,20 @@ static lamina_status listen(struct bench_run *b, struct child *c, struct answer 
     return LAMINA_OK;
 }
 
+static lamina_status ask_with(struct bench_run *b, const struct args *args, struct answer *a, struct lamina_error *err) {
+    struct child child;
+    if (args->failed) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for the options of a cell");
+    }
+    LAMINA_TRY(child_start(&child, args->word, err));
+    return listen(b, &child, a, err);
+}
+
 static lamina_status ask_child(struct bench_run *b, const char *command, const struct bench_cell *cell,
                                const struct bench_row *about, struct answer *a, struct lamina_error *err) {
     struct args args = {0};
-    struct child child;
     fill_args(b, command, cell, about, &args);
-    lamina_status status = args.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for the options of a cell")
-                                       : child_start(&child, args.word, err);
-    if (status == LAMINA_OK) {
-        status = listen(b, &child, a, err);
-    }
+    lamina_status status = ask_with(b, &args, a, err);
     drop_args(&args);
     return status;
 }
@@ -310,6 +329,13 @@ static void describe(const struct bench_run *b, const struct bench_cell *cell, s
     }
 }
 
+static void take_quality(struct bench_row *to, const struct bench_row *from) {
+    to->ppl = from->ppl;
+    to->ppl_error = from->ppl_error;
+    to->kl = from->kl;
+    to->top1 = from->top1;
+}
+
 /* The parent's part of a row beside the child's. */
 static void join(struct bench_row *row, const struct bench_row *about) {
     memcpy(row->model, about->model, sizeof(row->model));
@@ -325,6 +351,7 @@ static void join(struct bench_row *row, const struct bench_row *about) {
     row->split_s = about->split_s;
     row->tasks = about->tasks;
     row->accuracy = about->accuracy;
+    take_quality(row, about);
     row->disk_limit_bytes_per_s = about->disk_limit_bytes_per_s;
     row->cold_start_s = row->split_s + row->load_s + row->ttft_cold_s; /* NaN when a part was not measured */
 }
@@ -366,7 +393,53 @@ static lamina_status solve_tasks(struct bench_run *b, const struct bench_cell *c
     return status;
 }
 
-/* Quality (ppl, ppl_error, kl, top1) is to be filled here, per codec, when the library can measure it. */
+/* The store of the usual, exact codec, made if need be; a model that is a store is compared with itself. */
+static lamina_status make_exact(struct bench_run *b, const struct bench_cell *cell, struct bench_row *exact,
+                                struct lamina_error *err) {
+    struct lamina_callbacks callbacks = {.log = on_log, .progress = on_split_progress, .user = b};
+    struct bench_cell usual = *cell;
+    usual.value[BENCH_CODEC] = NULL;
+    describe(b, &usual, exact);
+    return bench_store_make(b->o, &usual, b->identity, &callbacks, exact, err);
+}
+
+/* Quality too depends on the codec alone. */
+static lamina_status measure_quality(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
+                                     const struct bench_row *known, struct lamina_error *err) {
+    const struct cli_options *o = b->o;
+    const char *codec = about->codec[0] != '\0' ? about->codec : known->codec;
+    struct bench_row exact;
+    for (uint32_t i = 0; i < b->rows->count; i++) {
+        if (bench_known(b->rows->row[i].ppl) && strcmp(b->rows->row[i].codec, codec) == 0) {
+            take_quality(about, &b->rows->row[i]);
+            return LAMINA_OK;
+        }
+    }
+    LAMINA_TRY(make_exact(b, cell, &exact, err));
+    struct args args = {0};
+    struct answer a = {0};
+    bench_row_init(&a.quality);
+    str_add_text(&a.what, "comparing with the exact store");
+    push(&args, "lamina");
+    push(&args, "kl");
+    push(&args, about->store);
+    push(&args, o->text);
+    push_pair(&args, "--reference", exact.store);
+    push_pair(&args, "--home", o->home);
+    push_pair(&args, "--kv", o->kv);
+    push_pair(&args, "--io", o->io);
+    push_pair(&args, "--isa", o->isa);
+    push(&args, "--json");
+    push(&args, "--quiet");
+    lamina_status status = ask_with(b, &args, &a, err);
+    if (status == LAMINA_OK) {
+        take_quality(about, &a.quality);
+    }
+    drop_args(&args);
+    drop_answer(&a);
+    return status;
+}
+
 static lamina_status measure_cell(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
                                   struct answer *a, struct lamina_error *err) {
     struct lamina_callbacks callbacks = {.log = on_log, .progress = on_split_progress, .user = b};
@@ -374,6 +447,9 @@ static lamina_status measure_cell(struct bench_run *b, const struct bench_cell *
     measure_drive(b, about);
     LAMINA_TRY(ask_child(b, "bench-cell", cell, about, a, err));
     LAMINA_TRY(solve_tasks(b, cell, about, a->rows.count > 0 ? &a->rows.row[0] : about, err));
+    if (b->o->text != NULL) {
+        LAMINA_TRY(measure_quality(b, cell, about, a->rows.count > 0 ? &a->rows.row[0] : about, err));
+    }
     for (uint32_t i = 0; i < a->rows.count; i++) {
         join(&a->rows.row[i], about);
     }

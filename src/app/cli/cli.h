@@ -32,7 +32,7 @@ struct cli_options {
     char *const *argv;
     const char *args[CLI_MAX_ARGS]; /* positional: MODEL, TEXT (or what the command says), NULL where not given */
     const char *model, *prompt, *file, *ids, *home, *isa, *io, *sim, *kv, *numerics, *color, *report, *expert_trace, *source;
-    const char *output, *codec, *quant, *kwargs, *tools, *reference, *save, *format, *keep_stores, *read_ahead, *tasks;
+    const char *output, *codec, *quant, *kwargs, *tools, *reference, *save, *format, *keep_stores, *read_ahead, *tasks, *text;
     struct cli_list stop, matrix, outputs;
     uint64_t memory, seed, fit;
     uint32_t predict, prompt_tokens, repeats, ctx_size, threads, prompt_rows, top_k, chunks;

@@ -127,7 +127,7 @@ def check_html(path, model):
 
 
 def inject_quality(path):
-    """Gives the rows of a journal the figures of quality that the program does not measure yet."""
+    """Gives the rows of a journal the figures of quality as if --text had been given."""
     with open(path, encoding="utf-8") as f:
         lines = [json.loads(line) for line in f]
     for line in lines:
