@@ -232,10 +232,11 @@ uint64_t panel_scale_bytes(const struct panel_shape *s, const struct panel_tile 
 }
 
 uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t) {
+    if (s->packing == PANEL_AS_IS) {
+        return t->bytes;
+    }
     const enum planes_kind kind = s->packing == PANEL_STEPS ? PLANES_WHOLE_0 : PACKED[packed_kind(s)].kind;
-    return s->packing == PANEL_AS_IS
-               ? t->bytes
-               : panel_scale_bytes(s, t) + planes_bound(kind, t->bytes / elem_bytes(s), t->groups * t->blocks);
+    return panel_scale_bytes(s, t) + planes_bound(kind, t->bytes / elem_bytes(s), t->groups * t->blocks);
 }
 
 uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block) {
