@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Thin wrappers over xxHash and libcrypto, so that a change of library touches one file. */
+/* The state of SHA-256 as a value is in libcrypto's older interface alone; EVP's contexts cannot be written down. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "base/hash.h"
 
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -84,18 +88,28 @@ bool hash128_from_hex(struct span hex, struct hash128 *value) {
 
 struct sha256 {
     EVP_MD_CTX *ctx;
+    const EVP_MD *kind;
 };
 
-struct sha256 *sha256_open(void) {
+static struct sha256 *digest_open(const EVP_MD *kind) {
     struct sha256 *h = (struct sha256 *)calloc(1, sizeof(*h));
     if (h == NULL) {
         return NULL;
     }
+    h->kind = kind;
     h->ctx = EVP_MD_CTX_new();
-    if (h->ctx == NULL || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1) {
+    if (h->ctx == NULL || EVP_DigestInit_ex(h->ctx, kind, NULL) != 1) {
         sha256_close(&h);
     }
     return h;
+}
+
+struct sha256 *sha256_open(void) {
+    return digest_open(EVP_sha256());
+}
+
+struct sha256 *sha1_open(void) {
+    return digest_open(EVP_sha1());
 }
 
 bool sha256_add(struct sha256 *h, const void *bytes, size_t len) {
@@ -104,7 +118,7 @@ bool sha256_add(struct sha256 *h, const void *bytes, size_t len) {
 
 bool sha256_finish(struct sha256 *h, uint8_t digest[32]) {
     unsigned len = 0;
-    return EVP_DigestFinal_ex(h->ctx, digest, &len) == 1 && EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) == 1;
+    return EVP_DigestFinal_ex(h->ctx, digest, &len) == 1 && EVP_DigestInit_ex(h->ctx, h->kind, NULL) == 1;
 }
 
 void sha256_close(struct sha256 **h) {
@@ -113,4 +127,50 @@ void sha256_close(struct sha256 **h) {
         free(*h);
         *h = NULL;
     }
+}
+
+/* ---- the state as a value ---- */
+
+static bool state_take(const struct sha256_state *s, SHA256_CTX *c) {
+    if (s->bytes % SHA256_CBLOCK != 0 || SHA256_Init(c) != 1) {
+        return false;
+    }
+    for (int i = 0; i < 8; i++) {
+        const uint8_t *w = s->value + (size_t)4 * (size_t)i;
+        c->h[i] = (SHA_LONG)w[0] << 24 | (SHA_LONG)w[1] << 16 | (SHA_LONG)w[2] << 8 | (SHA_LONG)w[3];
+    }
+    c->Nl = (SHA_LONG)(s->bytes << 3);
+    c->Nh = (SHA_LONG)(s->bytes >> 29);
+    return true;
+}
+
+static void state_give(const SHA256_CTX *c, struct sha256_state *s) {
+    for (int i = 0; i < 8; i++) {
+        for (int k = 0; k < 4; k++) {
+            s->value[4 * i + k] = (uint8_t)(c->h[i] >> (24 - 8 * k));
+        }
+    }
+}
+
+void sha256_state_start(struct sha256_state *s) {
+    SHA256_CTX c;
+    *s = (struct sha256_state){.bytes = 0};
+    if (SHA256_Init(&c) == 1) {
+        state_give(&c, s);
+    }
+}
+
+bool sha256_state_add(struct sha256_state *s, const void *bytes, size_t len) {
+    SHA256_CTX c;
+    if (len % SHA256_CBLOCK != 0 || !state_take(s, &c) || SHA256_Update(&c, bytes, len) != 1) {
+        return false;
+    }
+    state_give(&c, s);
+    s->bytes += len;
+    return true;
+}
+
+bool sha256_state_finish(const struct sha256_state *s, const void *bytes, size_t len, uint8_t digest[32]) {
+    SHA256_CTX c;
+    return state_take(s, &c) && SHA256_Update(&c, bytes, len) == 1 && SHA256_Final(digest, &c) == 1;
 }

@@ -68,6 +68,31 @@ void str_add_byte(struct str *s, uint8_t byte) {
     str_add(s, &byte, 1);
 }
 
+void str_add_html(struct str *s, struct span text) {
+    for (size_t i = 0; i < text.len; i++) {
+        switch (text.ptr[i]) {
+        case '&':
+            str_add_text(s, "&amp;");
+            break;
+        case '<':
+            str_add_text(s, "&lt;");
+            break;
+        case '>':
+            str_add_text(s, "&gt;");
+            break;
+        case '"':
+            str_add_text(s, "&#34;");
+            break;
+        case '\'':
+            str_add_text(s, "&#39;");
+            break;
+        default:
+            str_add_byte(s, text.ptr[i]);
+            break;
+        }
+    }
+}
+
 void str_add_utf8(struct str *s, uint32_t code_point) {
     uint8_t bytes[4];
     size_t n = utf8_encode(code_point, bytes);

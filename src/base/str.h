@@ -28,6 +28,7 @@ void str_add_span(struct str *s, struct span bytes);
 void str_add_text(struct str *s, const char *text);
 void str_add_byte(struct str *s, uint8_t byte);
 void str_add_utf8(struct str *s, uint32_t code_point); /* invalid code points are written as U+FFFD */
+void str_add_html(struct str *s, struct span text); /* & < > and quotes as entities, as markupsafe writes them */
 void str_printf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void str_vprintf(struct str *s, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 

@@ -183,6 +183,10 @@ lamina_status sys_file_open_read(struct sys_file *f, const char *path, enum sys_
     return finish_open(f, path, err);
 }
 
+lamina_status sys_file_make_private(const struct sys_file *f, const char *path, struct lamina_error *err) {
+    return fchmod(f->fd, S_IRUSR | S_IWUSR) == 0 ? LAMINA_OK : base_fail_errno(err, errno, "cannot make %s private", path);
+}
+
 /* The name is made by a buffered open first: where O_DIRECT is refused, open() has already created the file when it fails,
  * and a second O_EXCL would find it. */
 lamina_status sys_file_create(struct sys_file *f, const char *path, enum sys_open how, struct lamina_error *err) {
@@ -198,6 +202,15 @@ lamina_status sys_file_create(struct sys_file *f, const char *path, enum sys_ope
             f->direct = true;
         }
     }
+    return finish_open(f, path, err);
+}
+
+lamina_status sys_file_open_update(struct sys_file *f, const char *path, struct lamina_error *err) {
+    *f = (struct sys_file){.fd = sys_open_fd(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK), .alignment = 1};
+    if (f->fd < 0) {
+        return base_fail_errno(err, errno, "cannot open %s for writing", path);
+    }
+    clear_nonblock(f->fd);
     return finish_open(f, path, err);
 }
 
@@ -395,6 +408,25 @@ lamina_status sys_file_reserve(const struct sys_file *f, const char *path, uint6
         return LAMINA_OK;
     }
     return base_fail_errno(err, errno, "cannot reserve %" PRIu64 " bytes for %s", len, path);
+}
+
+lamina_status sys_file_punch(const struct sys_file *f, const char *path, uint64_t begin, uint64_t end, struct lamina_error *err) {
+    int rc = 0;
+    do {
+#if defined(__APPLE__)
+        fpunchhole_t hole = {.fp_offset = (off_t)begin, .fp_length = (off_t)(end - begin)};
+        rc = fcntl(f->fd, F_PUNCHHOLE, &hole);
+#else
+        rc = fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)begin, (off_t)(end - begin));
+#endif
+    } while (rc != 0 && errno == EINTR);
+    if (rc == 0) {
+        return LAMINA_OK;
+    }
+    if (errno == EOPNOTSUPP || errno == ENOSYS) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "the file system of %s cannot free parts of a file", path);
+    }
+    return base_fail_errno(err, errno, "cannot free a part of %s", path);
 }
 
 /* Never repeated after a failure: the kernel reports a lost page once and then forgets it. */

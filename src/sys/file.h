@@ -26,15 +26,22 @@ enum sys_open { SYS_OPEN_BUFFERED, SYS_OPEN_DIRECT /* falls back to buffered whe
 
 struct sys_stat {
     uint64_t size, inode, device;
+    uint64_t allocated_bytes; /* on the drive: less than the size where a file has holes, more where space is reserved */
     int64_t mtime_ns;
     uint32_t links, owner;
     bool is_dir, is_regular, writable_by_others;
 };
 
 lamina_status sys_file_open_read(struct sys_file *f, const char *path, enum sys_open how, struct lamina_error *err);
+/* A name beside `path` that no other process or call uses (".tmp-PID-TIME"). False when it does not fit. */
+bool sys_temp_name(const char *path, char *out, size_t len);
+enum { SYS_PATH_LEN = 4096 };
 /* Creates a new file, mode 0644 under the umask; fails when the name exists (O_EXCL). */
 lamina_status sys_file_create(struct sys_file *f, const char *path, enum sys_open how, struct lamina_error *err);
+lamina_status sys_file_open_update(struct sys_file *f, const char *path, struct lamina_error *err); /* read and write; creates */
 lamina_status sys_file_open_append(struct sys_file *f, const char *path, struct lamina_error *err); /* journal; creates */
+/* For the owner alone, mode 0600. */
+lamina_status sys_file_make_private(const struct sys_file *f, const char *path, struct lamina_error *err);
 void sys_file_close(struct sys_file *f);
 /* Reads exactly len bytes; fewer in the file is DAMAGED ("ends at byte N"). Direct files need aligned arguments. */
 lamina_status sys_file_read_at(const struct sys_file *f, const char *path, uint64_t offset, void *dst, size_t len,
@@ -51,6 +58,9 @@ lamina_status sys_file_truncate(const struct sys_file *f, const char *path, uint
 /* Asks for disk space for [0, len); the size stays, and truncating gives back what was not used. NO_SPACE when there is
  * too little; 0 where the file system cannot reserve. */
 lamina_status sys_file_reserve(const struct sys_file *f, const char *path, uint64_t len, struct lamina_error *err);
+/* Gives the space of [begin, end), whole blocks of it, back to the file system; the bytes read as zeros, the size stays.
+ * UNSUPPORTED where the file system has no holes. */
+lamina_status sys_file_punch(const struct sys_file *f, const char *path, uint64_t begin, uint64_t end, struct lamina_error *err);
 lamina_status sys_file_sync(const struct sys_file *f, const char *path, struct lamina_error *err);
 void sys_file_drop_cache(const struct sys_file *f, uint64_t offset, uint64_t len); /* advice only */
 /* Turns direct transfers off for a file system that took O_DIRECT at open and refuses it later (EINVAL). The descriptor
@@ -61,11 +71,15 @@ bool sys_file_is_direct(const struct sys_file *f); /* as the descriptor is now, 
 /* rename + fsync of the directory. The content must have been synced before. */
 lamina_status sys_rename_durable(const char *from, const char *to, struct lamina_error *err);
 lamina_status sys_link_durable(const char *from, const char *to, struct lamina_error *err); /* hard link; replaces `to` */
+/* A symbolic link at `path` that holds `target`; replaces what is there. */
+lamina_status sys_symlink_durable(const char *target, const char *path, struct lamina_error *err);
 lamina_status sys_dir_sync(const char *dir, struct lamina_error *err);
 lamina_status sys_remove(const char *path, struct lamina_error *err); /* absent is fine */
 /* Durable when it returns, also where a stopped run had made some of them. */
 lamina_status sys_make_dirs(const char *path, struct lamina_error *err);
 lamina_status sys_remove_dir(const char *path, struct lamina_error *err); /* empty directories only; absent is fine */
+/* The directory and all below it; links are removed, not followed. Absent is fine. */
+lamina_status sys_remove_tree(const char *path, struct lamina_error *err);
 lamina_status sys_stat(const char *path, struct sys_stat *out, struct lamina_error *err);
 bool sys_exists(const char *path);
 lamina_status sys_real_path(const char *path, struct str *out, struct lamina_error *err);

@@ -87,14 +87,15 @@ lamina_status sys_rename_durable(const char *from, const char *to, struct lamina
     return same_parent(from, to) ? LAMINA_OK : sync_parent(from, err);
 }
 
-/* link() never replaces, so the link is made under a spare name and renamed. When both names are already the same file,
- * rename() does nothing and leaves the spare name behind, hence the unlink. */
-lamina_status sys_link_durable(const char *from, const char *to, struct lamina_error *err) {
+/* link() and symlink() never replace, so the name is made as a spare one and renamed. When both names are already the same
+ * file, rename() does nothing and leaves the spare name behind, hence the unlink. */
+static lamina_status name_durable(int (*make)(const char *from, const char *to), const char *from, const char *to,
+                                  struct lamina_error *err) {
     char temp[SYS_PATH_LEN];
     if (!sys_temp_name(to, temp, sizeof(temp))) {
         return base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", to);
     }
-    if (link(from, temp) != 0) {
+    if (make(from, temp) != 0) {
         return base_fail_errno(err, errno, "cannot link %s to %s", to, from);
     }
     lamina_status status = LAMINA_OK;
@@ -103,6 +104,14 @@ lamina_status sys_link_durable(const char *from, const char *to, struct lamina_e
     }
     (void)unlink(temp);
     return status < 0 ? status : sync_parent(to, err);
+}
+
+lamina_status sys_link_durable(const char *from, const char *to, struct lamina_error *err) {
+    return name_durable(link, from, to, err);
+}
+
+lamina_status sys_symlink_durable(const char *target, const char *path, struct lamina_error *err) {
+    return name_durable(symlink, target, path, err);
 }
 
 lamina_status sys_remove(const char *path, struct lamina_error *err) {
@@ -181,6 +190,7 @@ lamina_status sys_stat(const char *path, struct sys_stat *out, struct lamina_err
         .size = (uint64_t)st.st_size,
         .inode = (uint64_t)st.st_ino,
         .device = (uint64_t)st.st_dev,
+        .allocated_bytes = (uint64_t)st.st_blocks * 512,
         .mtime_ns = (int64_t)mtime.tv_sec * 1000000000 + (int64_t)mtime.tv_nsec,
         .links = (uint32_t)st.st_nlink,
         .owner = (uint32_t)st.st_uid,
@@ -272,6 +282,35 @@ done:
     free(order);
     str_drop(&names);
     return status;
+}
+
+struct tree_removal {
+    const char *dir;
+    lamina_status status;
+    struct lamina_error *err;
+};
+
+static bool remove_below(void *user, const char *name) {
+    struct tree_removal *r = user;
+    char path[SYS_PATH_LEN];
+    int n = snprintf(path, sizeof(path), "%s/%s", r->dir, name);
+    r->status = n > 0 && (size_t)n < sizeof(path) ? sys_remove_tree(path, r->err)
+                                                  : base_fail(r->err, LAMINA_USAGE, "the path of %s is too long", name);
+    return r->status == LAMINA_OK;
+}
+
+lamina_status sys_remove_tree(const char *path, struct lamina_error *err) {
+    struct stat st;
+    if (lstat(path, &st) != 0) {
+        return errno == ENOENT ? LAMINA_OK : base_fail_errno(err, errno, "cannot look at %s", path);
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        return sys_remove(path, err);
+    }
+    struct tree_removal r = {.dir = path, .status = LAMINA_OK, .err = err};
+    LAMINA_TRY(sys_list_dir(path, remove_below, &r, err));
+    LAMINA_TRY(r.status);
+    return sys_remove_dir(path, err);
 }
 
 const char *sys_env(const char *name) {

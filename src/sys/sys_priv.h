@@ -24,11 +24,6 @@ int sys_open_fd(const char *path, int flags);
 /* The directory part of a path into `out`: "." for a bare name. False when it does not fit. */
 bool sys_dir_of(const char *path, char *out, size_t len);
 
-/* A name beside `path` that no other process or call uses (".tmp-PID-TIME"). False when it does not fit. */
-bool sys_temp_name(const char *path, char *out, size_t len);
-
-enum { SYS_PATH_LEN = 4096 };
-
 struct sys_cgroup_limits {
     uint64_t memory_bytes; /* tightest ceiling; UINT64_MAX: none */
     uint64_t left_bytes;   /* least of (ceiling - use that cannot be reclaimed) over the levels; UINT64_MAX: no ceiling */
