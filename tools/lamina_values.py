@@ -228,6 +228,10 @@ BLOCKS = {
 }
 
 
+# Of these types the codes end a block: what can be packed. Bytes in which low halves are followed by high ones, or 0: of 8 bits.
+PACKED_BLOCKS = {"Q8_0": 0, "Q4_0": 16, "Q4_1": 16, "Q4_K": 32, "IQ4_NL": 16, "IQ4_XS": 16, "MXFP4_B": 16, "NVFP4_B": 8}
+
+
 class Blocks:
     """Rows of a type of block."""
 
@@ -235,6 +239,24 @@ class Blocks:
         self.len, self.bytes, self.decode = BLOCKS[dtype]
         need(cols % self.len == 0, "%d columns are no whole blocks of %s" % (cols, dtype))
         self.lead_bytes, self.record_bytes = 0, cols // self.len * self.bytes
+        self.run = PACKED_BLOCKS.get(dtype)
+        self.code_bits = 0 if self.run is None else 4 if self.run else 8
+        self.each = self.len * self.code_bits // 8  # bytes of codes of a block
+        self.code_bytes = cols // self.len * self.each
+
+    def join(self, rest, codes):
+        """A record from the scales and the codes of its blocks."""
+        more, out = self.bytes - self.each, b""
+        for i in range(len(rest) // more):
+            out += rest[i * more:(i + 1) * more] + codes[i * self.each:(i + 1) * self.each]
+        return out
+
+    def pack(self, codes):
+        """Codes of a row, in the order of weights, as its blocks have them."""
+        if self.code_bits == 8:
+            return codes
+        runs = (codes[at:at + 2 * self.run] for at in range(0, len(codes), 2 * self.run))
+        return b"".join(bytes(a | b << 4 for a, b in zip(run[:self.run], run[self.run:])) for run in runs)
 
     def row(self, record):
         out = array.array("f")
@@ -268,11 +290,24 @@ class Groups:
         self.zeros = self.place + (4 if self.scale == 5 or phased else 0)
         zeros = {1: -(-self.count * self.bits // 8), 3: self.count * SCALE_BYTES[self.scale]}.get(self.shift, 0)
         self.record_bytes = self.zeros + zeros
+        self.code_bits, self.code_bytes = (self.bits if self.bits > 2 else 0), self.scales
         # The lead.
         self.table = -(-2 * cols // 4) * 4 if ordered else 0
         self.global_scale = self.table + (64 if self.code == 5 else 0)
         self.nested_table = self.global_scale + (4 if self.shift in (5, 6) else 0)
         self.lead_bytes = -(-(self.nested_table + (1028 if self.scale == 5 else 0)) // 16) * 16
+
+    def join(self, rest, codes):
+        return codes + rest
+
+    def pack(self, codes):
+        """One stream of bits."""
+        if self.bits == 8:
+            return codes
+        word = 0
+        for code in reversed(codes):
+            word = word << self.bits | code
+        return word.to_bytes(self.code_bytes, "little")
 
     def touched(self, run):
         """How many runs of so many weights a row can touch."""

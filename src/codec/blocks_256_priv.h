@@ -159,18 +159,25 @@ static inline void block_q6_k(const uint8_t *in, size_t blocks, float *out) {
     }
 }
 
+/* As those of blocks_32_priv.h: scales, and codes as bytes. */
+static inline void iq4_xs_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    const float d = float_of_f16(in);
+    for (unsigned g = 0; g < 8; g++) {
+        float values[16];
+        const unsigned low = (unsigned)in[4 + g / 2] >> (4 * (g % 2)) & 15u;
+        const unsigned high = (unsigned)load_le16(in + 2) >> (2 * g) & 3u;
+        table_times(IQ4_VALUES, d * (float)((int)(low | high << 4) - 32), values);
+        lookup_16(values, codes + (size_t)BLOCK_32 * g, BLOCK_32, out + (size_t)BLOCK_32 * g);
+    }
+}
+
 static inline void block_iq4_xs(const uint8_t *in, size_t blocks, float *out) {
-    for (; blocks > 0; blocks--, in += 136) {
-        float d = float_of_f16(in);
-        for (unsigned g = 0; g < 8; g++, out += BLOCK_32) {
-            uint8_t codes[BLOCK_32];
-            float values[16];
-            unsigned low = (unsigned)in[4 + g / 2] >> (4 * (g % 2)) & 15u;
-            unsigned high = (unsigned)load_le16(in + 2) >> (2 * g) & 3u;
-            take_nibbles(in + 8 + 16 * g, codes);
-            table_times(IQ4_VALUES, d * (float)((int)(low | high << 4) - 32), values);
-            lookup_16(values, codes, BLOCK_32, out);
+    for (; blocks > 0; blocks--, in += 136, out += BLOCK_256) {
+        uint8_t codes[BLOCK_256];
+        for (unsigned g = 0; g < 8; g++) {
+            take_nibbles(in + 8 + (size_t)16 * g, codes + (size_t)BLOCK_32 * g);
         }
+        iq4_xs_values(in, codes, out);
     }
 }
 

@@ -49,11 +49,27 @@ static inline void scale_shift_32(const uint8_t codes[BLOCK_32], float d, float 
     }
 }
 
+/* Values of a block: `in` begins with its scales, codes are a byte each, in the order of weights. */
+static inline void q4_0_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    scale_32(codes, 8, float_of_f16(in), out);
+}
+
+static inline void q4_1_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    scale_shift_32(codes, float_of_f16(in), float_of_f16(in + 2), out);
+}
+
+static inline void q8_0_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    float d = float_of_f16(in);
+    for (unsigned j = 0; j < BLOCK_32; j++) {
+        out[j] = (float)(int8_t)codes[j] * d;
+    }
+}
+
 static inline void block_q4_0(const uint8_t *in, size_t blocks, float *out) {
     for (; blocks > 0; blocks--, in += 18, out += BLOCK_32) {
         uint8_t codes[BLOCK_32];
         take_nibbles(in + 2, codes);
-        scale_32(codes, 8, float_of_f16(in), out);
+        q4_0_values(in, codes, out);
     }
 }
 
@@ -61,7 +77,7 @@ static inline void block_q4_1(const uint8_t *in, size_t blocks, float *out) {
     for (; blocks > 0; blocks--, in += 20, out += BLOCK_32) {
         uint8_t codes[BLOCK_32];
         take_nibbles(in + 4, codes);
-        scale_shift_32(codes, float_of_f16(in), float_of_f16(in + 2), out);
+        q4_1_values(in, codes, out);
     }
 }
 
@@ -83,10 +99,7 @@ static inline void block_q5_1(const uint8_t *in, size_t blocks, float *out) {
 
 static inline void block_q8_0(const uint8_t *in, size_t blocks, float *out) {
     for (; blocks > 0; blocks--, in += 34, out += BLOCK_32) {
-        float d = float_of_f16(in);
-        for (unsigned j = 0; j < BLOCK_32; j++) {
-            out[j] = (float)(int8_t)in[2 + j] * d;
-        }
+        q8_0_values(in, in + 2, out);
     }
 }
 
@@ -102,13 +115,17 @@ static const int8_t IQ4_VALUES[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 
 /* e2m1 numbers doubled, so that they are whole; ggml's minus zero is plus zero. */
 static const int8_t E2M1_DOUBLED[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
+static inline void iq4_nl_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    float values[16];
+    table_times(IQ4_VALUES, float_of_f16(in), values);
+    lookup_16(values, codes, BLOCK_32, out);
+}
+
 static inline void block_iq4_nl(const uint8_t *in, size_t blocks, float *out) {
     for (; blocks > 0; blocks--, in += 18, out += BLOCK_32) {
         uint8_t codes[BLOCK_32];
-        float values[16];
         take_nibbles(in + 2, codes);
-        table_times(IQ4_VALUES, float_of_f16(in), values);
-        lookup_16(values, codes, BLOCK_32, out);
+        iq4_nl_values(in, codes, out);
     }
 }
 
@@ -117,13 +134,17 @@ static inline float half_e8m0(uint8_t e) {
     return float_of_bits(e < 2 ? UINT32_C(0x00200000) << e : (uint32_t)(e - 1) << 23);
 }
 
+static inline void mxfp4_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    float values[16];
+    table_times(E2M1_DOUBLED, half_e8m0(in[0]), values);
+    lookup_16(values, codes, BLOCK_32, out);
+}
+
 static inline void block_mxfp4(const uint8_t *in, size_t blocks, float *out) {
     for (; blocks > 0; blocks--, in += 17, out += BLOCK_32) {
         uint8_t codes[BLOCK_32];
-        float values[16];
         take_nibbles(in + 1, codes);
-        table_times(E2M1_DOUBLED, half_e8m0(in[0]), values);
-        lookup_16(values, codes, BLOCK_32, out);
+        mxfp4_values(in, codes, out);
     }
 }
 
@@ -132,18 +153,22 @@ static inline float half_ue4m3(uint8_t b) {
     return b == 0x7f ? 0.0f : float_of_small(0, b >> 3 & 15, b & 7, 3, 7) * 0.5f;
 }
 
+static inline void nvfp4_values(const uint8_t *in, const uint8_t *codes, float *out) {
+    for (unsigned g = 0; g < 4; g++) {
+        float values[16];
+        table_times(E2M1_DOUBLED, half_ue4m3(in[g]), values);
+        lookup_16(values, codes + (size_t)16 * g, 16, out + (size_t)16 * g);
+    }
+}
+
 static inline void block_nvfp4(const uint8_t *in, size_t blocks, float *out) {
-    for (; blocks > 0; blocks--, in += 36) {
-        for (unsigned g = 0; g < 4; g++, out += 16) {
-            uint8_t codes[16];
-            float values[16];
-            for (unsigned j = 0; j < 8; j++) {
-                codes[j] = in[4 + 8 * g + j] & 15;
-                codes[j + 8] = in[4 + 8 * g + j] >> 4;
-            }
-            table_times(E2M1_DOUBLED, half_ue4m3(in[g]), values);
-            lookup_16(values, codes, 16, out);
+    for (; blocks > 0; blocks--, in += 36, out += 64) {
+        uint8_t codes[64];
+        for (unsigned j = 0; j < 32; j++) {
+            codes[j / 8 * 16 + j % 8] = in[4 + j] & 15;
+            codes[j / 8 * 16 + j % 8 + 8] = in[4 + j] >> 4;
         }
+        nvfp4_values(in, codes, out);
     }
 }
 

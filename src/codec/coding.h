@@ -10,6 +10,8 @@
 #include "codec/panel.h"
 #include "codec/planes.h"
 
+struct code_block; /* codec/code_tile.h */
+
 const char *coding_name(enum panel_coding coding); /* as in files: "Q4_K"; "" for plain matrices */
 /* GGUF's name of a type of block ("Q4_K", "MXFP4"); false: plain numbers, or a type whose values are not read here. */
 bool coding_of_blocks(const char *type, enum panel_coding *coding);
@@ -32,6 +34,8 @@ struct coding_table {
      * panel_block_cols(block) * 16; padding rows and columns are zero. `out` has KERN_BLOCK_PANELS * 16 * 256 floats. */
     void (*decode_block)(const struct panel_shape *s, const struct panel_tile *t, const uint8_t *tile, uint32_t group,
                          uint32_t block, float *out);
+    /* The same of a packed tile, of which code_tile_group and code_tile_block have found the codes and the rest. */
+    void (*decode_packed)(const struct panel_shape *s, const struct code_block *from, uint32_t group, uint32_t block, float *out);
     planes_decode_fn *decode_planes;     /* codec/planes.h */
     planes_multiply_fn *multiply_planes; /* NULL: decode and multiply */
 };

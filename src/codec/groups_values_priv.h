@@ -47,11 +47,12 @@ struct groups_common {
     int32_t zero;
 };
 
-/* A row, and where its parts are. */
+/* A row, and where its parts are: its codes, and what follows them in a record. */
 struct groups_row {
     const struct groups *g;
-    const uint8_t *lead, *record;
-    struct groups_places p;
+    const uint8_t *lead, *codes, *rest;
+    bool wide;      /* codes are bytes, from the column on that is asked for */
+    struct groups_places p; /* of a record: from `rest` on, less p.scales */
     uint64_t last;  /* group */
     uint64_t place;
     uint32_t phase;
@@ -60,25 +61,25 @@ struct groups_row {
 
 static inline struct groups_common groups_common_of(const struct groups_row *r, uint64_t group) {
     const struct groups *g = r->g;
-    const uint8_t *at = r->record + r->p.scales + group * r->p.scale_bytes;
+    const uint8_t *at = r->rest + group * r->p.scale_bytes;
     struct groups_common c = {.scale = 0};
     if (g->scale == GROUPS_NESTED) {
         uint64_t run = min_u64((r->place - r->phase + group * g->group) / g->nested, r->p.run_count - 1);
         float number = float_of_f32(r->lead + r->p.nested + *at * sizeof(float));
-        float product = number * float_of_f32(r->record + r->p.runs + run * sizeof(float));
+        float product = number * float_of_f32(r->rest + (r->p.runs - r->p.scales) + run * sizeof(float));
         c.scale = product + float_of_f32(r->lead + r->p.nested + GROUPS_NESTED_LEN * sizeof(float));
     } else {
         c.scale = groups_number(at, g->scale);
     }
     switch (g->shift) {
     case GROUPS_ZERO:
-        c.zero = (int32_t)groups_take(r->record + r->p.zeros, group, g->bits);
+        c.zero = (int32_t)groups_take(r->rest + (r->p.zeros - r->p.scales), group, g->bits);
         break;
     case GROUPS_MIDDLE:
         c.zero = 1 << (g->bits - 1);
         break;
     case GROUPS_MINIMUM:
-        c.minimum = groups_number(r->record + r->p.zeros + group * r->p.scale_bytes, g->scale);
+        c.minimum = groups_number(r->rest + (r->p.zeros - r->p.scales) + group * r->p.scale_bytes, g->scale);
         break;
     case GROUPS_TIMES_GLOBAL:
         c.scale *= float_of_f32(r->lead + r->p.global);
@@ -92,19 +93,13 @@ static inline struct groups_common groups_common_of(const struct groups_row *r, 
     return c;
 }
 
-/* What codes are worth before they are scaled, but for those of tables. */
+/* What codes are worth before they are scaled, but for floats and those of tables. */
 static inline void groups_worth(const struct groups *g, const uint8_t *codes, int32_t zero, uint32_t count, float *out) {
     switch (g->code) {
     case GROUPS_INT8:
         for (uint32_t i = 0; i < count; i++) {
             out[i] = (float)(int8_t)codes[i];
         }
-        break;
-    case GROUPS_E4M3:
-        widen_e4m3(codes, count, out);
-        break;
-    case GROUPS_E5M2:
-        widen_e5m2(codes, count, out);
         break;
     default: {
         uint32_t i = 0;
@@ -144,9 +139,15 @@ static inline void groups_run(const struct groups_row *r, uint64_t group, const 
         groups_of_table(r, c.scale, codes, count, out);
         return;
     }
-    groups_worth(r->g, codes, c.zero, count, out);
-    for (uint32_t i = 0; i < count; i++) {
-        out[i] *= c.scale;
+    if (r->g->code == GROUPS_E4M3) {
+        scale_fp8(FP8_E4M3, codes, c.scale, count, out);
+    } else if (r->g->code == GROUPS_E5M2) {
+        scale_fp8(FP8_E5M2, codes, c.scale, count, out);
+    } else {
+        groups_worth(r->g, codes, c.zero, count, out);
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] *= c.scale;
+        }
     }
     if (r->g->shift == GROUPS_MINIMUM) {
         for (uint32_t i = 0; i < count; i++) {
@@ -168,17 +169,25 @@ static inline struct groups_row groups_rows(const struct groups *g, const uint8_
     return r;
 }
 
-static inline void groups_row_at(struct groups_row *r, const uint8_t *record) {
-    r->record = record;
-    r->place = r->p.zeros != r->p.place ? load_le32(record + r->p.place) : 0;
+static inline void groups_row_of(struct groups_row *r, const uint8_t *codes, const uint8_t *rest) {
+    r->codes = codes;
+    r->rest = rest;
+    r->place = r->p.zeros != r->p.place ? load_le32(rest + (r->p.place - r->p.scales)) : 0;
     r->phase = r->place != 0 ? (uint32_t)r->place % r->g->group : 0;
+}
+
+static inline void groups_row_at(struct groups_row *r, const uint8_t *record) {
+    groups_row_of(r, record, record + r->p.scales);
 }
 
 /* At most 256 values from column `col` on. Whatever the bytes are, nothing outside lead and record is read. */
 static inline void groups_piece(const struct groups_row *r, uint64_t col, uint32_t count, float *out) {
     const struct groups *g = r->g;
-    uint8_t codes[GROUPS_AT_ONCE];
-    groups_take_codes(g, r->record, col, count, codes);
+    uint8_t taken[GROUPS_AT_ONCE];
+    const uint8_t *codes = r->wide ? r->codes : taken;
+    if (!r->wide) {
+        groups_take_codes(g, r->codes, col, count, taken);
+    }
     if (g->ordered) {
         for (uint32_t i = 0; i < count; i++) {
             groups_run(r, min_u64(load_le16(r->lead + (col + i) * sizeof(uint16_t)), r->last), codes + i, 1, out + i);

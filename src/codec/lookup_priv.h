@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/compiler.h"
 #include "base/floats.h"
 
 #if defined(__SSE2__)
@@ -67,7 +68,7 @@ static inline void add_fifth_bits(uint8_t byte, uint8_t codes[8]) {
     memcpy(codes, &word, sizeof(word));
 }
 
-/* out[i] = values[codes[i]], codes below 16; n is a multiple of 16. */
+/* out[i] = values[codes[i] % 16]; n is a multiple of 16. */
 static inline void lookup_16(const float values[16], const uint8_t *codes, size_t n, float *out) {
 #if defined(__AVX512F__)
     const __m512 table = _mm512_loadu_ps(values);
@@ -86,7 +87,7 @@ static inline void lookup_16(const float values[16], const uint8_t *codes, size_
     }
 #else
     for (size_t i = 0; i < n; i++) {
-        out[i] = values[codes[i]];
+        out[i] = values[codes[i] & 15];
     }
 #endif
 }
@@ -110,6 +111,8 @@ static inline void widen_16(const uint8_t *codes, int zero, float *out) {
 #endif
 }
 
+enum fp8 { FP8_E4M3, FP8_E5M2 };
+
 /* Eight bits of sign, exponent and `digits` of fraction, in which numbers from `special` on are not finite. Without branches;
  * numbers below the normal ones are small integers times a power of two (`least`), so that threads that flush denormal float32
  * numbers get them too. */
@@ -132,15 +135,108 @@ static inline void widen_eight_bits(struct eight_bits form, const uint8_t *codes
     }
 }
 
-static inline void widen_e4m3(const uint8_t *codes, size_t n, float *out) {
-    widen_eight_bits((struct eight_bits){3, 7, 0x7f, 0x1p-9f}, codes, n, out);
+#if defined(__F16C__) && defined(__AVX2__)
+/* Sixteen numbers as float16: e4m3 with the bias of float16 is 2^8 too small; 0x7f is made NaN. Those below the normal ones are
+ * converted whether denormal numbers are flushed or not. */
+static inline __m256i halves_of_e4m3(const uint8_t *codes) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)codes));
+    const __m256i half = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16((short)0xbf80));
+    const __m256i size = _mm256_set1_epi16(0x3f80);
+    const __m256i none = _mm256_cmpeq_epi16(_mm256_and_si256(half, size), size);
+    return _mm256_or_si256(half, _mm256_and_si256(none, _mm256_set1_epi16(0x7c00)));
 }
 
-static inline void widen_e5m2(const uint8_t *codes, size_t n, float *out) {
-    widen_eight_bits((struct eight_bits){2, 15, 0x7c, 0x1p-16f}, codes, n, out);
+static inline __m256i halves_of_e5m2(const uint8_t *codes) {
+    return _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)codes)), 8);
+}
+
+/* Sixteen numbers, times the sixteen of `second` after what float16 makes of them too small. */
+static ALWAYS_INLINE void widen_fp8(enum fp8 kind, const uint8_t *codes, const float *second, float *out) {
+    const __m256i half = kind == FP8_E4M3 ? halves_of_e4m3(codes) : halves_of_e5m2(codes);
+    const float first = kind == FP8_E4M3 ? 256.0f : 1.0f;
+#if defined(__AVX512F__)
+    const __m512 once = _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(first));
+    _mm512_storeu_ps(out, _mm512_mul_ps(once, _mm512_loadu_ps(second)));
+#else
+    const __m256 low = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), _mm256_set1_ps(first));
+    const __m256 high = _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), _mm256_set1_ps(first));
+    _mm256_storeu_ps(out, _mm256_mul_ps(low, _mm256_loadu_ps(second)));
+    _mm256_storeu_ps(out + 8, _mm256_mul_ps(high, _mm256_loadu_ps(second + 8)));
+#endif
+}
+
+static inline void sixteen_of(float value, float out[16]) {
+    for (unsigned i = 0; i < 16; i++) {
+        out[i] = value;
+    }
+}
+#endif
+
+/* Numbers times a scale. The kind is a constant wherever this is called. */
+static ALWAYS_INLINE void scale_fp8(enum fp8 kind, const uint8_t *codes, float scale, size_t n, float *out) {
+#if defined(__F16C__) && defined(__AVX2__)
+    float scales[16];
+    sixteen_of(scale, scales);
+    for (; n >= 16; n -= 16, codes += 16, out += 16) {
+        widen_fp8(kind, codes, scales, out);
+    }
+#endif
+    static const struct eight_bits e4m3 = {3, 7, 0x7f, 0x1p-9f}, e5m2 = {2, 15, 0x7c, 0x1p-16f};
+    widen_eight_bits(kind == FP8_E4M3 ? e4m3 : e5m2, codes, n, out);
+    for (size_t i = 0; i < n; i++) {
+        out[i] *= scale;
+    }
 }
 
 enum { LOOKUP_ROWS = 16 };
+
+#if defined(__F16C__) && defined(__AVX2__)
+/* 8 x 8 words of 16 bits: word c of row r becomes word r of row c. */
+static inline void turn_words(__m128i w[8]) {
+    __m128i a[8], b[8];
+    for (unsigned i = 0; i < 4; i++) { /* pairs of rows, then pairs of these, then pairs of those */
+        a[2 * i] = _mm_unpacklo_epi16(w[2 * i], w[2 * i + 1]);
+        a[2 * i + 1] = _mm_unpackhi_epi16(w[2 * i], w[2 * i + 1]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        b[4 * i] = _mm_unpacklo_epi32(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 1] = _mm_unpackhi_epi32(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 2] = _mm_unpacklo_epi32(a[4 * i + 1], a[4 * i + 3]);
+        b[4 * i + 3] = _mm_unpackhi_epi32(a[4 * i + 1], a[4 * i + 3]);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        w[2 * i] = _mm_unpacklo_epi64(b[i], b[i + 4]);
+        w[2 * i + 1] = _mm_unpackhi_epi64(b[i], b[i + 4]);
+    }
+}
+
+/* Sixteen columns of codes of one byte, of 16 rows, in the order of a panel: pairs of columns, each of all rows. */
+static inline void codes_to_panel(const uint8_t *const rows[LOOKUP_ROWS], size_t col, uint8_t out[16 * LOOKUP_ROWS]) {
+    for (unsigned half = 0; half < 2; half++) {
+        __m128i w[8];
+        for (unsigned r = 0; r < 8; r++) {
+            w[r] = _mm_loadu_si128((const __m128i *)(const void *)(rows[8 * half + r] + col));
+        }
+        turn_words(w);
+        for (unsigned pair = 0; pair < 8; pair++) {
+            _mm_storeu_si128((__m128i *)(void *)(out + (size_t)32 * pair + (size_t)16 * half), w[pair]);
+        }
+    }
+}
+
+/* Sixteen columns of FP8 of 16 rows to a panel; the scale of each row twice. */
+static ALWAYS_INLINE void fp8_to_panel(enum fp8 kind, const uint8_t *const rows[LOOKUP_ROWS], size_t col,
+                                       const float scales[2 * LOOKUP_ROWS], float *out) {
+    uint8_t codes[16 * LOOKUP_ROWS];
+    codes_to_panel(rows, col, codes);
+    for (unsigned i = 0; i < sizeof(codes); i += 16) {
+        widen_fp8(kind, codes + i, scales + i % (2 * LOOKUP_ROWS), out + i);
+    }
+}
+#define LOOKUP_PANELS_OF_FP8 1
+#else
+#define LOOKUP_PANELS_OF_FP8 0
+#endif
 
 /* 16 rows, `stride` floats apart, into a panel: pairs of columns, each of all rows. cols is even. */
 static inline void rows_to_panel(const float *rows, size_t stride, uint32_t cols, float *panel) {

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "codec/code_tile.h"
 #include "codec/coding.h"
 
 enum { MOST_GATHERED = 16 };
@@ -136,17 +137,19 @@ static size_t packed_kind(const struct panel_shape *s) {
 }
 
 static bool worth_packing(const struct panel_shape *s) {
-    return s->coding == PANEL_PLAIN && s->layout == PANEL_BLOCKS && s->rows * s->cols >= PLANES_BLOCK && s->cols > 1;
+    return s->layout == PANEL_BLOCKS && s->rows * s->cols >= PLANES_BLOCK && s->cols > 1;
 }
 
 void panel_shape_pack(struct panel_shape *s) {
-    if (worth_packing(s) && packed_kind(s) < ARRAY_LEN(PACKED)) {
+    if (worth_packing(s) && s->coding == PANEL_PLAIN && packed_kind(s) < ARRAY_LEN(PACKED)) {
         s->packing = PANEL_PLANES;
+    } else if (worth_packing(s) && s->coding != PANEL_PLAIN && code_tile_able(s)) {
+        s->packing = PANEL_CODES;
     }
 }
 
 void panel_shape_steps(struct panel_shape *s) {
-    if (worth_packing(s) && s->dtype == KERN_BF16 && s->cols >= PANEL_STEPS_COLS) {
+    if (worth_packing(s) && s->coding == PANEL_PLAIN && s->dtype == KERN_BF16 && s->cols >= PANEL_STEPS_COLS) {
         s->packing = PANEL_STEPS;
         s->tiles = (uint32_t)choose_tiles(s); /* no more than before */
     }
@@ -154,7 +157,7 @@ void panel_shape_steps(struct panel_shape *s) {
 
 const char *panel_type_name(const struct panel_shape *s) {
     return s->packing == PANEL_STEPS   ? STEPS_NAME
-           : s->packing != PANEL_AS_IS ? PACKED[packed_kind(s)].name
+           : s->packing == PANEL_PLANES ? PACKED[packed_kind(s)].name
            : s->coding != PANEL_PLAIN ? coding_name((enum panel_coding)s->coding)
                                        : kern_dtype_name((enum kern_dtype)s->dtype);
 }
@@ -232,11 +235,24 @@ uint64_t panel_scale_bytes(const struct panel_shape *s, const struct panel_tile 
 }
 
 uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t) {
-    if (s->packing == PANEL_AS_IS) {
+    if (s->packing == PANEL_AS_IS || s->packing == PANEL_CODES) {
         return t->bytes;
     }
     const enum planes_kind kind = s->packing == PANEL_STEPS ? PLANES_WHOLE_0 : PACKED[packed_kind(s)].kind;
     return panel_scale_bytes(s, t) + planes_bound(kind, t->bytes / elem_bytes(s), t->groups * t->blocks);
+}
+
+bool panel_tile_packed(const struct panel_shape *s, const struct panel_tile *t, uint64_t len) {
+    return s->packing == PANEL_CODES && len < div_up(t->bytes, PANEL_TILE_ALIGN) * PANEL_TILE_ALIGN;
+}
+
+uint64_t panel_unpacking_bytes(const struct panel_shape *s) {
+    struct code_parts p;
+    if (s->packing != PANEL_CODES || !code_parts_of(s, &p)) {
+        return 0;
+    }
+    const uint64_t rest = CODE_TILE_ROWS * p.rest_bytes;
+    return CODE_TILE_BLOCK + (rest <= CODE_TILE_REST ? rest + (CODE_TILE_ROOM - CODE_TILE_REST) : 0);
 }
 
 uint64_t panel_block_offset(const struct panel_shape *s, const struct panel_tile *t, uint32_t group, uint32_t block) {

@@ -16,7 +16,8 @@
  *
  * A packed matrix is a plain one in BLOCKS whose tiles are coded by planes (codec/planes.h): the same geometry, a block of planes
  * for each column block of a group, in their order. How long its tiles are only the tile table says. One in whole steps
- * (codec/steps.h) has the scales of a tile's rows in front of the planes, and larger tiles, since they shrink more.
+ * (codec/steps.h) has the scales of a tile's rows in front of the planes, and larger tiles, since they shrink more. Of a coded
+ * matrix each tile is packed for itself, where that saves pages (codec/code_tile.h).
  */
 #ifndef CODEC_PANEL_H
 #define CODEC_PANEL_H
@@ -40,7 +41,7 @@ enum panel_coding {
 };
 
 enum { PANEL_STEPS_COLS = 32 };
-enum panel_packing { PANEL_AS_IS, PANEL_PLANES, PANEL_STEPS };
+enum panel_packing { PANEL_AS_IS, PANEL_PLANES, PANEL_STEPS, PANEL_CODES };
 
 struct panel_shape {
     uint64_t rows, cols;     /* real */
@@ -69,7 +70,7 @@ bool panel_shape_init(struct panel_shape *s, uint64_t rows, uint64_t cols, enum 
 bool panel_shape_init_coded(struct panel_shape *s, uint64_t rows, uint64_t cols, enum panel_coding coding,
                             const struct groups *groups, enum panel_layout layout);
 
-/* Makes a shape packed, where its matrix can be: plain numbers of 16 bits in BLOCKS, not less than a block of planes. */
+/* Makes a shape packed, where its matrix can be: plain numbers of 16 bits or codes, in BLOCKS, not less than a block of planes. */
 void panel_shape_pack(struct panel_shape *s);
 
 /* The same for whole steps, which have the type BF16 and rows of PANEL_STEPS_COLS or more. */
@@ -95,8 +96,14 @@ struct panel_tile {
     bool continues;                 /* not the first part of its group: adds to what earlier parts summed */
 };
 void panel_tile_at(const struct panel_shape *s, uint32_t tile, struct panel_tile *out);
-/* Most bytes that the tile takes in a file, before padding: t->bytes where the matrix is not packed. */
+/* Most bytes that the tile takes in a file, before padding: t->bytes where the matrix is coded, or not packed. */
 uint64_t panel_tile_most(const struct panel_shape *s, const struct panel_tile *t);
+
+/* Is this tile of a coded matrix, of `len` bytes in its file, packed? Then it has fewer pages than it takes as it is. */
+bool panel_tile_packed(const struct panel_shape *s, const struct panel_tile *t, uint64_t len);
+
+/* Memory that each thread which decodes packed tiles of a coded matrix writes to, beside the decoded block; others: 0. */
+uint64_t panel_unpacking_bytes(const struct panel_shape *s);
 
 /* Bytes of the scales in front of a tile: BF16 for each of its padded rows, padded to 64 bytes. 0: not in steps. */
 uint64_t panel_scale_bytes(const struct panel_shape *s, const struct panel_tile *t);

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "base/floats.h"
+
 const struct planes_form PLANES_FORM[PLANES_KINDS] = {
     [PLANES_BF16] = {2, 7, 8, 1, {8}},
     [PLANES_F16] = {2, 10, 5, 3, {8, 2, 1}},
@@ -19,7 +21,17 @@ const struct planes_form PLANES_FORM[PLANES_KINDS] = {
     [PLANES_WHOLE_5] = {2, 5, 8, 2, {1, 4}},
     [PLANES_WHOLE_6] = {2, 6, 8, 2, {2, 4}},
     [PLANES_WHOLE_7] = {2, 7, 8, 3, {1, 2, 4}},
+    [PLANES_BYTE_0] = {1, 0, 8, 0, {0}},
+    [PLANES_BYTE_1] = {1, 1, 7, 1, {1}},
+    [PLANES_BYTE_2] = {1, 2, 6, 1, {2}},
+    [PLANES_BYTE_3] = {1, 3, 5, 2, {1, 2}},
+    [PLANES_BYTE_4] = {1, 4, 4, 1, {4}},
+    [PLANES_BYTE_5] = {1, 5, 3, 2, {1, 4}},
 };
+
+bool planes_is_whole(enum planes_kind kind) {
+    return kind >= PLANES_WHOLE_0 && kind <= PLANES_WHOLE_7;
+}
 
 enum { SYMBOLS = 256 };
 
@@ -61,13 +73,6 @@ size_t planes_bound(enum planes_kind kind, uint64_t values, uint32_t blocks) {
 
 /* ---- cutting values ---- */
 
-static float whole_of(uint32_t bf16) {
-    const uint32_t bits = bf16 << 16;
-    float f;
-    memcpy(&f, &bits, sizeof(f));
-    return f;
-}
-
 /* The BF16 of a whole number; of one that BF16 has not, the next one towards zero. */
 static uint32_t bf16_of(int32_t whole) {
     const float f = (float)whole;
@@ -79,9 +84,17 @@ static uint32_t bf16_of(int32_t whole) {
 static void cut_whole(uint32_t raw, const uint8_t *values, size_t count, uint8_t *symbol, uint8_t *low) {
     const int32_t mask = (INT32_C(1) << raw) - 1;
     for (size_t i = 0; i < count; i++) {
-        const int32_t above = (int32_t)whole_of(load16(values + 2 * i)) + (INT32_C(128) << raw);
+        const int32_t above = (int32_t)float_of_bf16(values + 2 * i) + (INT32_C(128) << raw);
         symbol[i] = (uint8_t)(above >> raw);
         low[i] = (uint8_t)(above & mask);
+    }
+}
+
+static void cut_bytes(uint32_t raw, const uint8_t *values, size_t count, uint8_t *symbol, uint8_t *low) {
+    const uint8_t mask = (uint8_t)((1u << raw) - 1);
+    for (size_t i = 0; i < count; i++) {
+        symbol[i] = (uint8_t)(values[i] >> raw);
+        low[i] = values[i] & mask;
     }
 }
 
@@ -117,13 +130,17 @@ static void cut(enum planes_kind kind, const uint8_t *values, size_t count, uint
         }
         break;
     default:
-        cut_whole((uint32_t)(kind - PLANES_WHOLE_0), values, count, symbol, low);
+        if (planes_is_whole(kind)) {
+            cut_whole((uint32_t)(kind - PLANES_WHOLE_0), values, count, symbol, low);
+        } else {
+            cut_bytes((uint32_t)(kind - PLANES_BYTE_0), values, count, symbol, low);
+        }
         break;
     }
 }
 
 static uint32_t join(const struct planes_form *f, uint32_t raw, uint32_t symbol) {
-    if (f >= &PLANES_FORM[PLANES_WHOLE_0]) {
+    if (planes_is_whole((enum planes_kind)(f - PLANES_FORM))) {
         return bf16_of((int32_t)(symbol << f->fraction | raw) - (INT32_C(128) << f->fraction));
     }
     uint32_t fraction = raw & ((UINT32_C(1) << f->fraction) - 1);
@@ -204,7 +221,7 @@ enum planes_kind planes_best_whole(const void *values, uint64_t count, struct pl
     enum planes_kind best = PLANES_WHOLE_7;
     memset(number, 0, sizeof(scratch->number));
     for (uint64_t i = 0; i < count; i++) {
-        number[((uint32_t)((int32_t)whole_of(load16(from + 2 * i)) + PLANES_MOST_WHOLE)) % (2 * PLANES_MOST_WHOLE)]++;
+        number[((uint32_t)((int32_t)float_of_bf16(from + 2 * i) + PLANES_MOST_WHOLE)) % (2 * PLANES_MOST_WHOLE)]++;
     }
     uint32_t first = 0;
     uint32_t end = 2 * PLANES_MOST_WHOLE;
@@ -380,6 +397,54 @@ static void count_symbols(const struct encoder *e, const uint8_t *values, uint64
             found[k % SYMBOLS] += side[k / SYMBOLS][k % SYMBOLS];
         }
     }
+}
+
+static uint64_t raw_bits(const struct planes_form *f) {
+    return (uint64_t)f->raw[0] + f->raw[1] + f->raw[2];
+}
+
+/* Symbols of a kind of bytes, from how often each byte occurs. */
+static void fold_bytes(enum planes_kind kind, const uint64_t *byte, uint64_t *found) {
+    uint8_t all[SYMBOLS], symbol[SYMBOLS], low[SYMBOLS];
+    for (unsigned i = 0; i < SYMBOLS; i++) {
+        all[i] = (uint8_t)i;
+    }
+    cut(kind, all, SYMBOLS, symbol, low, low);
+    for (unsigned i = 0; i < SYMBOLS; i++) {
+        found[symbol[i]] += byte[i];
+    }
+}
+
+enum planes_kind planes_best(uint32_t kinds, const void *values, uint64_t count, struct planes_scratch *scratch, uint64_t *bits) {
+    const struct encoder bytes = {.kind = PLANES_BYTE_0, .form = &PLANES_FORM[PLANES_BYTE_0], .s = scratch};
+    enum planes_kind best = PLANES_KINDS;
+    uint64_t byte[SYMBOLS] = {0};
+    bool counted = false;
+    *bits = UINT64_MAX;
+    for (unsigned k = 0; k < PLANES_KINDS; k++) {
+        const struct encoder e = {.kind = (enum planes_kind)k, .form = &PLANES_FORM[k], .s = scratch};
+        uint64_t found[SYMBOLS] = {0};
+        struct ranking r;
+        if ((kinds >> k & 1) == 0) {
+            continue;
+        }
+        if (e.form->bytes == 1 && !counted) {
+            count_symbols(&bytes, (const uint8_t *)values, count, byte);
+            counted = true;
+        }
+        if (e.form->bytes == 1) {
+            fold_bytes((enum planes_kind)k, byte, found);
+        } else {
+            count_symbols(&e, (const uint8_t *)values, count, found);
+        }
+        rank_symbols(&r, found);
+        const uint64_t cost = count * raw_bits(e.form) + least_bits(&r, count);
+        if (cost < *bits) {
+            *bits = cost;
+            best = (enum planes_kind)k;
+        }
+    }
+    return best;
 }
 
 size_t planes_encode(enum planes_kind kind, const void *values, const uint32_t *count, uint32_t blocks,

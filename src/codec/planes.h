@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Planes: lossless coding of 16 and 8 bit floating point numbers (docs/FORMAT.md, "Planes"). Exponents of trained weights carry
+ * Planes: lossless coding of 16 and 8 bit numbers (docs/FORMAT.md, "Packed matrices"). Exponents of trained weights carry
  * about 2.6 bits, signs and fractions as many as they are wide. So a value is cut into its exponent (the symbol) and the rest
  * (raw bits); symbols are ranked by how often they occur in a tile and kept in nested levels: level 1 has w bits for every
  * value, its last code sends the value to level 2, and so on; whoever gets through all levels keeps its symbol as a byte.
@@ -35,12 +35,15 @@ enum {
  *     E4M3  sign and 3 bits of fraction     4
  *     E5M2  sign and 2 bits of fraction     2 + 1
  * Whole numbers k that BF16 has, decoded to BF16: the low r bits of k, in two's complement, are raw, r = 0 to 7 (widths low bits
- * first: 1, 2, 4 bits as r has them); the symbol is floor(k / 2^r) + 128. */
+ * first: 1, 2, 4 bits as r has them); the symbol is floor(k / 2^r) + 128. Bytes that are codes of some kind: the low r bits are
+ * raw, r = 0 to 5, the symbol is what stands above them. */
 enum planes_kind {
     PLANES_BF16, PLANES_F16, PLANES_E4M3, PLANES_E5M2,
     PLANES_WHOLE_0, PLANES_WHOLE_1, PLANES_WHOLE_2, PLANES_WHOLE_3, PLANES_WHOLE_4, PLANES_WHOLE_5, PLANES_WHOLE_6, PLANES_WHOLE_7,
+    PLANES_BYTE_0, PLANES_BYTE_1, PLANES_BYTE_2, PLANES_BYTE_3, PLANES_BYTE_4, PLANES_BYTE_5,
     PLANES_KINDS
 };
+bool planes_is_whole(enum planes_kind kind);
 
 struct planes_form {
     uint8_t bytes;           /* of a value */
@@ -77,6 +80,10 @@ size_t planes_encode(enum planes_kind kind, const void *values, const uint32_t *
 /* The kind that codes `values` whole numbers, given as BF16, in the fewest bits, and how many these are, the directory and what
  * fills up units left out. Numbers out of range, or with a fraction, are not told. */
 enum planes_kind planes_best_whole(const void *values, uint64_t count, struct planes_scratch *scratch, uint64_t *bits);
+
+/* The kind out of those that `kinds` has a bit for (of floats and bytes) which codes `count` values in the fewest bits, and how
+ * many these are, as above. All kinds asked for have values of one size. */
+enum planes_kind planes_best(uint32_t kinds, const void *values, uint64_t count, struct planes_scratch *scratch, uint64_t *bits);
 
 /* Decodes block number `block` of `count` values of a tile of `len` bytes. `out` has room for `count` rounded up to 64 values (what
  * stands behind the real ones is undefined). False when the bytes do not make sense; `out` is undefined then. Whatever the bytes

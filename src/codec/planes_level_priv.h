@@ -49,8 +49,8 @@ static ALWAYS_INLINE piece planes_field(const uint8_t *plane, size_t at, unsigne
     return piece_and(piece_down(unit, (unsigned)(at % per_unit / PLANES_UNIT) * width), (uint8_t)((1u << width) - 1));
 }
 
-/* Whole numbers of `bits` raw bits, as bytes: how far they are above the least that has this kind. */
-static ALWAYS_INLINE piece planes_whole_low(const uint8_t *const *raw, unsigned bits, piece symbols, size_t at) {
+/* The low byte of symbols above `bits` raw bits: of whole numbers, how far they are above the least that has this kind. */
+static ALWAYS_INLINE piece planes_low(const uint8_t *const *raw, unsigned bits, piece symbols, size_t at) {
     piece low = piece_up(symbols, bits);
     for (unsigned width = 4, plane = (unsigned)__builtin_popcount(bits); width > 0; width /= 2) {
         if ((bits & width) != 0) { /* its bits stand above those of the narrower planes */
@@ -84,9 +84,11 @@ static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_ki
     } else if (kind == PLANES_E5M2) {
         const piece rest = piece_merge(0x03, planes_field(raw[0], at, 2), piece_up(planes_field(raw[1], at, 1), 7));
         piece_store(r->out + at, piece_merge(0x7c, piece_up(symbols, 2), rest));
+    } else if (kind >= PLANES_BYTE_0) {
+        piece_store(r->out + at, planes_low(raw, (unsigned)kind - PLANES_BYTE_0, symbols, at));
     } else {
         const unsigned bits = (unsigned)kind - PLANES_WHOLE_0;
-        const piece low = planes_whole_low(raw, bits, symbols, at);
+        const piece low = planes_low(raw, bits, symbols, at);
         piece_wholes(r->out + 2 * at, low, planes_whole_high(bits, symbols), 128 << bits);
     }
 }
@@ -168,6 +170,12 @@ PLANES_TO(planes_to_whole_4, PLANES_WHOLE_4)
 PLANES_TO(planes_to_whole_5, PLANES_WHOLE_5)
 PLANES_TO(planes_to_whole_6, PLANES_WHOLE_6)
 PLANES_TO(planes_to_whole_7, PLANES_WHOLE_7)
+PLANES_TO(planes_to_byte_0, PLANES_BYTE_0)
+PLANES_TO(planes_to_byte_1, PLANES_BYTE_1)
+PLANES_TO(planes_to_byte_2, PLANES_BYTE_2)
+PLANES_TO(planes_to_byte_3, PLANES_BYTE_3)
+PLANES_TO(planes_to_byte_4, PLANES_BYTE_4)
+PLANES_TO(planes_to_byte_5, PLANES_BYTE_5)
 
 /* All levels but the first; afterwards r->next is what the first takes its escapes from. */
 static ALWAYS_INLINE bool planes_upper_levels(struct planes_run *r, const struct planes_block *b, const uint8_t *tile_end,
@@ -189,6 +197,7 @@ bool PLANES_DECODE(const uint8_t *tile, size_t len, uint32_t block, uint32_t cou
     static size_t (*const to_values[PLANES_KINDS])(const struct planes_run *r) = {
         planes_to_bf16,    planes_to_f16,     planes_to_e4m3,    planes_to_e5m2,    planes_to_whole_0, planes_to_whole_1,
         planes_to_whole_2, planes_to_whole_3, planes_to_whole_4, planes_to_whole_5, planes_to_whole_6, planes_to_whole_7,
+        planes_to_byte_0,  planes_to_byte_1,  planes_to_byte_2,  planes_to_byte_3,  planes_to_byte_4,  planes_to_byte_5,
     };
     uint8_t scratch[2][PLANES_BLOCK + PLANES_UNIT] ALIGNED(64);
     struct planes_block b;

@@ -30,7 +30,7 @@ static ALWAYS_INLINE sums planes_add_columns(sums s, const uint8_t *const *raw, 
         return sums_add_columns(s, low, high, x);
     }
     const unsigned bits = (unsigned)kind - PLANES_WHOLE_0;
-    const piece low = planes_whole_low(raw, bits, symbols, at);
+    const piece low = planes_low(raw, bits, symbols, at);
     return sums_add_wholes(s, low, planes_whole_high(bits, symbols), 128 << bits, x);
 }
 

@@ -8,7 +8,7 @@
 #include "base/floats.h"
 
 /* Presets: 7.3 and 4.2 bits for weights that are spread as trained ones are, room between tiles included. */
-static const double STEP_Q8 = 0.0315, STEP_Q4 = 0.271;
+static const double STEP_Q8 = 0.0318, STEP_Q4 = 0.271;
 static const double FINEST = 0.015, COARSEST = 2.0;
 enum { SAMPLE = PLANES_BLOCK, MOST_STEPS = PLANES_MOST_WHOLE - 128 };
 

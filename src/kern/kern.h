@@ -187,8 +187,8 @@ struct kern_choice {
 };
 
 /* Chooses routing->top_k of `experts` (at most 1024) by their scores; ties take the lowest number. `bias` (may be NULL) is
- * added for choosing only. One result for given scores on every machine. */
-void kern_route(struct kern_choice *choice, const float *scores, const float *bias, uint32_t experts,
+ * added for choosing only, `factors` (may be NULL) multiply the weights by expert. One result for given scores on every machine. */
+void kern_route(struct kern_choice *choice, const float *scores, const float *bias, const float *factors, uint32_t experts,
                 const struct kern_routing *routing);
 
 /* Fills the best table for the flags given (enum sys_cpu_flag bits; the caller masks them). Always succeeds: the scalar

@@ -48,7 +48,8 @@ enum kern_op_kind {
     KERN_OP_SCALE_BY,   /* dst *= vector[0] */
     KERN_OP_SOFT_CAP,   /* dst = scale * tanh(dst / scale) */
     KERN_OP_SIGMOID_SCALE,/* dst *= sigmoid(src[0]), one number per row */
-    KERN_OP_ROUTE,      /* chooses the experts of each row from src(R); vector2 is added for choosing only */
+    KERN_OP_ROUTE,      /* chooses the experts of each row from src(R); vector2 is added for choosing only, vector multiplies the
+                         * weights by expert */
     KERN_OP_EXPERTS,    /* dst(T) = or += sum of weight * expert(src(H)) over the chosen ones, in order of their numbers */
     KERN_OP_ADD_POSITION, /* dst += row `position` of vector, a table [positions][width] */
     KERN_OP_KINDS
@@ -84,6 +85,7 @@ struct kern_op {
     uint32_t window, chunk;   /* ATTENTION: positions a query sees, itself included; positions of a closed chunk; 0: all */
     uint32_t kv_heads, value_dim, taps; /* DELTA: heads of Q and K; columns of a state; of the convolution */
     bool wide_decay;          /* DELTA: one decay per key dimension, not per head */
+    bool tiled;               /* DELTA: head v of values is on head v % kv_heads of keys, else on v / (heads / kv_heads) */
     float eps;                /* norms */
     float scale;              /* ATTENTION: of the scores; ADD_SCALED, SCALE, SOFT_CAP */
     float cap;                /* ATTENTION: soft cap of the scores, 0: none */

@@ -73,7 +73,7 @@ static void sort_up(uint16_t *e, uint32_t n) {
     }
 }
 
-static void weigh(struct kern_choice *c, const float *p, const struct kern_routing *r) {
+static void weigh(struct kern_choice *c, const float *p, const float *factors, const struct kern_routing *r) {
     float sum = 0;
     for (uint32_t k = 0; k < r->top_k; k++) {
         c->weight[k] = p[c->expert[k]];
@@ -91,11 +91,11 @@ static void weigh(struct kern_choice *c, const float *p, const struct kern_routi
         }
     }
     for (uint32_t k = 0; k < r->top_k; k++) {
-        c->weight[k] *= r->factor;
+        c->weight[k] *= factors != NULL ? r->factor * factors[c->expert[k]] : r->factor;
     }
 }
 
-void kern_route(struct kern_choice *c, const float *scores, const float *bias, uint32_t experts,
+void kern_route(struct kern_choice *c, const float *scores, const float *bias, const float *factors, uint32_t experts,
                 const struct kern_routing *r) {
     float p[MOST];
     float choice[MOST];
@@ -119,5 +119,5 @@ void kern_route(struct kern_choice *c, const float *scores, const float *bias, u
         choice[best] = NAN;
     }
     sort_up(c->expert, r->top_k);
-    weigh(c, p, r);
+    weigh(c, p, factors, r);
 }

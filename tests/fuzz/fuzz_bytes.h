@@ -3,8 +3,10 @@
 #ifndef FUZZ_BYTES_H
 #define FUZZ_BYTES_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct bytes {
     const uint8_t *at, *end;
@@ -22,6 +24,17 @@ static inline void require(int ok) {
     if (!ok) {
         abort();
     }
+}
+
+/* The end of `size` bytes, whole pages: the page behind them cannot be touched. *room is NULL before the first call and kept. */
+static inline uint8_t *guarded(uint8_t **room, size_t size) {
+    enum { PAGE_BEHIND = 4096 };
+    if (*room == NULL) {
+        void *p = mmap(NULL, size + PAGE_BEHIND, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        require(p != MAP_FAILED && mprotect((uint8_t *)p + size, PAGE_BEHIND, PROT_NONE) == 0);
+        *room = (uint8_t *)p;
+    }
+    return *room + size;
 }
 
 #endif

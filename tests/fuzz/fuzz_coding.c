@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "codec/coding.h"
 #include "fuzz_bytes.h"
@@ -14,17 +13,6 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { PAGE = 4096, ROOM = 64 * PAGE, BLOCK = KERN_BLOCK_PANELS * KERN_PANEL_ROWS * KERN_BLOCK_COLS };
-
-/* The last page cannot be read. */
-static uint8_t *guarded(void) {
-    static uint8_t *room;
-    if (room == NULL) {
-        void *p = mmap(NULL, ROOM + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        require(p != MAP_FAILED && mprotect((uint8_t *)p + ROOM, PAGE, PROT_NONE) == 0);
-        room = p;
-    }
-    return room + ROOM;
-}
 
 static bool same(const float *a, const float *b, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -76,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (t.bytes > ROOM) {
         return 0;
     }
-    uint8_t *tile = guarded() - t.bytes;
+    static uint8_t *room;
+    uint8_t *tile = guarded(&room, ROOM) - t.bytes;
     size_t left = (size_t)(b.end - b.at);
     for (uint64_t i = 0; i < t.bytes; i++) { /* what is given, again and again */
         tile[i] = left > 0 ? b.at[i % left] : 0;

@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/compiler.h"
 #include "codec/coding.h"
@@ -18,15 +17,9 @@ enum { PAGE = 4096, ROOM = 64 * PAGE, MOST_BLOCKS = 4, OUT = 2 * (PLANES_BLOCK +
 enum part { TILE, VALUES, WANT, GOT, PARTS };
 enum what { ANY_TILE, SOUND_TILE, DAMAGED_TILE, WHATS };
 
-/* The end of a part's memory: the page behind it cannot be read. */
-static uint8_t *guarded(enum part part) {
+static uint8_t *end_of(enum part part) {
     static uint8_t *rooms[PARTS];
-    if (rooms[part] == NULL) {
-        void *p = mmap(NULL, ROOM + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        require(p != MAP_FAILED && mprotect((uint8_t *)p + ROOM, PAGE, PROT_NONE) == 0);
-        rooms[part] = p;
-    }
-    return rooms[part] + ROOM;
+    return guarded(&rooms[part], ROOM);
 }
 
 static size_t out_bytes(enum planes_kind kind, uint32_t count) {
@@ -39,15 +32,15 @@ static void multiply(const struct coding_table *table, const uint8_t *tile, size
     float sums[16];
     const struct planes_product p = {.tile = tile, .len = len, .block = block, .panels = 1, .cols = count / 16, .x = row, .y = sums};
     if (table->multiply_planes != NULL && count % (16 * PLANES_PRODUCT_COLS) == 0) {
-        require(table->multiply_planes(&p) == (fine && (tile[0] == PLANES_BF16 || tile[0] >= PLANES_WHOLE_0)));
+        require(table->multiply_planes(&p) == (fine && (tile[0] == PLANES_BF16 || planes_is_whole((enum planes_kind)tile[0]))));
     }
 }
 
 /* All levels agree; returns the values, or NULL where the tile is refused. */
 static const uint8_t *decode(const uint8_t *tile, size_t len, enum planes_kind kind, uint32_t block, uint32_t count) {
     static const uint32_t levels[] = {0, SYS_CPU_AVX2, SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, SYS_CPU_NEON};
-    uint8_t *want = guarded(WANT) - out_bytes(kind, count);
-    uint8_t *got = guarded(GOT) - out_bytes(kind, count);
+    uint8_t *want = end_of(WANT) - out_bytes(kind, count);
+    uint8_t *got = end_of(GOT) - out_bytes(kind, count);
     const bool fine = planes_decode_portable(tile, len, block, count, want);
     for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
         struct coding_table table;
@@ -64,7 +57,7 @@ static void any_tile(struct bytes *b) {
     const uint32_t block = next(b, 8) == 0 ? next(b, 65536) : next(b, 4);
     const uint32_t count = 1 + next(b, next(b, 2) == 0 ? PLANES_BLOCK : 256);
     const size_t len = (size_t)(b->end - b->at) < ROOM ? (size_t)(b->end - b->at) : ROOM;
-    uint8_t *tile = guarded(TILE) - len;
+    uint8_t *tile = end_of(TILE) - len;
     memcpy(tile, b->at, len);
     /* Of a tile that is refused for its kind, no value is written. */
     decode(tile, len, len > 0 && tile[0] < PLANES_KINDS ? (enum planes_kind)tile[0] : PLANES_BF16, block, count);
@@ -102,18 +95,18 @@ static void encoded_tile(struct bytes *b, bool damage) {
     const size_t bytes = (size_t)all * PLANES_FORM[kind].bytes;
     const size_t bound = planes_bound(kind, all, blocks);
     require(bound <= ROOM && bytes <= ROOM);
-    uint8_t *values = guarded(VALUES) - bytes;
+    uint8_t *values = end_of(VALUES) - bytes;
     const size_t left = (size_t)(b->end - b->at);
     for (size_t i = 0; i < bytes; i++) { /* what is given, again and again */
         values[i] = left > 0 ? b->at[i % left] : 0;
     }
-    if (kind >= PLANES_WHOLE_0) {
+    if (planes_is_whole(kind)) {
         make_whole(values, bytes, (uint32_t)(kind - PLANES_WHOLE_0));
     }
-    const size_t len = planes_encode(kind, values, count, blocks, &scratch, guarded(TILE) - bound);
+    const size_t len = planes_encode(kind, values, count, blocks, &scratch, end_of(TILE) - bound);
     require(len <= bound && len % PLANES_UNIT == 0);
-    memcpy(copy, guarded(TILE) - bound, len);
-    uint8_t *tile = guarded(TILE) - len;
+    memcpy(copy, end_of(TILE) - bound, len);
+    uint8_t *tile = end_of(TILE) - len;
     memcpy(tile, copy, len);
     for (size_t i = 0; damage && i < ARRAY_LEN(change); i++) { /* the first byte says how long values are */
         const size_t at = (size_t)change[i][0] << 8 | change[i][1];

@@ -10,10 +10,10 @@
 #include "kcheck.h"
 #include "sys/cpu.h"
 
-enum { MOST_BLOCKS = 4, ROUNDS = 96, BENCH_BLOCKS = 4096, BENCH_TILE = 64, RUNS = 7 };
+enum { MOST_BLOCKS = 4, ROUNDS = 96, RUNS = 7 };
 
 /* Nearly normal, as weights are. */
-static uint16_t weight(struct kc *k, float scale) {
+uint16_t kc_weight(struct kc *k, float scale) {
     const float f = (kc_uniform(k) + kc_uniform(k) + kc_uniform(k) + kc_uniform(k)) * scale;
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
@@ -33,13 +33,13 @@ static void fill_values(struct kc *k, enum planes_kind kind, uint8_t *values, si
     const uint32_t look = kc_below(k, 4);
     const uint32_t mask = (uint32_t)kc_random(k);
     for (size_t i = 0; i + 2 <= bytes; i += 2) {
-        const uint16_t v = kind >= PLANES_WHOLE_0 ? kc_whole(k, (uint32_t)(kind - PLANES_WHOLE_0), look)
+        const uint16_t v = planes_is_whole(kind) ? kc_whole(k, (uint32_t)(kind - PLANES_WHOLE_0), look)
                            : look == 0            ? (uint16_t)kc_random(k)
-                                                  : weight(k, look == 1 ? 0.02f : 1e-4f);
+                                                  : kc_weight(k, look == 1 ? 0.02f : 1e-4f);
         values[i] = (uint8_t)v;
         values[i + 1] = (uint8_t)(v >> 8);
     }
-    for (size_t i = 0; look == 3 && kind < PLANES_WHOLE_0 && i < bytes; i++) { /* bytes of few kinds, as FP8 has */
+    for (size_t i = 0; look == 3 && !planes_is_whole(kind) && i < bytes; i++) { /* bytes of few kinds, as FP8 has */
         values[i] = (uint8_t)((values[i] & mask) + 0x20);
     }
 }
@@ -97,42 +97,42 @@ void kc_check_planes(struct kc *k, uint32_t cpu_flags) {
 
 /* ---- rates ---- */
 
-struct stream {
-    struct kc_buffer values, tiles;
-    size_t at[BENCH_BLOCKS / BENCH_TILE + 1]; /* of the tiles */
-};
-
-static void make_stream(struct stream *s, struct kc *k) {
+void kc_planes_stream_make(struct kc_planes_stream *s, struct kc *k) {
     static struct planes_scratch scratch;
-    static uint32_t count[BENCH_TILE];
-    const size_t tile_values = (size_t)BENCH_TILE * PLANES_BLOCK;
-    s->values = kc_alloc((size_t)BENCH_BLOCKS * PLANES_BLOCK * 2);
-    s->tiles = kc_alloc(BENCH_BLOCKS / BENCH_TILE * planes_bound(PLANES_BF16, tile_values, BENCH_TILE));
-    for (uint32_t b = 0; b < BENCH_TILE; b++) {
+    static uint32_t count[KC_STREAM_TILE];
+    const size_t tile_values = (size_t)KC_STREAM_TILE * PLANES_BLOCK;
+    s->values = kc_alloc((size_t)KC_STREAM_BLOCKS * PLANES_BLOCK * 2);
+    s->tiles = kc_alloc(KC_STREAM_BLOCKS / KC_STREAM_TILE * planes_bound(PLANES_BF16, tile_values, KC_STREAM_TILE));
+    for (uint32_t b = 0; b < KC_STREAM_TILE; b++) {
         count[b] = PLANES_BLOCK;
     }
     s->at[0] = 0;
-    for (size_t tile = 0; tile < BENCH_BLOCKS / BENCH_TILE; tile++) {
+    for (size_t tile = 0; tile < KC_STREAM_BLOCKS / KC_STREAM_TILE; tile++) {
         uint16_t *w = (uint16_t *)s->values.p + tile * tile_values;
         for (size_t i = 0; i < tile_values; i++) {
-            w[i] = weight(k, 0.02f * (1.0f + (float)(i / 4096 % 3)));
+            w[i] = kc_weight(k, 0.02f * (1.0f + (float)(i / 4096 % 3)));
         }
-        s->at[tile + 1] = s->at[tile] + planes_encode(PLANES_BF16, w, count, BENCH_TILE, &scratch, (uint8_t *)s->tiles.p + s->at[tile]);
+        s->at[tile + 1] = s->at[tile] + planes_encode(PLANES_BF16, w, count, KC_STREAM_TILE, &scratch, (uint8_t *)s->tiles.p + s->at[tile]);
     }
 }
 
-static double seconds_of_decoder(const struct stream *s, planes_decode_fn *decode, uint32_t blocks, uint8_t *out) {
+void kc_planes_stream_free(struct kc_planes_stream *s) {
+    kc_free(&s->values);
+    kc_free(&s->tiles);
+}
+
+static double seconds_of_decoder(const struct kc_planes_stream *s, planes_decode_fn *decode, uint32_t blocks, uint8_t *out) {
     const uint64_t start = kc_thread_ns();
     for (uint32_t b = 0; b < blocks; b++) {
-        const size_t tile = b / BENCH_TILE;
-        if (!decode((const uint8_t *)s->tiles.p + s->at[tile], s->at[tile + 1] - s->at[tile], b % BENCH_TILE, PLANES_BLOCK, out)) {
+        const size_t tile = b / KC_STREAM_TILE;
+        if (!decode((const uint8_t *)s->tiles.p + s->at[tile], s->at[tile + 1] - s->at[tile], b % KC_STREAM_TILE, PLANES_BLOCK, out)) {
             return 1e9;
         }
     }
     return (double)(kc_thread_ns() - start) * 1e-9;
 }
 
-static double seconds_of_memcpy(const struct stream *s, uint32_t blocks, uint8_t *out) {
+static double seconds_of_memcpy(const struct kc_planes_stream *s, uint32_t blocks, uint8_t *out) {
     const uint64_t start = kc_thread_ns();
     for (uint32_t b = 0; b < blocks; b++) {
         memcpy(out, (const uint8_t *)s->values.p + (size_t)b * PLANES_BLOCK * 2, (size_t)PLANES_BLOCK * 2);
@@ -154,15 +154,15 @@ void kc_bench_planes(uint32_t cpu_flags) {
         {"neon", SYS_CPU_NEON, false},
     };
     struct kc k = {.random = 1};
-    struct stream s;
+    struct kc_planes_stream s;
     struct kc_buffer out = kc_alloc((size_t)PLANES_BLOCK * 2);
-    make_stream(&s, &k);
-    const double bits = 8.0 * (double)s.at[BENCH_BLOCKS / BENCH_TILE] / ((double)BENCH_BLOCKS * PLANES_BLOCK);
+    kc_planes_stream_make(&s, &k);
+    const double bits = 8.0 * (double)s.at[KC_STREAM_BLOCKS / KC_STREAM_TILE] / ((double)KC_STREAM_BLOCKS * PLANES_BLOCK);
     for (size_t l = 0; l < ARRAY_LEN(levels); l++) {
         if ((cpu_flags & levels[l].needs) != levels[l].needs) {
             continue;
         }
-        const uint32_t blocks = levels[l].defines ? BENCH_BLOCKS / 32 : BENCH_BLOCKS;
+        const uint32_t blocks = levels[l].defines ? KC_STREAM_BLOCKS / 32 : KC_STREAM_BLOCKS;
         struct coding_table t;
         double best = 1e9;
         double copy = 1e9;
@@ -170,17 +170,16 @@ void kc_bench_planes(uint32_t cpu_flags) {
         planes_decode_fn *decode = levels[l].defines ? planes_decode_portable : t.decode_planes;
         for (int run = 0; run < RUNS; run++) {
             const double d = seconds_of_decoder(&s, decode, blocks, out.p);
-            const double c = seconds_of_memcpy(&s, BENCH_BLOCKS, out.p);
+            const double c = seconds_of_memcpy(&s, KC_STREAM_BLOCKS, out.p);
             best = d < best ? d : best;
             copy = c < copy ? c : copy;
         }
         const double gws = (double)blocks * PLANES_BLOCK / best * 1e-9;
-        const double gbs = (double)BENCH_BLOCKS * PLANES_BLOCK * 2 / copy * 1e-9;
+        const double gbs = (double)KC_STREAM_BLOCKS * PLANES_BLOCK * 2 / copy * 1e-9;
         printf("%-7s planes BF16, %.2f bits %8.2f Gweights/s, %.2f GB/s read, %.2f GB/s made (%3.0f%% of memcpy's %.2f)\n", levels[l].name,
                bits, gws, gws * bits / 8, 2 * gws, 200 * gws / gbs, gbs);
         fflush(stdout);
     }
-    kc_free(&s.values);
-    kc_free(&s.tiles);
+    kc_planes_stream_free(&s);
     kc_free(&out);
 }

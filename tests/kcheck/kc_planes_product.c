@@ -10,14 +10,7 @@
 #include "kcheck.h"
 #include "sys/cpu.h"
 
-enum { ROUNDS = 60, BENCH_BLOCKS = 4096, BENCH_TILE = 64, BLOCK_COLS = 256, BLOCK_PANELS = 4, RUNS = 7 };
-
-static uint16_t weight(struct kc *k, float scale) {
-    const float f = (kc_uniform(k) + kc_uniform(k) + kc_uniform(k) + kc_uniform(k)) * scale;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return (uint16_t)(bits >> 16);
-}
+enum { ROUNDS = 60, BLOCK_COLS = 256, BLOCK_PANELS = 4, RUNS = 7 };
 
 /* By the definitions: y already holds what sums start from. */
 static bool decode_and_multiply(const struct kc *k, const struct planes_product *p, float *y) {
@@ -70,7 +63,7 @@ void kc_check_planes_product(struct kc *k, uint32_t cpu_flags) {
         for (size_t i = 0; i < values.bytes / 2; i++) { /* any bits, weights, weights of a few exponents */
             ((uint16_t *)values.p)[i] = kind != PLANES_BF16 ? kc_whole(k, (uint32_t)(kind - PLANES_WHOLE_0), look)
                                         : look == 0         ? (uint16_t)kc_random(k)
-                                                            : weight(k, look == 1 ? 1e-4f : 0.02f);
+                                                            : kc_weight(k, look == 1 ? 1e-4f : 0.02f);
         }
         struct kc_buffer tile = kc_alloc(planes_encode(kind, values.p, count, 2, &scratch, room.p));
         memcpy(tile.p, room.p, tile.bytes);
@@ -94,43 +87,18 @@ void kc_check_planes_product(struct kc *k, uint32_t cpu_flags) {
 
 /* ---- rates ---- */
 
-struct stream {
-    struct kc_buffer values, tiles, x;
-    size_t at[BENCH_BLOCKS / BENCH_TILE + 1];
-};
-
-static void make_stream(struct stream *s, struct kc *k) {
-    static struct planes_scratch scratch;
-    static uint32_t count[BENCH_TILE];
-    const size_t tile_values = (size_t)BENCH_TILE * PLANES_BLOCK;
-    s->values = kc_alloc((size_t)BENCH_BLOCKS * PLANES_BLOCK * 2);
-    s->tiles = kc_alloc(BENCH_BLOCKS / BENCH_TILE * planes_bound(PLANES_BF16, tile_values, BENCH_TILE));
-    s->x = kc_alloc(BLOCK_COLS * sizeof(float));
-    kc_fill(k, s->x.p, BLOCK_COLS, KC_PLAIN);
-    for (uint32_t b = 0; b < BENCH_TILE; b++) {
-        count[b] = PLANES_BLOCK;
-    }
-    s->at[0] = 0;
-    for (size_t tile = 0; tile < BENCH_BLOCKS / BENCH_TILE; tile++) {
-        uint16_t *w = (uint16_t *)s->values.p + tile * tile_values;
-        for (size_t i = 0; i < tile_values; i++) {
-            w[i] = weight(k, 0.02f * (1.0f + (float)(i / 4096 % 3)));
-        }
-        s->at[tile + 1] = s->at[tile] + planes_encode(PLANES_BF16, w, count, BENCH_TILE, &scratch, (uint8_t *)s->tiles.p + s->at[tile]);
-    }
-}
-
 /* Values are packed, packed but decoded first, or plain. */
 enum way { PACKED, IN_TWO, PLAIN, WAYS };
 
-static double seconds_of(const struct stream *s, const struct coding_table *t, const struct kern_table *kern, enum way way) {
+static double seconds_of(const struct kc_planes_stream *s, const struct coding_table *t, const struct kern_table *kern, enum way way,
+                         const float *x) {
     static uint8_t decoded[PLANES_BLOCK * 2];
     float y[BLOCK_PANELS * 16];
     const uint64_t start = kc_thread_ns();
-    for (uint32_t b = 0; b < BENCH_BLOCKS; b++) {
-        const size_t tile = b / BENCH_TILE;
+    for (uint32_t b = 0; b < KC_STREAM_BLOCKS; b++) {
+        const size_t tile = b / KC_STREAM_TILE;
         const struct planes_product p = {.tile = (const uint8_t *)s->tiles.p + s->at[tile], .len = s->at[tile + 1] - s->at[tile],
-                                         .block = b % BENCH_TILE, .panels = BLOCK_PANELS, .cols = BLOCK_COLS, .x = s->x.p, .y = y};
+                                         .block = b % KC_STREAM_TILE, .panels = BLOCK_PANELS, .cols = BLOCK_COLS, .x = x, .y = y};
         struct kern_matmul m = {.w = decoded, .panel_stride = (size_t)BLOCK_COLS * 32, .x = p.x, .ldx = BLOCK_COLS, .y = y,
                                 .ldy = (size_t)BLOCK_PANELS * 16, .rows = 1, .panels = BLOCK_PANELS, .cols = BLOCK_COLS};
         bool fine = true;
@@ -153,7 +121,7 @@ static double seconds_of(const struct stream *s, const struct coding_table *t, c
 
 void kc_bench_planes_product(uint32_t cpu_flags) {
     struct kc k = {.random = 1};
-    struct stream s;
+    struct kc_planes_stream s;
     struct coding_table t;
     struct kern_table kern;
     double best[WAYS] = {1e9, 1e9, 1e9};
@@ -162,18 +130,19 @@ void kc_bench_planes_product(uint32_t cpu_flags) {
     if (t.multiply_planes == NULL) {
         return;
     }
-    make_stream(&s, &k);
+    struct kc_buffer x = kc_alloc(BLOCK_COLS * sizeof(float));
+    kc_fill(&k, x.p, BLOCK_COLS, KC_PLAIN);
+    kc_planes_stream_make(&s, &k);
     for (int run = 0; run < RUNS; run++) {
         for (enum way way = PACKED; way < WAYS; way++) {
-            const double d = seconds_of(&s, &t, &kern, way);
+            const double d = seconds_of(&s, &t, &kern, way, x.p);
             best[way] = d < best[way] ? d : best[way];
         }
     }
-    const double all = (double)BENCH_BLOCKS * PLANES_BLOCK * 1e-9;
+    const double all = (double)KC_STREAM_BLOCKS * PLANES_BLOCK * 1e-9;
     printf("%-7s one row times BF16 %8.2f Gweights/s packed, %.2f decoded first, %.2f plain (%.2f of plain)\n", kern.isa, all / best[PACKED],
            all / best[IN_TWO], all / best[PLAIN], best[PLAIN] / best[PACKED]);
     fflush(stdout);
-    kc_free(&s.values);
-    kc_free(&s.tiles);
-    kc_free(&s.x);
+    kc_planes_stream_free(&s);
+    kc_free(&x);
 }

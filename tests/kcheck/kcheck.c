@@ -60,6 +60,7 @@ static void check_level(struct kc *k, const char *name, uint32_t cpu_flags) {
     kc_check_attention(k);
     kc_check_planes(k, cpu_flags);
     kc_check_planes_product(k, cpu_flags);
+    kc_check_codes(k, cpu_flags);
     printf("%-22s %8llu passed %4llu failed\n", name, (unsigned long long)(k->passed - passed),
            (unsigned long long)(k->failed - failed));
     fflush(stdout);
@@ -101,6 +102,7 @@ static void bench_levels(uint32_t flags) {
     }
     kc_bench_planes(flags);
     kc_bench_planes_product(flags);
+    kc_bench_codes(flags);
 }
 
 int main(int argc, char **argv) {

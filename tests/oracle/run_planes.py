@@ -69,6 +69,20 @@ def size_of(store):
     return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(store) for f in files)
 
 
+def same_everywhere(lamina, store, want=None):
+    """The text `want` of logits (None: of one thread without vectors) on every level, and with other threads, rows and memory."""
+    want = want or logits(lamina, store, "--isa", "scalar", "-t", "1")
+    said = run(lamina, "logits", store, "--ids", IDS, "-n", "3", "--memory", "1MiB", "--prompt-rows", "1", "--no-pin", "-t", "1",
+               status=7).stderr
+    budget = int(re.search(r"--memory (\d+)MiB", said).group(1))
+    ways = [("--isa", isa, "-t", "2") for isa in ("scalar", "avx2", "avx512", "neon", "auto")]
+    ways += [("--memory", f"{budget}MiB", "--prompt-rows", "1", "--no-pin", "-t", "1"), ("--prompt-rows", "7", "-t", "3"),
+             ("--memory", f"{budget + 4}MiB", "--prompt-rows", "3", "-t", "2"), ("--prompt-rows", "1", "-t", "2")]
+    for way in ways:
+        if logits(lamina, store, *way) != want:
+            raise RuntimeError(f"other logits with {' '.join(way)}")
+
+
 def damage(store):
     """Flips a bit in the middle of a layer, a byte of a tile; the store must say so and never answer."""
     path = os.path.join(store, "layers", "00000.bin")
@@ -89,15 +103,7 @@ def compare(lamina, base, config, shapes, dtype, look, number, smaller):
         raise RuntimeError("not packed, or packed where it should not be")
     if values(raw) != values(planes):
         raise RuntimeError("the independent reader sees other weights")
-    want = logits(lamina, raw)
-    said = run(lamina, "logits", planes, "--ids", IDS, "-n", "3", "--memory", "1MiB", "--prompt-rows", "1", "--no-pin", "-t", "1",
-               status=7).stderr
-    budget = re.search(r"--memory (\d+MiB)", said).group(1)
-    ways = [("--isa", isa, "-t", "2") for isa in ("scalar", "avx2", "avx512", "neon", "auto")]
-    ways += [("--memory", budget, "--prompt-rows", "1", "--no-pin", "-t", "1"), ("--prompt-rows", "7", "-t", "3")]
-    for way in ways:
-        if logits(lamina, planes, *way) != want:
-            raise RuntimeError(f"other logits with {' '.join(way)}")
+    same_everywhere(lamina, planes, logits(lamina, raw))
     share = size_of(planes) / size_of(raw)
     if not smaller[0] <= share <= smaller[1]:
         raise RuntimeError(f"{share:.3f} of the plain store, {smaller[0]} to {smaller[1]} expected")

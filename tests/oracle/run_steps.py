@@ -17,7 +17,6 @@ import math
 import operator
 import os
 import random
-import re
 import signal
 import struct
 import subprocess
@@ -32,7 +31,7 @@ import lamina_store  # noqa: E402
 import lamina_values  # noqa: E402
 import run_coded  # noqa: E402
 from run_coded import DEEPSEEK, VOCAB, deepseek_shapes, llama_shapes, rounded  # noqa: E402
-from run_planes import LLAMA, WIDE, logits, run, size_of  # noqa: E402
+from run_planes import LLAMA, WIDE, logits, run, same_everywhere, size_of  # noqa: E402
 
 TIED = dict(LLAMA, tie_word_embeddings=True)
 BIG = dict(LLAMA, hidden_size=2048, intermediate_size=2048, num_attention_heads=16, num_key_value_heads=8)
@@ -42,7 +41,8 @@ GPT_OSS = {"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hid
            "max_position_embeddings": 512}
 # Signal over noise in dB. A step of s sigma has a noise of s^2 / 12; of rates, as what a code of this kind needs for Gaussian rows,
 # and of small matrices less, since pages are not full.
-LEVELS = {"q8": (40.6, 41.1), "q4": (22.0, 22.5), "q3.50": (16.0, 19.0), "q2.00": (4.5, 10.0)}
+STEPS = {"q8": 0.0318, "q4": 0.271}
+LEVELS = {"q8": (40.0, 41.0), "q4": (21.0, 22.5), "q3.50": (16.0, 19.0), "q2.00": (4.5, 10.0)}
 NOT_ROUNDED = ("router", "shared_router")
 
 
@@ -176,6 +176,31 @@ def compare_rows(model, key, scales, rows, steps):
     return power, lost
 
 
+def finer(config, role):
+    """Bits beyond others of the same rate: docs/FORMAT.md, "Matrices in steps"."""
+    served = config["num_attention_heads"] / config.get("num_key_value_heads", config["num_attention_heads"])
+    if role in ("k", "v") and "kv_lora_rank" not in config:
+        return 0.5 * math.log2(min(served, 4))
+    return 0.25 if role in ("down", "shared_down", "expert_down") else 0.0
+
+
+def compare_shares(model, store, step):
+    """Scales over the lengths of their rows: the step of the codec, finer by what each matrix deserves, on average as it is."""
+    ratios, weights = {}, {}
+    for key, kind, scales, rows in matrices(store):
+        if kind == "STEPS":
+            lengths = [math.sqrt(sum(w * w for w in model.weights(key, r)) / len(rows[0])) for r in range(len(rows))]
+            if any(scale for scale, length in zip(scales, lengths) if not length):  # heads of latents end in rows of nothing
+                raise RuntimeError(f"{key}: a row of zeros has a scale")
+            ratios.setdefault(key[1], []).extend(scale / length for scale, length in zip(scales, lengths) if length)
+            weights[key[1]] = weights.get(key[1], 0) + len(rows) * len(rows[0])
+    mean = sum(finer(model.config, role) * n for role, n in weights.items()) / sum(weights.values())
+    for role, found in ratios.items():
+        want = step * 2 ** (mean - finer(model.config, role))
+        if abs(sum(found) / len(found) / want - 1) > 0.003:
+            raise RuntimeError(f"{role}: steps of {sum(found) / len(found):.4f}, {want:.4f} expected")
+
+
 def compare_weights(model, store):
     """How many matrices are in steps, their signal over noise in dB, and the weights that the store stands for."""
     power = lost = 0.0
@@ -217,21 +242,6 @@ def compare_logits(model, store, steps, name):
     return off
 
 
-def same_everywhere(lamina, store):
-    want = logits(lamina, store, "--isa", "scalar", "-t", "1")
-    ids = run_coded.IDS
-    said = run(lamina, "logits", store, "--ids", ids, "-n", "3", "--memory", "1MiB", "--prompt-rows", "1", "--no-pin", "-t", "1",
-               status=7).stderr
-    budget = re.search(r"--memory (\d+)MiB", said).group(1)
-    ways = [("--isa", isa, "-t", "2") for isa in ("avx2", "avx512", "neon", "auto")]
-    ways += [("--memory", f"{budget}MiB", "--prompt-rows", "1", "--no-pin", "-t", "1"), ("--prompt-rows", "7", "-t", "3"),
-             ("--memory", f"{int(budget) + 2}MiB", "--prompt-rows", "3", "-t", "2"), ("--prompt-rows", "1", "-t", "2")]
-    for way in ways:
-        if logits(lamina, store, *way) != want:
-            raise RuntimeError(f"other logits with {' '.join(way)}")
-    return want
-
-
 # ---- cases ----
 
 def compare(lamina, base, config, shapes, dtype, codecs):
@@ -242,6 +252,8 @@ def compare(lamina, base, config, shapes, dtype, codecs):
         count, level, steps = compare_weights(model, store)
         if not LEVELS[codec][0] <= level <= LEVELS[codec][1]:
             raise RuntimeError(f"{codec}: {level:.2f} dB, {LEVELS[codec][0]} to {LEVELS[codec][1]} expected")
+        if codec in STEPS:
+            compare_shares(model, store, STEPS[codec])
         off = compare_logits(model, store, steps, f"as.{codec}")
         same_everywhere(lamina, store)
         said.append(f"{codec} {count} matrices, {level:.2f} dB, logits off by {off:.0e}")
@@ -252,16 +264,18 @@ def powers_of_two(lamina, base, codec):
     """Rows in fp32 of such a length that their scales come out as powers of two: then nothing is rounded twice."""
     tensors = make(LLAMA, llama_shapes, "F32", 3)
     first = Model(lamina, os.path.join(base, "first"), LLAMA, tensors)
-    ratios = []
+    ratios = {}
     for key, kind, scales, _ in matrices(first.split(first.source, codec)):
         if kind == "STEPS":
-            ratios += [scale / math.sqrt(sum(w * w for w in first.weights(key, r)) / len(first.places[key][r]))
-                       for r, scale in enumerate(scales)]
-    share = sum(ratios) / len(ratios)  # scales are rounded, on average to themselves
+            ratios.setdefault(key[1], []).extend(
+                scale / math.sqrt(sum(w * w for w in first.weights(key, r)) / len(first.places[key][r]))
+                for r, scale in enumerate(scales))
     scaled = {}
     for name, (dtype, shape, data) in tensors.items():
         values = array.array("f", data)
-        for at in range(0, len(values), shape[1]) if len(shape) == 2 else []:
+        role = name.rsplit(".", 2)[-2].removesuffix("_proj")
+        share = sum(ratios[role]) / len(ratios[role]) if role in ratios else 1  # scales are rounded, on average to themselves
+        for at in range(0, len(values), shape[1]) if role in ratios else []:
             row = values[at:at + shape[1]]
             rms = math.sqrt(sum(w * w for w in row) / len(row))
             factor = 2.0 ** round(math.log2(rms * share)) / share / rms
@@ -300,7 +314,7 @@ def sizes(lamina, base):
     said = []
     asked = [("q8", 7.1, 7.3), ("q4", 4.1, 4.2)]
     asked += [(f"q{b:.2f}", b * 0.985, b * 1.015) for b in (2.25, 2.5, 3.5, 4, 5.25, 6.5, 8)]
-    asked += [("q2.00", 2.0, 2.07)]  # the first level has two bits for every weight, to which come directories and scales
+    asked += [("q2.00", 2.0, 2.10)]  # two bits for every weight, scales, directories, and what some matrices get beyond others
     for codec, least, most in asked:
         store = f"{source}.{codec}"
         run(lamina, "split", source, "-o", store, "--codec", codec, "-q")

@@ -15,21 +15,9 @@
 #include "base/compiler.h"
 #include "base/floats.h"
 #include "codec/steps.h"
+#include "random_weights.h"
 
 static struct planes_scratch scratch;
-static uint64_t random_state = 0x9e3779b97f4a7c15;
-
-static uint32_t draw(void) {
-    random_state ^= random_state >> 12; /* xorshift64*, Vigna 2016 */
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return (uint32_t)(random_state * 0x2545f4914f6cdd1d >> 32);
-}
-
-static double draw_normal(void) {
-    const double u = ((double)draw() + 1.0) / 4294967297.0;
-    return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * (double)draw() / 4294967296.0);
-}
 
 /* Student's t of 5 degrees of freedom, of variance 1: tails as heavy as trained rows have them. */
 static double draw_t5(void) {
