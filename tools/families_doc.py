@@ -30,7 +30,9 @@ say so. A key that asks for something the row lacks is refused by name (exit cod
 *Checked by* names folders with outputs that a reference implementation gave for a small model of the family; `./test.sh`
 compares logits, greedy tokens and log-probabilities with them (`tests/oracle/run_oracle.py`, which skips folders that are
 not there). `oracle/` and `demo/model` were recorded from the framework the checkpoints are written for, `tiny-hf/` from a
-forward pass in float64, `golden-models/` are hidden states of single layers. "nothing recorded" means what it says.
+forward pass in float64, `golden-models/` are hidden states of single layers. `made/` are models that nothing published stands
+for; their weights are computed (`tests/oracle/run_made.py`), their outputs recorded as those of `oracle/`. "nothing recorded"
+means what it says.
 
 | family | architectures in config.json | checked by |
 |---|---|---|

@@ -127,6 +127,10 @@ const struct model_chat_format *model_chat_format_of_name(const char *name) {
     return NULL;
 }
 
+const struct model_chat_format *model_chat_format_at(unsigned index) {
+    return index < ARRAY_LEN(formats) ? &formats[index] : NULL;
+}
+
 /* ---- choosing ---- */
 
 static bool has_word(const struct str *names, const char *word) {

@@ -45,8 +45,9 @@ struct model_chat_format {
 
 /* The formats of a checkpoint, the first whose token the tokenizer knows counts; NULL past the last. Start at *row = 0. */
 const struct model_chat_format *model_chat_next(const struct model_chat *c, unsigned *row);
-/* For tests and lists: NULL when there is none of that name. */
+/* NULL when there is none of that name; in order of the table, NULL past the last. */
 const struct model_chat_format *model_chat_format_of_name(const char *name);
+const struct model_chat_format *model_chat_format_at(unsigned index);
 
 /* Tokens that end a turn wherever a template writes them, whatever the end tokens of the configs are; NULL past the last. */
 const char *model_turn_end(unsigned index);

@@ -84,6 +84,7 @@ static const struct key KEYS[] = {
     {"num_experts_per_tok", AT(top_k), NUMBER},
     {"num_experts_per_token", AT(top_k), NUMBER},
     {"experts_per_token", AT(top_k), NUMBER},
+    {"top_k_experts", AT(top_k), NUMBER},
     {"moe_intermediate_size", AT(expert_ffn), NUMBER},
     {"shared_expert_intermediate_size", AT(shared_ffn), NUMBER},
     {"n_shared_experts", AT(shared_count), NUMBER},
@@ -122,6 +123,7 @@ static const struct key KEYS[] = {
     {"attn_scale", AT(query_scale), NUMBER},
     {"floor_scale", AT(query_floor), NUMBER},
     {"swiglu_limit", AT(swiglu_limit), NUMBER},
+    {"enable_moe_block", AT(experts_on), FLAG},
     {"norm_topk_prob", AT(renorm), FLAG},
     {"moe_renormalize", AT(renorm), FLAG},
     {"attn_temperature_tuning", AT(query_tuned), FLAG},
@@ -430,6 +432,7 @@ static const struct {
     {"clip_qkv", NULL, "clipped queries, keys and values"},
     {"pre_seq_len", NULL, "a trained prefix of keys and values"},
     {"num_ln_in_parallel_attn", "1", "one norm for both branches in this family"},
+    {"use_bidirectional_attention", "\"all\"", "attention that sees later positions"},
 };
 
 static bool switches_on(struct span raw) {

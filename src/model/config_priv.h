@@ -51,7 +51,7 @@ struct config_values {
         first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale, query_floor,
         swiglu_limit, q_latent, kv_latent, plain_dim, rotary_part, value_dim, delta_taps, delta_k_dim, delta_v_dim,
         delta_k_heads, delta_heads, delta_period, full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab;
-    struct config_flag double_wide, keys_as_values;
+    struct config_flag double_wide, keys_as_values, experts_on;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, use_window, multi_query, grouped_query,
         parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */

@@ -40,6 +40,11 @@ static const struct field DESC_FIELDS[] = {
     OF_DESC(query_offset, U32),  OF_DESC(query_beta, DOUBLE),
 };
 
+/* What few have: written where it is so. */
+static const struct field RARE_FIELDS[] = {
+    OF_DESC(gguf, BOOL), OF_DESC(tiled_values, BOOL), OF_DESC(expert_scaled, BOOL), OF_DESC(dense_beside, BOOL),
+};
+
 static const struct field ROPE_FIELDS[] = {
     OF_ROPE(kind, U32),              OF_ROPE(dim, U32),
     OF_ROPE(theta, DOUBLE),          OF_ROPE(factor, DOUBLE),
@@ -115,7 +120,12 @@ void model_desc_write(const struct model_desc *desc, struct str *out) {
         str_add_text(out, ", ");
         write_field(desc, &DESC_FIELDS[i], out);
     }
-    str_add_text(out, desc->gguf ? ", \"gguf\": true" : "");
+    for (size_t i = 0; i < ARRAY_LEN(RARE_FIELDS); i++) {
+        if (*(const bool *)(const void *)((const char *)desc + RARE_FIELDS[i].offset)) {
+            str_add_text(out, ", ");
+            write_field(desc, &RARE_FIELDS[i], out);
+        }
+    }
     str_add_text(out, ", \"routing\": ");
     write_struct(&desc->routing, ROUTING_FIELDS, ARRAY_LEN(ROUTING_FIELDS), out);
     str_add_text(out, ", \"rope\": [");
@@ -322,12 +332,14 @@ static bool plausible(const struct model_desc *d, const struct reading *w) {
     return w->seen == (UINT64_C(1) << ARRAY_LEN(DESC_FIELDS)) - 1 && w->routed && plausible_layers(d, w) &&
            w->short_count == pairs && w->long_count == pairs && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
            d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS &&
-           d->wiring < MODEL_WIRINGS && d->qk_norm < MODEL_QK_NORMS && d->act < KERN_ACTS &&
+           d->wiring < MODEL_WIRINGS && (!d->dense_beside || d->wiring == MODEL_SANDWICH) && d->qk_norm < MODEL_QK_NORMS &&
+           d->act < KERN_ACTS &&
            d->query_rule < MODEL_QUERY_RULES && (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
 }
 
 static void read_member(struct json_reader *r, struct span key, struct model_desc *d, struct reading *w) {
     size_t i = find_field(key, DESC_FIELDS, ARRAY_LEN(DESC_FIELDS));
+    size_t rare = find_field(key, RARE_FIELDS, ARRAY_LEN(RARE_FIELDS));
     if (i < ARRAY_LEN(DESC_FIELDS)) {
         (void)read_field(r, &DESC_FIELDS[i], d);
         w->seen |= UINT64_C(1) << i;
@@ -335,8 +347,8 @@ static void read_member(struct json_reader *r, struct span key, struct model_des
         read_name(r, d->family, sizeof(d->family));
     } else if (span_is(key, "architecture")) {
         read_name(r, d->architecture, sizeof(d->architecture));
-    } else if (span_is(key, "gguf")) {
-        (void)json_bool(r, &d->gguf);
+    } else if (rare < ARRAY_LEN(RARE_FIELDS)) {
+        (void)read_field(r, &RARE_FIELDS[rare], d);
     } else if (span_is(key, "routing")) {
         read_struct(r, ROUTING_FIELDS, ARRAY_LEN(ROUTING_FIELDS), &d->routing);
         w->routed = true;

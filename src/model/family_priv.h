@@ -111,6 +111,7 @@ struct model_family {
         delta_period; /* layers that are not a multiple of it have linear attention, where layer_types is silent; 0: none */
     bool delta_wide, delta_latents; /* a decay per dimension of a key; decays and gates through latents as wide as a head */
     bool delta_silu;
+    bool delta_tiled;             /* heads of values lie as struct model_desc says of tiled_values */
     bool gated_out;
     bool latent;                  /* attention through latents (MODEL_LATENT) */
     bool latent_apart;            /* UK and UV are tensors of their own, and UK multiplies queries as it is */
@@ -120,6 +121,8 @@ struct model_family {
     uint8_t experts_in, expert_fused;
     bool experts_stacked, experts_transposed;
     bool router_bias, choice_bias, shared_gated, bias_expert;
+    bool expert_scaled, dense_beside; /* see struct model_desc */
+    bool experts_by_key;          /* only where enable_moe_block says so */
     bool renorm_default;          /* norm_topk_prob where absent */
     bool renorm_fixed;            /* whatever the key says */
     uint32_t shared_default;

@@ -76,13 +76,16 @@
     X("MLP", "GELU by erf", SAYS("gelu"))                                                                                  \
     X("MLP", "MLP biases", f->bias_mlp.from == BIAS_YES)                                                                   \
     X("MLP", "MLP biases by key", BY_KEY(f->bias_mlp))                                                                     \
-    X("experts", "experts in every layer", HAS(MOE) && f->experts_in == EXPERTS_ALL)                                       \
+    X("experts", "experts in every layer", HAS(MOE) && f->experts_in == EXPERTS_ALL && !f->experts_by_key)                 \
+    X("experts", "experts in every layer where a key says so", f->experts_by_key)                                          \
     X("experts", "experts after some dense layers", HAS(MOE) && f->experts_in == EXPERTS_AFTER_DENSE)                      \
     X("experts", "experts in every n-th layer", HAS(MOE) && f->experts_in == EXPERTS_BY_STEP)                              \
     X("experts", "softmax over all experts", HAS(MOE) && f->routing.score == KERN_SCORE_SOFTMAX)                           \
     X("experts", "softmax over the chosen experts", HAS(MOE) && f->routing.score == KERN_SCORE_CHOSEN)                     \
     X("experts", "sigmoid of scores", HAS(MOE) && f->routing.score == KERN_SCORE_SIGMOID)                                  \
     X("experts", "a bias for choosing", f->choice_bias)                                                                    \
+    X("experts", "factors by expert on the weights", f->expert_scaled)                                                     \
+    X("experts", "an MLP beside the experts, norms for each and the router", f->dense_beside)                                 \
     X("experts", "groups judged by their two best", f->routing.group_by_two)                                               \
     X("experts", "weights on what an expert reads", f->routing.weigh_input)                                                \
     X("experts", "a shared expert", NAMED(MODEL_SHARED_UP))                                                                \

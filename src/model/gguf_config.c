@@ -312,6 +312,7 @@ static void put_mlp(struct gguf_writer *w) {
                   w->prefix);
     }
     gguf_put_number(w, "num_experts", experts);
+    gguf_put_flag(w, "enable_moe_block", true);
     put_if_given(w, "expert_used_count", "num_experts_per_tok");
     put_dense_layers(w);
     put_shared(w, width);
@@ -356,12 +357,6 @@ static void put_delta(struct gguf_writer *w) {
     gguf_put_number(w, "linear_num_value_heads", heads);
     gguf_put_number(w, "linear_value_head_dim", heads >= 1.0 ? inner / heads : 0.0);
     gguf_put_number(w, "full_attention_interval", gguf_number_or(w, "full_attention_interval", 4.0));
-    if ((w->arch->traits & GGUF_TILED_VALUES) != 0 && heads != key_heads) {
-        gguf_fail(w, LAMINA_UNSUPPORTED,
-                  "GGUF architecture %s with %g heads of values on %g of keys is not supported: converters store these heads in "
-                  "another order, which is not undone yet; use the safetensors checkpoint",
-                  w->prefix, heads, key_heads);
-    }
 }
 
 /* ---- the rest ---- */

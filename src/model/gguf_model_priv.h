@@ -14,7 +14,7 @@ enum gguf_trait {
     GGUF_PAIRS = 1 << 0,         /* rows of queries and keys hold rotary pairs side by side */
     GGUF_LOGIT_DIVISOR = 1 << 1, /* logit_scale divides the logits */
     GGUF_YARN_EXACT = 1 << 2,    /* yarn without rounding the range of its ramp */
-    GGUF_TILED_VALUES = 1 << 3,  /* linear attention: heads of values in another order where keys have fewer */
+    GGUF_TILED_VALUES = 1 << 3,  /* linear attention: the heads of values on one head of keys lie a stride apart */
     GGUF_COUNTS_FURTHER = 1 << 4, /* block_count counts the layers that predict further tokens */
 };
 

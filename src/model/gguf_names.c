@@ -72,6 +72,11 @@ static const char *const NAMES[MODEL_ROLES] = {
     [MODEL_EXPERT_GATE_BIAS] = "blk.%d.ffn_gate_exps.bias",
     [MODEL_EXPERT_UP_BIAS] = "blk.%d.ffn_up_exps.bias",
     [MODEL_EXPERT_DOWN_BIAS] = "blk.%d.ffn_down_exps.bias",
+    [MODEL_ROUTER_NORM] = "blk.%d.ffn_gate_inp.scale",
+    [MODEL_EXPERT_SCALE] = "blk.%d.ffn_down_exps.scale",
+    [MODEL_DENSE_POST_NORM] = "blk.%d.post_ffw_norm_1.weight",
+    [MODEL_EXPERT_NORM] = "blk.%d.pre_ffw_norm_2.weight",
+    [MODEL_EXPERT_POST_NORM] = "blk.%d.post_ffw_norm_2.weight",
     [MODEL_FINAL_NORM] = "output_norm.weight",
     [MODEL_FINAL_NORM_BIAS] = "output_norm.bias",
     [MODEL_HEAD_BIAS] = "output.bias",
@@ -176,6 +181,7 @@ void gguf_family(const struct model_family *row, uint32_t forms, struct model_fa
     out->expert_fused = (forms & GGUF_EXPERTS_FUSED) != 0 ? EXPERT_HALVES : EXPERT_APART;
     out->latent_apart = (forms & GGUF_LATENT_WHOLE) == 0;
     out->decay_exponentiated = true;
+    out->delta_tiled = arch != NULL && (arch->traits & GGUF_TILED_VALUES) != 0;
 }
 
 /* Has a layer of this kind the tensor? */

@@ -24,8 +24,8 @@ enum model_role {
     MODEL_Q, MODEL_K, MODEL_V, MODEL_O, MODEL_GATE, MODEL_UP, MODEL_DOWN,
     MODEL_ROUTER, MODEL_SHARED_ROUTER,         /* scores of experts; of the shared one */
     MODEL_SHARED_GATE, MODEL_SHARED_UP, MODEL_SHARED_DOWN,
-    MODEL_EXPERT_GATE, MODEL_EXPERT_UP, MODEL_EXPERT_DOWN, /* one of each per expert */
     MODEL_INPUT_GATE, MODEL_INPUT_OUT,         /* of the layer's own input by token: gate on it, and back */
+    MODEL_EXPERT_GATE, MODEL_EXPERT_UP, MODEL_EXPERT_DOWN, /* one of each per expert */
     MODEL_EMBED, MODEL_HEAD,
     MODEL_INPUT_EMBED, MODEL_INPUT_PROJ,       /* inputs of all layers side by side: by token, and from the embedding */
     MODEL_MATRICES,
@@ -43,6 +43,9 @@ enum model_role {
     MODEL_ROUTER_BIAS,                         /* [experts] added to the scores */
     MODEL_CHOICE_BIAS,                         /* [experts] added to the scores for choosing only */
     MODEL_EXPERT_GATE_BIAS, MODEL_EXPERT_UP_BIAS, MODEL_EXPERT_DOWN_BIAS, /* [experts][rows] */
+    MODEL_ROUTER_NORM,                         /* of what the router reads */
+    MODEL_EXPERT_SCALE,                        /* [experts] multiplies the weights */
+    MODEL_DENSE_POST_NORM, MODEL_EXPERT_NORM, MODEL_EXPERT_POST_NORM, /* of the MLP and the experts beside it */
     MODEL_FINAL_NORM, MODEL_FINAL_NORM_BIAS, MODEL_HEAD_BIAS,
     MODEL_HEAD_SCALE,                          /* [vocab] multiplies the logits (heads with rows of unit length) */
     MODEL_INPUT_NORM,                          /* on what the embedding adds to the inputs of layers */
@@ -85,7 +88,9 @@ enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER, MODEL_NORMS };
  *   POST       h = x + P1 Attn(x); y = h + P2 MLP(h)
  *   PARALLEL   y = x + Attn(N1 x) + MLP(N1 x)
  *   PARALLEL2  y = x + Attn(N1 x) + MLP(N2 x)
- *   ALPHA      n = N1 x; h = alpha n + Attn(n); m = N2 h; y = alpha m + MLP(m) */
+ *   ALPHA      n = N1 x; h = alpha n + Attn(n); m = N2 h; y = alpha m + MLP(m)
+ * Where layers with experts have the MLP as well (dense_beside), in place of MLP(N2 h) stands D MLP(N2 h) + F Experts(E h),
+ * each with norms of its own, and the router reads RMS(h) * ROUTER_NORM / sqrt(hidden). */
 enum model_wiring { MODEL_PRE, MODEL_SANDWICH, MODEL_POST, MODEL_PARALLEL, MODEL_PARALLEL2, MODEL_ALPHA, MODEL_WIRINGS };
 
 /* Norms of queries and keys: HEAD and FULL before RoPE by RMS over a head or the whole width; HEAD_LAYER by mean and
@@ -149,6 +154,7 @@ struct model_desc {
     uint32_t input_dim;       /* of each layer's own input by token, 0: layers have none */
     uint32_t input_vocab;
     bool layer_scaled;
+    bool tiled_values;        /* DELTA: head v of values is on head v % kv_heads of keys, else on v / (heads / kv_heads) */
     bool alibi;
     bool sinks;
     bool raw_keys;            /* keys are kept unrotated, since the base follows the length: each row rotates all it sees */
@@ -167,6 +173,8 @@ struct model_desc {
     double query_beta;
     struct kern_routing routing; /* of layers with experts */
     bool router_bias, choice_bias, shared_gated, bias_expert;
+    bool expert_scaled;       /* weights times EXPERT_SCALE */
+    bool dense_beside;        /* see enum model_wiring */
     struct model_rope rope[MODEL_ROPES];
     float rope_short[MODEL_LONG_PAIRS], rope_long[MODEL_LONG_PAIRS]; /* MODEL_ROPE_LONG, of rope[0] */
     uint32_t kind_count;

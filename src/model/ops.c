@@ -270,6 +270,7 @@ static void add_delta(struct op_list *l, enum kern_reg in) {
     op.value_dim = k->value_dim;
     op.taps = k->taps;
     op.wide_decay = k->wide_decay;
+    op.tiled = l->d->tiled_values;
     add(l, op);
     struct kern_op norm = blank(KERN_OP_RMSNORM, KERN_A, KERN_A, values);
     norm.vector = MODEL_DELTA_NORM;
@@ -360,8 +361,7 @@ static void add_shared(struct op_list *l, enum kern_reg in) {
     }
 }
 
-/* Router first, then the shared expert: its reading hides the choice. From `in` to KERN_T. */
-static void add_experts(struct op_list *l, enum kern_reg in) {
+static void add_router(struct op_list *l, enum kern_reg in) {
     const struct model_desc *d = l->d;
     struct kern_op scores = blank(KERN_OP_MATMUL, KERN_R, in, l->k->experts);
     scores.matrix = MODEL_ROUTER;
@@ -369,7 +369,13 @@ static void add_experts(struct op_list *l, enum kern_reg in) {
     add(l, scores);
     struct kern_op route = expert_op(l, KERN_OP_ROUTE, KERN_R, KERN_R, l->k->experts);
     route.vector2 = (int16_t)(d->choice_bias ? MODEL_CHOICE_BIAS : -1);
+    route.vector = (int16_t)(d->expert_scaled ? MODEL_EXPERT_SCALE : -1);
     add(l, route);
+}
+
+/* The experts that were chosen, and the shared one. From `in` to KERN_T. */
+static void add_chosen(struct op_list *l, enum kern_reg in) {
+    const struct model_desc *d = l->d;
     if (l->k->shared_ffn != 0) {
         add_shared(l, in);
     }
@@ -381,6 +387,27 @@ static void add_experts(struct op_list *l, enum kern_reg in) {
     experts.matrix = MODEL_EXPERT_GATE;
     experts.vector = (int16_t)(d->bias_expert ? MODEL_EXPERT_GATE_BIAS : -1);
     add(l, experts);
+}
+
+/* Router first, then what all rows pass, the shared expert or the MLP: its reading hides the choice. From `in` to KERN_T. */
+static void add_experts(struct op_list *l, enum kern_reg in) {
+    add_router(l, in);
+    add_chosen(l, in);
+}
+
+/* From KERN_X to KERN_T. */
+static void add_beside(struct op_list *l) {
+    const struct model_desc *d = l->d;
+    add_norm(l, KERN_H, KERN_X, MODEL_ROUTER_NORM);
+    add_scaled(l, KERN_OP_SCALE, KERN_H, KERN_H, (float)(1.0 / sqrt((double)d->hidden)));
+    add_router(l, KERN_H);
+    add_norm(l, KERN_H, KERN_X, MODEL_MLP_NORM);
+    add_mlp(l, KERN_H);
+    add_norm(l, KERN_C, KERN_T, MODEL_DENSE_POST_NORM);
+    add_norm(l, KERN_H, KERN_X, MODEL_EXPERT_NORM);
+    add_chosen(l, KERN_H);
+    add_norm(l, KERN_T, KERN_T, MODEL_EXPERT_POST_NORM);
+    add_plain(l, KERN_OP_ADD, KERN_T, KERN_C, d->hidden);
 }
 
 /* ---- a layer ---- */
@@ -417,11 +444,14 @@ static void add_serial(struct op_list *l) {
     bool after = l->d->wiring != MODEL_PRE;
     enum kern_reg in = before ? KERN_H : KERN_X;
     for (int half = 0; half < 2; half++) {
-        if (before) {
+        bool beside = half == 1 && l->k->experts != 0 && l->d->dense_beside;
+        if (before && !beside) {
             add_norm(l, KERN_H, KERN_X, half == 0 ? MODEL_ATTN_NORM : MODEL_MLP_NORM);
         }
         if (half == 0) {
             add_mixer(l, in);
+        } else if (beside) {
+            add_beside(l);
         } else if (l->k->experts != 0) {
             add_experts(l, in);
         } else {
@@ -600,8 +630,16 @@ static uint32_t ffn_width(const struct model_kind *k) {
     return k->experts == 0 ? k->ffn : experts;
 }
 
+static uint32_t dense_width(const struct model_kind *k) {
+    return k->ffn;
+}
+
 static uint32_t expert_count(const struct model_kind *k) {
     return k->experts;
+}
+
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
 }
 
 uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
@@ -622,7 +660,7 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
     case KERN_W:
         return d->layers * d->input_dim;
     case KERN_C:
-        return widest(d, c_width) > d->input_dim ? widest(d, c_width) : d->input_dim;
+        return larger(widest(d, c_width), d->dense_beside && d->hidden > d->input_dim ? d->hidden : d->input_dim);
     case KERN_P:
         return widest(d, p_width);
     case KERN_D:
@@ -633,7 +671,7 @@ uint32_t model_reg_width(const struct model_desc *d, enum kern_reg reg) {
         return widest(d, z_width);
     case KERN_G:
     case KERN_U:
-        return widest(d, ffn_width);
+        return larger(widest(d, ffn_width), d->dense_beside ? widest(d, dense_width) : 0);
     case KERN_L:
         return d->vocab;
     case KERN_R:

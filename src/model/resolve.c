@@ -147,7 +147,7 @@ const struct model_kind *model_attending(const struct model_desc *d) {
 }
 
 /* The numbers of a layer with linear attention in place of those of attention. */
-static lamina_status take_delta(const struct config_values *v, const struct model_family *f, const struct model_desc *d,
+static lamina_status take_delta(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct model_kind *k, struct lamina_error *err) {
     struct model_kind base = *k;
     *k = (struct model_kind){.mixer = MODEL_DELTA, .ffn = base.ffn, .rope = MODEL_NO_ROPE, .silu_gate = f->delta_silu,
@@ -160,6 +160,7 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
     LAMINA_TRY(config_take_u32(&v->delta_v_dim, (struct config_range){"linear_value_head_dim", 1, KERN_DELTA_DIM, k->head_dim},
                                &k->value_dim, err));
     LAMINA_TRY(config_take_u32(&v->delta_taps, (struct config_range){"linear_conv_kernel_dim", 2, 64, 4}, &k->taps, err));
+    d->tiled_values = f->delta_tiled && k->heads != k->kv_heads;
     k->decay_latent = f->delta_latents ? k->head_dim : 0;
     k->gate_latent = f->delta_latents ? k->head_dim : 0;
     if (k->heads % k->kv_heads != 0 || (uint64_t)k->heads / k->kv_heads * k->value_dim > 8192) {

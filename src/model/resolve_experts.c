@@ -6,7 +6,8 @@
 
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer) {
     uint32_t step = v->sparse_step.given && v->sparse_step.value >= 1 ? (uint32_t)v->sparse_step.value : 1;
-    if (!v->experts.given || v->experts.value < 1) {
+    bool switched_off = f->experts_by_key && !(v->experts_on.given && v->experts_on.value);
+    if (!v->experts.given || v->experts.value < 1 || switched_off) {
         return false;
     }
     switch (f->experts_in) {
@@ -94,5 +95,7 @@ lamina_status resolve_experts(const struct config_values *v, const struct model_
     d->choice_bias = f->choice_bias;
     d->shared_gated = f->shared_gated;
     d->bias_expert = f->bias_expert;
+    d->expert_scaled = f->expert_scaled;
+    d->dense_beside = f->dense_beside;
     return LAMINA_OK;
 }

@@ -72,6 +72,11 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_EXPERT_GATE_BIAS] = "exp_gate_bias",
     [MODEL_EXPERT_UP_BIAS] = "exp_up_bias",
     [MODEL_EXPERT_DOWN_BIAS] = "exp_down_bias",
+    [MODEL_ROUTER_NORM] = "router_norm",
+    [MODEL_EXPERT_SCALE] = "expert_scale",
+    [MODEL_DENSE_POST_NORM] = "dense_post_norm",
+    [MODEL_EXPERT_NORM] = "expert_norm",
+    [MODEL_EXPERT_POST_NORM] = "exp_post_norm",
     [MODEL_FINAL_NORM] = "final_norm",
     [MODEL_FINAL_NORM_BIAS] = "final_norm_bias",
     [MODEL_HEAD_BIAS] = "head_bias",
@@ -246,11 +251,11 @@ static bool matrix_of_layer(const struct model_desc *desc, const struct model_ki
     case MODEL_UP:
         *rows = k->ffn;
         *cols = desc->hidden;
-        return k->experts == 0 && (role == MODEL_UP || desc->gated);
+        return (k->experts == 0 || desc->dense_beside) && (role == MODEL_UP || desc->gated);
     case MODEL_DOWN:
         *rows = desc->hidden;
         *cols = k->ffn;
-        return k->experts == 0;
+        return k->experts == 0 || desc->dense_beside;
     default:
         return matrix_of_experts(desc, k, role, rows, cols);
     }
@@ -362,6 +367,13 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
         return desc->router_bias ? k->experts : 0;
     case MODEL_CHOICE_BIAS:
         return desc->choice_bias ? k->experts : 0;
+    case MODEL_EXPERT_SCALE:
+        return desc->expert_scaled ? k->experts : 0;
+    case MODEL_ROUTER_NORM:
+    case MODEL_DENSE_POST_NORM:
+    case MODEL_EXPERT_NORM:
+    case MODEL_EXPERT_POST_NORM:
+        return desc->dense_beside && k->experts != 0 ? desc->hidden : 0;
     case MODEL_EXPERT_GATE_BIAS:
     case MODEL_EXPERT_UP_BIAS:
         return desc->bias_expert ? (uint64_t)k->experts * k->expert_ffn : 0;

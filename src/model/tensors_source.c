@@ -83,7 +83,8 @@ static struct model_rows rows_of(const struct model_desc *desc, const struct mod
 
 static bool is_norm(enum model_role role) {
     return role == MODEL_ATTN_NORM || role == MODEL_MLP_NORM || role == MODEL_ATTN_POST_NORM || role == MODEL_MLP_POST_NORM ||
-           role == MODEL_Q_NORM || role == MODEL_K_NORM || role == MODEL_FINAL_NORM;
+           role == MODEL_Q_NORM || role == MODEL_K_NORM || role == MODEL_DENSE_POST_NORM || role == MODEL_EXPERT_NORM ||
+           role == MODEL_EXPERT_POST_NORM || role == MODEL_FINAL_NORM;
 }
 
 /* Matrices of experts: a tensor each, or all of a role stacked in one; gate and up in one tensor, one after the other or row
@@ -346,7 +347,8 @@ static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_sca
 
 /* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
 static const char *const OTHER_TOWERS[] = {"model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.",
-                                           "multi_modal_projector.", "model.multi_modal_projector.", "mtp."};
+                                           "multi_modal_projector.", "model.multi_modal_projector.", "mtp.",
+                                           "model.embed_vision.", "model.audio_tower.", "model.embed_audio."};
 
 /* "~layers.N.rest": N, and the rest in text; NULL for other names. */
 static const char *after_layer(const struct model_desc *desc, const struct model_family *f, struct span source,

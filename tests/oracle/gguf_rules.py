@@ -15,7 +15,8 @@ ARCHITECTURES = {
     "LlamaForCausalLM": "llama", "MistralForCausalLM": "llama", "MixtralForCausalLM": "llama", "InternLM3ForCausalLM": "llama",
     "Ministral3ForCausalLM": "mistral3", "Llama4ForCausalLM": "llama4", "QWenLMHeadModel": "qwen", "Qwen2ForCausalLM": "qwen2",
     "Qwen2MoeForCausalLM": "qwen2moe", "Qwen3ForCausalLM": "qwen3", "Qwen3MoeForCausalLM": "qwen3moe",
-    "Qwen3NextForCausalLM": "qwen3next", "GemmaForCausalLM": "gemma", "Gemma2ForCausalLM": "gemma2",
+    "Qwen3NextForCausalLM": "qwen3next", "Qwen3_5ForCausalLM": "qwen35", "Qwen3_5ForConditionalGeneration": "qwen35",
+    "Qwen3_5MoeForCausalLM": "qwen35moe", "GemmaForCausalLM": "gemma", "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3", "Gemma4ForCausalLM": "gemma4", "PhiForCausalLM": "phi2", "Phi3ForCausalLM": "phi3", "Starcoder2ForCausalLM": "starcoder2",
     "GPT2LMHeadModel": "gpt2", "GPTNeoXForCausalLM": "gptneox", "FalconForCausalLM": "falcon", "StableLmForCausalLM": "stablelm",
     "CohereForCausalLM": "command-r", "Cohere2ForCausalLM": "cohere2", "Olmo2ForCausalLM": "olmo2", "Olmo3ForCausalLM": "olmo2",
@@ -25,8 +26,10 @@ ARCHITECTURES = {
     "DeepseekV3ForCausalLM": "deepseek2", "Glm4MoeLiteForCausalLM": "deepseek2", "MiniMaxM2ForCausalLM": "minimax-m2",
     "KimiLinearForCausalLM": "kimi-linear", "GptOssForCausalLM": "gpt-oss"}
 PERMUTED = ("llama", "mistral3", "granite", "baichuan", "internlm2")  # pairs of halves become neighbours
-PLUS_ONE = ("gemma", "gemma2", "gemma3", "qwen3next")
-LATER_NORM = ("glm4moe", "gpt-oss", "qwen3next")  # the norm before the MLP is called post_attention_norm
+TILED = ("qwen35", "qwen35moe")  # heads of values lie so that repeating all heads of keys in turn fits them
+DELTA = ("qwen3next",) + TILED
+PLUS_ONE = ("gemma", "gemma2", "gemma3") + DELTA
+LATER_NORM = ("glm4moe", "gpt-oss") + DELTA  # the norm before the MLP is called post_attention_norm
 
 ENDS = {"embed_tokens": "token_embd", "tok_embeddings": "token_embd", "word_embeddings": "token_embd", "wte": "token_embd",
         "embed_in": "token_embd", "embedding.word_embeddings": "token_embd", "wpe": "position_embd", "lm_head": "output",
@@ -51,28 +54,34 @@ STEMS = {
     "feed_forward.router": "ffn_gate_inp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
     "self_attn.q_a_proj": "attn_q_a", "self_attn.q_b_proj": "attn_q_b", "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
     "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
-    "linear_attn.in_proj_ba": "ssm_ba", "linear_attn.conv1d": "ssm_conv1d", "linear_attn.norm": "ssm_norm",
+    "linear_attn.in_proj_ba": "ssm_ba", "linear_attn.in_proj_qkv": "attn_qkv", "linear_attn.in_proj_z": "attn_gate",
+    "linear_attn.in_proj_b": "ssm_beta", "linear_attn.in_proj_a": "ssm_alpha", "linear_attn.conv1d": "ssm_conv1d",
+    "linear_attn.norm": "ssm_norm",
     "linear_attn.out_proj": "ssm_out", "self_attn.q_conv1d": "ssm_conv1d_q", "self_attn.k_conv1d": "ssm_conv1d_k",
     "self_attn.v_conv1d": "ssm_conv1d_v", "self_attn.f_a_proj": "ssm_f_a", "self_attn.f_b_proj": "ssm_f_b",
     "self_attn.b_proj": "ssm_beta", "self_attn.g_a_proj": "ssm_g_a", "self_attn.g_b_proj": "ssm_g_b", "self_attn.o_norm": "ssm_norm",
     "per_layer_input_gate": "inp_gate", "per_layer_projection": "proj", "post_per_layer_input_norm": "post_norm",
     "eh_proj": "nextn.eh_proj", "enorm": "nextn.enorm", "hnorm": "nextn.hnorm", "embed_tokens": "nextn.embed_tokens",
     "shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
+STEMS.update({"router.proj": "ffn_gate_inp", "experts.down_proj": "ffn_down_exps",
+              "post_feedforward_layernorm_1": "post_ffw_norm_1", "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
+              "post_feedforward_layernorm_2": "post_ffw_norm_2"})
+SCALES = {"router.scale": "ffn_gate_inp.scale", "router.per_expert_scale": "ffn_down_exps.scale"}
 for _part in ("gate", "up", "down"):
     for _path in ("mlp.shared_expert", "mlp.shared_experts", "feed_forward.shared_expert", "block_sparse_moe.shared_experts"):
         STEMS[f"{_path}.{_part}_proj"] = f"ffn_{_part}_shexp"
 EXPERTS = {"gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps", "w1": "ffn_gate_exps",
            "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
-SKIPPED = re.compile(r"inv_freq$|\.(attn|attention)\.(masked_)?bias$")
-ROOTS = re.compile(r"^(model\.|transformer\.|gpt_neox\.|encoder\.)+")
+SKIPPED = re.compile(r"inv_freq$|\.(attn|attention)\.(masked_)?bias$|^visual\.|^mtp\.")  # nothing is predicted further
+ROOTS = re.compile(r"^(model\.|language_model\.|transformer\.|gpt_neox\.|encoder\.)+")
 
 
 class Conversion:
     """`other`: tensors that older or newer converters, or the tool that quantises, write in another form are in that form."""
 
     def __init__(self, config, tensors, other=False):
-        self.c, self.source, self.other = config, tensors, other
         self.arch = ARCHITECTURES[config["architectures"][0]]
+        self.c, self.source, self.other = {**config, **config.get("text_config", {})}, tensors, other
         self.metadata, self.out, self.experts = {"general.architecture": self.arch}, [], {}
         self.layers = self.pick("num_hidden_layers", "num_layers", "n_layer")
         self.hidden = self.pick("hidden_size", "n_embd")
@@ -141,6 +150,10 @@ class Conversion:
             self.add(f"{name}ssm_dt.bias", tensor)
         elif stem == "self_attn.sinks":
             self.add(f"{name}attn_sinks.weight", tensor)
+        elif stem in SCALES:
+            self.add(name + SCALES[stem], tensor)
+        elif stem == "experts.gate_up_proj":
+            self.plain_experts(name, tensor)
         elif stem == "layer_scalar":
             self.add(f"{name}layer_output_scale.weight", tensor)
         else:
@@ -179,6 +192,19 @@ class Conversion:
         self.add(name + "attn_qkv.weight", joined(parts[:3]))
         self.add(name + "attn_gate.weight", parts[3])
 
+    def tiled(self, stem, tensor):
+        """Linear attention's heads of values, which lie by the head of keys they belong to: all first ones, all second ones, ..."""
+        keys, heads, dim = self.c["linear_num_key_heads"], self.c["linear_num_value_heads"], self.c["linear_value_head_dim"]
+        part = stem.removeprefix("linear_attn.")
+        if part in ("norm", "norm.weight"):
+            return tensor
+        size = 1 if part in ("in_proj_a", "in_proj_b", "A_log", "dt_bias") else dim
+        before = 2 * keys * self.c["linear_key_head_dim"] if part in ("in_proj_qkv", "conv1d") else 0
+        each = heads // keys
+        first = [before + (k * each + i) * size for i in range(each) for k in range(keys)]
+        order = [*range(before)] + [f + d for f in first for d in range(size)]
+        return tensor.turned().rows(order).turned() if part == "out_proj" else tensor.rows(order)
+
     def stacked_experts(self, name, part, tensor):
         """Published in one tensor, gate and up together: [experts, in, out], halves or in turn; or codes [experts, out, groups, 16]."""
         in_turn = self.arch == "gpt-oss"
@@ -202,6 +228,17 @@ class Conversion:
             half = flat.rows([e * rows + r for e in range(experts) for r in numbers])
             self.add(f"{name}ffn_{which}_exps.{ending}", half.shaped(*([experts, rows // 2] + ([] if bias else [cols]))))
 
+    def plain_experts(self, name, tensor):
+        """Published in one tensor as GGUF has it: [experts, gate rows, then up rows, in]."""
+        if not self.other:
+            self.add(name + "ffn_gate_up_exps.weight", tensor)
+            return
+        experts, rows, cols = tensor.shape
+        for i, which in enumerate(("gate", "up")):
+            numbers = [e * rows + i * rows // 2 + r for e in range(experts) for r in range(rows // 2)]
+            half = tensor.shaped(experts * rows, cols).rows(numbers)
+            self.add(f"{name}ffn_{which}_exps.weight", half.shaped(experts, rows // 2, cols))
+
     def coded_experts(self, name, part, blocks, scales):
         experts, rows, groups, _ = blocks.shape
         flat, flat_scales = blocks.shaped(experts * rows, groups * 16), scales.shaped(experts * rows, groups)
@@ -222,6 +259,8 @@ class Conversion:
             return
         if self.arch == "deepseek2" and layer >= self.layers:
             return  # layers for predicting further tokens are dropped
+        if self.arch in TILED and stem.startswith("linear_attn."):
+            tensor = self.tiled(stem, tensor)
         if self.take_apart(layer, stem, tensor, ending):
             return
         if stem == "post_attention_layernorm":
@@ -238,7 +277,7 @@ class Conversion:
         if new.startswith("ssm_conv1d"):
             channels, taps = tensor.shape[0], tensor.shape[-1]
             tensor = tensor.shaped(*([1, channels, 1, taps] if self.arch == "kimi-linear" else [channels, taps]))
-        name = f"blk.{layer}.{new}{ending}"
+        name = f"blk.{layer}.{new}{ending or '.weight'}"
         if new in ("attn_q", "attn_k") and (self.arch != "kimi-linear"):
             self.add_query(name, tensor, self.heads if new == "attn_q" else self.kv_heads)
         else:
@@ -291,6 +330,8 @@ class Conversion:
             theta = theta or 10000 * c.get("rope_ratio", 1)
         if theta is not None:
             self.put("rope.freq_base", float(theta))
+        if "mrope_section" in scaling:
+            self.put("rope.dimension_sections", scaling["mrope_section"] + [0])
         if kind in ("linear", "yarn"):
             self.put("rope.scaling.type", kind)
             self.put("rope.scaling.factor", float(scaling["factor"]))
@@ -331,7 +372,7 @@ class Conversion:
         self.put("embedding_length_per_layer_input", c["hidden_size_per_layer_input"])
         if c.get("num_global_key_value_heads"):
             self.put("attention.head_count_kv", [self.kv_heads if s else c["num_global_key_value_heads"] for s in swa])
-        if c["use_double_wide_mlp"]:
+        if c.get("use_double_wide_mlp"):
             self.put("feed_forward_length", [c["intermediate_size"] * (2 if i >= self.layers - shared else 1)
                                              for i in range(self.layers)])
 
@@ -353,7 +394,7 @@ class Conversion:
     def put_experts(self):
         c = self.c
         self.put("expert_count", self.pick("num_local_experts", "num_experts", "n_routed_experts"))
-        self.put("expert_used_count", self.pick("num_experts_per_tok", "num_experts_per_token"))
+        self.put("expert_used_count", self.pick("num_experts_per_tok", "num_experts_per_token", "top_k_experts"))
         self.put("expert_feed_forward_length", self.pick("moe_intermediate_size", otherwise=(
             c["intermediate_size"] if self.arch in ("gpt-oss", "minimax-m2", "llama4") else None)))
         self.put("expert_shared_count", self.pick("n_shared_experts", "num_shared_experts"))
@@ -387,7 +428,8 @@ class Conversion:
 
     def put_delta(self):
         c = self.c
-        if self.arch == "qwen3next":
+        if self.arch in DELTA:
+            self.put("full_attention_interval", c.get("full_attention_interval"))
             self.put("ssm.conv_kernel", c["linear_conv_kernel_dim"])
             self.put("ssm.state_size", c["linear_key_head_dim"])
             self.put("ssm.group_count", c["linear_num_key_heads"])
@@ -430,7 +472,8 @@ class Conversion:
         if (c.get("head_dim") or self.head_dim != self.hidden // self.heads) and not c.get("kv_lora_rank"):
             self.put("attention.key_length", self.head_dim)
             self.put("attention.value_length", self.head_dim)
-        share = self.pick("partial_rotary_factor", "rotary_pct", otherwise=0.5 if self.arch == "chatglm" else 1.0)
+        share = self.pick("partial_rotary_factor", "rotary_pct", otherwise=(
+            (c.get("rope_parameters") or {}).get("partial_rotary_factor", 0.5 if self.arch == "chatglm" else 1.0)))
         self.put("rope.dimension_count", c.get("rotary_dim", int(share * self.head_dim)))
         for key, name in (("attn_logit_softcapping",) * 2, ("final_logit_softcapping",) * 2, ("logit_scale",) * 2,
                           ("embedding_multiplier", "embedding_scale"), ("residual_multiplier", "residual_scale"),

@@ -4,7 +4,8 @@
 
 usage: run_families.py LAMINA TESTDATA
 
-One TAP line per case. The last group, which row reads which recorded folder, needs TESTDATA but for demo/model.
+One TAP line per case. The last group, which row reads which recorded folder, needs TESTDATA but for
+demo/model and made/.
 """
 import json
 import os
@@ -12,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 
+import run_made
 import run_oracle
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -35,12 +37,13 @@ def check_walk():
 
 
 def check_folders(checks):
-    """Every folder that run_oracle.py compares checks one row, and no other folder is said to."""
-    compared = ["demo/model", *(f"oracle/{n}" for n in run_oracle.FOLDERS), *(f"tiny-hf/{n}" for n in run_oracle.FORWARD),
+    """Every folder that run_oracle.py or run_made.py compares checks one row, and no other folder is said to."""
+    compared = ["demo/model", *(f"made/{n}" for n in run_made.FOLDERS), *(f"oracle/{n}" for n in run_oracle.FOLDERS),
+                *(f"tiny-hf/{n}" for n in run_oracle.FORWARD),
                 *(f"golden-models/{n}" for n in run_oracle.HIDDEN)]
     said = [folder for folders in checks.values() for folder in folders]
     if sorted(compared) != sorted(said):
-        raise RuntimeError(f"not in families.txt: {sorted(set(compared) - set(said))}; not compared by run_oracle.py: "
+        raise RuntimeError(f"not in families.txt: {sorted(set(compared) - set(said))}; not compared: "
                            f"{sorted(set(said) - set(compared))}; twice: {sorted(f for f in set(said) if said.count(f) > 1)}")
 
 
@@ -83,8 +86,9 @@ def main():
             (f"{len(table['rows_per_feature'])} features are counted", lambda: check_features(table))]
     for family, folders in checks.items():
         for folder in folders:
-            if there or folder == "demo/model":
-                place = ROOT / folder if folder == "demo/model" else os.path.join(testdata, folder)
+            ours = {"demo/model": ROOT / folder, f"made/{os.path.basename(folder)}": ROOT / "tests" / "oracle" / folder}
+            if there or folder in ours:
+                place = ours.get(folder, os.path.join(testdata, folder))
                 jobs.append((f"{folder} is read by {family}", lambda p=place, f=family: check_reader(lamina, p, f)))
     failed = 0
     for number, (name, job) in enumerate(jobs, 1):

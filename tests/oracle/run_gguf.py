@@ -24,9 +24,7 @@ SKIPPED = {
     "internlm": "the format has no such architecture",
     "internlm-rotary-dynamic": "the format has no such architecture",
     "qwen1-early-bin": "no converter reads this dialect of config.json",
-    "qwen1-ntk-logn-bin": "the metadata cannot say that the base grows with the prompt",
-    "qwen35-moe-text": "heads of values in another order are refused", "qwen35-text": "heads of values in another order are refused",
-    "qwen35-wrapped": "heads of values in another order are refused"}
+    "qwen1-ntk-logn-bin": "the metadata cannot say that the base grows with the prompt"}
 # The metadata has no dynamic scaling: only cases that stay below the trained length.
 GROWING = ("internlm2-dynamic", "internlm3", "llama-dynamic")
 # Also with tensors in the form that other converters, or the tool that quantises, give them.

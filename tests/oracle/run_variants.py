@@ -49,9 +49,9 @@ def smallest_mib(command, home):
 class Folder:
     """The cases of one folder, their plain answers as text, and the ways to get the same again."""
 
-    def __init__(self, lamina, path, home):
+    def __init__(self, lamina, path, home, recorded=None):
         self.lamina, self.path, self.home = lamina, path, home
-        with open(os.path.join(path, "golden.json")) as f:
+        with open(os.path.join(recorded or path, "golden.json")) as f:
             self.cases = json.load(f)["cases"]
         self.plain = [answer(self.logits(case), home) for case in self.cases]
 
@@ -129,10 +129,10 @@ def difference(want, got):
     return "the text differs"
 
 
-def check_folder(lamina, path, home):
-    """(way, whether it was the same, words) for each way."""
+def check_folder(lamina, path, home, recorded=None):
+    """(way, whether it was the same, words) for each way. The cases are those of `recorded` where the checkpoint is a file."""
     try:
-        folder = Folder(lamina, path, home)
+        folder = Folder(lamina, path, home, recorded)
     except (RuntimeError, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as e:
         return [(name, False, str(e)) for name, _ in WAYS]
     results = []

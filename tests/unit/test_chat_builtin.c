@@ -442,13 +442,22 @@ static void test_places(void **state) {
     clear_dir();
 }
 
-static void expect_stops(const uint32_t *ids, uint32_t count, const char *texts) {
+/* `given` may be NULL. */
+static struct lamina_text *open_with(const char *given) {
     struct lamina_text *t = NULL;
     struct lamina_error err = {0};
-    struct str found = {0};
-    if (lamina_text_open(&t, dir, &err) != LAMINA_OK) {
+    struct lamina_text_options o;
+    lamina_text_defaults(&o);
+    o.chat_template = given;
+    if (lamina_text_open_with(&t, dir, &o, &err) != LAMINA_OK) {
         fail_msg("%s", err.message);
     }
+    return t;
+}
+
+static void expect_given_stops(const char *given, const uint32_t *ids, uint32_t count, const char *texts) {
+    struct lamina_text *t = open_with(given);
+    struct str found = {0};
     assert_int_equal(t->stop_id_count, count);
     assert_true(count == 0 || memcmp(t->stop_ids, ids, count * sizeof(*ids)) == 0);
     for (uint32_t i = 0; i < t->stop_count; i++) {
@@ -457,6 +466,74 @@ static void expect_stops(const uint32_t *ids, uint32_t count, const char *texts)
     assert_string_equal(str_text(&found), texts);
     str_drop(&found);
     lamina_text_close(&t);
+}
+
+static void expect_stops(const uint32_t *ids, uint32_t count, const char *texts) {
+    expect_given_stops(NULL, ids, count, texts);
+}
+
+static void expect_given(const char *given, const char *tools, const char *want) {
+    struct lamina_text *t = open_with(given);
+    struct lamina_error err = {0};
+    char *prompt = NULL;
+    size_t len = 0;
+    if (lamina_template(t, one, tools, NULL, true, &prompt, &len, &err) != LAMINA_OK || strcmp(prompt, want) != 0) {
+        fail_msg("expected: %s\n  found: %s %s", want, prompt != NULL ? prompt : "", err.message);
+    }
+    lamina_free(prompt);
+    lamina_text_close(&t);
+}
+
+static void expect_no_given(const char *given, lamina_status code, const char *words) {
+    struct lamina_text *t = NULL;
+    struct lamina_error err = {0};
+    struct lamina_text_options o;
+    lamina_text_defaults(&o);
+    o.chat_template = given;
+    assert_int_equal(lamina_text_open_with(&t, dir, &o, &err), code);
+    assert_null(t);
+    bool blamed = strncmp(err.message, dir, strlen(dir)) == 0 && err.message[strlen(dir)] == ':';
+    if (strstr(err.message, words) == NULL || blamed) {
+        fail_msg("\"%s\" does not say \"%s\", or blames the model", err.message, words);
+    }
+}
+
+/* One of the user's stands in place of all that the checkpoint has, and what ends an answer follows it. */
+static void test_given(void **state) {
+    (void)state;
+    static const char tools[] = "[{\"type\": \"function\", \"function\": {\"name\": \"f\"}}]";
+    char path[256];
+    put_tokenizer();
+    put("config.json", "{\"architectures\": [\"InternLMForCausalLM\"]}");
+    put("tokenizer_config.json", "{\"eos_token\": \"<|endoftext|>\", \"chat_template\": ["
+                                 "{\"name\": \"default\", \"template\": \"C{{ messages[0].content }}\"}, "
+                                 "{\"name\": \"tool_use\", \"template\": \"T{{ messages[0].content }}\"}]}");
+    path_of("mine.jinja", path);
+    put("mine.jinja", "M{{ messages[0].content }}{{ eos_token }}");
+    expect_given(NULL, tools, "THi");
+    expect_given(path, NULL, "MHi<|endoftext|>");
+    expect_given(path, tools, "MHi<|endoftext|>");
+    expect_given("chatml", tools, "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+                                  "<|im_start|>assistant\n");
+    expect_given_stops(path, (const uint32_t[]){8}, 1, "<eoa>|");
+    expect_given_stops("chatml", (const uint32_t[]){10, 9, 8}, 3, "");
+    put("mine.jinja", "{{ messages[0].content }}<|im_end|>");
+    expect_given_stops(path, (const uint32_t[]){8, 10}, 2, "<eoa>|");
+    put("mine.jinja", "a\n  {% for %}");
+    expect_no_given(path, LAMINA_DAMAGED, "mine.jinja: chat template: line 2, column ");
+    put("mine.jinja", "");
+    expect_no_given(path, LAMINA_DAMAGED, "mine.jinja: the file is empty");
+    expect_no_given("chatm", LAMINA_NOT_FOUND, "chatml, baichuan");
+    expect_no_given("./chatml", LAMINA_NOT_FOUND, "no such file");
+    expect_no_given("llama2", LAMINA_UNSUPPORTED, "no token </s>");
+    expect_no_given("baichuan2", LAMINA_UNSUPPORTED, "user_token_id");
+    put("generation_config.json", "{\"user_token_id\": 9, \"assistant_token_id\": 10}");
+    expect_given("baichuan2", NULL, "<|im_start|>Hi<|im_end|>");
+    struct lamina_text *t = NULL;
+    struct lamina_error err = {0};
+    assert_int_equal(lamina_text_open_with(&t, dir, &(struct lamina_text_options){.size = 1}, &err), LAMINA_USAGE);
+    assert_int_equal(unlink(path), 0);
+    clear_dir();
 }
 
 static void test_stops(void **state) {
@@ -667,6 +744,7 @@ int main(void) {
         cmocka_unit_test(test_ends_chatglm),
         cmocka_unit_test_setup_teardown(test_places, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_stops, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_given, make_dir, remove_dir),
         cmocka_unit_test(test_store),
         cmocka_unit_test(test_generation_stops),
     };

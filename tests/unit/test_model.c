@@ -147,6 +147,58 @@ static void every_tensor_has_a_name_and_a_shape(void **state) {
 }
 
 /* Values of the published formulas worked out apart from this code, at fp32 precision. */
+/* A text model inside a multimodal one, its experts stacked or a tensor each. */
+#define BESIDE(more)                                                                                                           \
+    "{\"architectures\": [\"Gemma4ForConditionalGeneration\"], \"text_config\": {\"hidden_size\": 48, \"num_hidden_layers\": 6, " \
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"intermediate_size\": 40, \"vocab_size\": 280, \"head_dim\": 16, "   \
+    "\"num_experts\": 6, \"top_k_experts\": 3, \"moe_intermediate_size\": 20" more "}}"
+
+static bool has_name(void *user, const char *name) {
+    const char *const *names = user;
+    while (*names != NULL && strcmp(*names, name) != 0) {
+        names++;
+    }
+    return *names != NULL;
+}
+
+static const char *source_of(const struct model_desc *d, enum model_role role, struct model_tensor *t) {
+    uint32_t i = 0;
+    do {
+        assert_true(i < model_layer_tensor_count(d, 1));
+        model_layer_tensor_at(d, 1, i++, t);
+    } while (t->role != role || (model_role_of_expert(role) && t->expert != 2));
+    return t->source;
+}
+
+static void experts_stand_beside_the_mlp(void **state) {
+    (void)state;
+    static const char *const stacked[] = {"model.language_model.embed_tokens.weight",
+                                          "model.language_model.layers.0.experts.gate_up_proj", NULL};
+    static const char *const apart[] = {"model.language_model.embed_tokens.weight", NULL};
+    struct model_desc d;
+    struct model_tensor t;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(BESIDE(", \"enable_moe_block\": true")), &d, &err), LAMINA_OK);
+    assert_true(d.dense_beside && d.expert_scaled);
+    assert_true(d.kinds[0].experts == 6 && d.kinds[0].ffn == 40 && d.kinds[0].expert_ffn == 20);
+    assert_true(d.routing.top_k == 3 && d.routing.score == KERN_SCORE_CHOSEN);
+    model_choose_names(&d, has_name, (void *)(uintptr_t)stacked);
+    assert_string_equal(source_of(&d, MODEL_EXPERT_UP, &t), "model.language_model.layers.1.experts.gate_up_proj");
+    assert_true(t.from.plane == 2 * 40 * 48 && t.from.first == 20 && t.rows == 20 && !t.transposed);
+    assert_string_equal(source_of(&d, MODEL_GATE, &t), "model.language_model.layers.1.mlp.gate_proj.weight");
+    assert_string_equal(source_of(&d, MODEL_ROUTER_NORM, &t), "model.language_model.layers.1.router.scale");
+    assert_string_equal(source_of(&d, MODEL_EXPERT_SCALE, &t), "model.language_model.layers.1.router.per_expert_scale");
+    assert_int_equal(t.cols, 6);
+    model_choose_names(&d, has_name, (void *)(uintptr_t)apart);
+    assert_string_equal(source_of(&d, MODEL_EXPERT_UP, &t), "model.language_model.layers.1.experts.2.up_proj.weight");
+    assert_int_equal(model_resolve(span_of_text(BESIDE(", \"enable_moe_block\": false")), &d, &err), LAMINA_OK);
+    assert_true(d.kinds[0].experts == 0 && !d.dense_beside && model_vector_len(&d, 0, MODEL_ROUTER_NORM) == 0);
+    assert_true(model_tensor_ignored(&d, span_of_text("model.embed_vision.embedding_projection.weight")));
+    assert_false(model_tensor_ignored(&d, span_of_text("model.embed_other.weight")));
+    expect_refusal(BESIDE(", \"use_bidirectional_attention\": \"all\""), LAMINA_UNSUPPORTED, "use_bidirectional_attention");
+    assert_int_equal(model_resolve(span_of_text(BESIDE(", \"use_bidirectional_attention\": \"vision\"")), &d, &err), LAMINA_OK);
+}
+
 static void rope_factors_follow_the_formulas(void **state) {
     (void)state;
     struct model_desc d;
@@ -192,6 +244,7 @@ int main(void) {
         cmocka_unit_test(refusals_say_what_and_why),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
+        cmocka_unit_test(experts_stand_beside_the_mlp),
         cmocka_unit_test(rope_factors_follow_the_formulas),
         cmocka_unit_test(generation_defaults_are_read),
     };

@@ -379,6 +379,42 @@ static void linear_attention_has_its_own_names(void **state) {
     assert_true(model_source_row(&k.from, 16) == 96); /* 16 + 16 queries and keys, 24 + 24 values and gates before it */
 }
 
+#define TILED(values)                                                                                                          \
+    "general.architecture=qwen35", "qwen35.block_count=4", "qwen35.embedding_length=64", "qwen35.attention.head_count=2",       \
+        "qwen35.feed_forward_length=64", "qwen35.context_length=512", "qwen35.attention.layer_norm_rms_epsilon=0.5",            \
+        "qwen35.ssm.time_step_rank=" values, "qwen35.ssm.group_count=2", "qwen35.ssm.inner_size=48",                            \
+        "qwen35.ssm.conv_kernel=4", "qwen35.ssm.state_size=16", "token_embd.weight:288,64"
+
+/* Rows stay as they lie; it is the op that finds a head's keys. */
+static void heads_of_values_may_be_tiled(void **state) {
+    (void)state;
+    static const char *const three[] = {TILED("6"), NULL};
+    static const char *const one[] = {TILED("2"), NULL};
+    static const char *const grouped[] = {NEXT, NULL};
+    struct kern_op ops[MODEL_MAX_OPS];
+    struct model_desc d = described(three);
+    struct model_desc again;
+    struct str json = {0};
+    struct lamina_error err = {0};
+    assert_true(d.tiled_values && d.kinds[0].heads == 6 && d.kinds[0].kv_heads == 2);
+    struct model_tensor v = tensor_of(&d, 0, MODEL_V);
+    assert_true(model_source_row(&v.from, 0) == 64 && model_source_row(&v.from, 47) == 111);
+    uint32_t count = model_layer_ops(&d, 0, ops, MODEL_MAX_OPS);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        found += ops[i].kind == KERN_OP_DELTA && ops[i].tiled;
+    }
+    assert_int_equal(found, 1);
+    model_desc_write(&d, &json);
+    assert_int_equal(model_desc_read(span_of(json.ptr, json.len), &again, &err), LAMINA_OK);
+    assert_true(again.tiled_values);
+    str_drop(&json);
+    d = described(one);
+    assert_false(d.tiled_values);
+    d = described(grouped);
+    assert_false(d.tiled_values);
+}
+
 static void refusals_name_what_is_missing(void **state) {
     (void)state;
     static const char *const unknown[] = {"general.architecture=lama2", "lama2.block_count=2", NULL};
@@ -387,10 +423,6 @@ static void refusals_name_what_is_missing(void **state) {
     static const char *const clipped[] = {"general.architecture=llama", LLAMA_SIZES, "llama.attention.clamp_kqv=8", NULL};
     static const char *const scaled[] = {"general.architecture=llama", LLAMA_SIZES, "llama.rope.scaling.type=wavy", NULL};
     static const char *const long_rope[] = {"general.architecture=llama", LLAMA_SIZES, "llama.rope.scaling.type=longrope", NULL};
-    static const char *const tiled[] = {"general.architecture=qwen35", "qwen35.block_count=1", "qwen35.embedding_length=8",
-                                        "qwen35.attention.head_count=2", "qwen35.attention.layer_norm_rms_epsilon=0.5",
-                                        "qwen35.ssm.time_step_rank=4", "qwen35.ssm.group_count=2", "qwen35.ssm.inner_size=8",
-                                        "qwen35.ssm.conv_kernel=4", "qwen35.ssm.state_size=2", "token_embd.weight:8,8", NULL};
     static const char *const uneven[] = {"general.architecture=llama", "llama.feed_forward_length=[96 80]", LLAMA_SIZES, NULL};
     expect_refusal(unknown, NULL, 0, LAMINA_UNSUPPORTED, "lama2 is not supported; the nearest supported one is llama");
     static const char *const empty[] = {"general.architecture=llama", NULL};
@@ -400,7 +432,6 @@ static void refusals_name_what_is_missing(void **state) {
     expect_refusal(clipped, NULL, 0, LAMINA_UNSUPPORTED, "clamp_kqv");
     expect_refusal(scaled, NULL, 0, LAMINA_UNSUPPORTED, "wavy");
     expect_refusal(long_rope, NULL, 0, LAMINA_DAMAGED, "rope_factors_long.weight");
-    expect_refusal(tiled, NULL, 0, LAMINA_UNSUPPORTED, "4 heads of values on 2 of keys");
     expect_refusal(uneven, NULL, 0, LAMINA_UNSUPPORTED, "layers that differ");
     expect_refusal(LLAMA, "llama.block_count", 0, LAMINA_DAMAGED, "llama.block_count");
     expect_refusal(LLAMA, "llama.block_count", 1e9, LAMINA_DAMAGED, "llama.block_count");
@@ -445,6 +476,7 @@ int main(void) {
         cmocka_unit_test(fused_tensors_are_told_by_their_names),
         cmocka_unit_test(latents_come_apart_or_whole),
         cmocka_unit_test(linear_attention_has_its_own_names),
+        cmocka_unit_test(heads_of_values_may_be_tiled),
         cmocka_unit_test(refusals_name_what_is_missing),
         cmocka_unit_test(no_number_does_harm),
     };

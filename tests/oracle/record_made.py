@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes golden.json of folders of tests/oracle/made from the reference framework. Needs torch and transformers, which nothing else
+here does; it is run by hand when a folder is added.
+
+usage: record_made.py NAME...
+
+From a folder's config.json come the tensors, their ranges are chosen by what they are, their elements are computed
+(made_weights.py). Then greedy decoding in fp32, eager attention, with a cache; the same without is compared.
+"""
+import json
+import math
+import os
+import sys
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from made_weights import bf16_words, count_of
+
+MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
+PROMPTS, NEW = (24, 7), 20
+CENTRED = ("qwen3_5",)  # norms multiply by 1 + w
+
+
+def range_of(name, shape, model_type, tied):
+    """(middle, range) of a tensor's elements: wide enough that no part of the model could be left out unseen."""
+    if name.endswith(("A_log", "dt_bias")):
+        return 0.5, 1.0
+    if "norm" in name:
+        centred = model_type.startswith(CENTRED) and "linear_attn" not in name
+        return (0.0 if centred else 1.0), 0.5
+    if len(shape) == 1:
+        return 1.0, 0.4
+    if "embed" in name:
+        return 0.0, 0.12 if tied else 1.0  # wider, a tied model says again what it read
+    if "router.proj" in name:
+        return 0.0, 2.6  # what it reads is divided by the root of its width
+    return 0.0, round((2.0 if "lm_head" in name else 1.2) * math.sqrt(3.0 / (shape[-1] if "conv" not in name else 4)), 4)
+
+
+def rounded(values):
+    return [float(f"{v:.9g}") for v in values]
+
+
+def record(model, prompt):
+    ids, cache, steps = list(prompt), None, []
+    with torch.no_grad():
+        first = None
+        for _ in range(NEW):
+            fed = ids if cache is None else ids[-1:]
+            out = model(torch.tensor([fed]), past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            first = out.logits[0].double() if first is None else first
+            steps.append(out.logits[0, -1].double())
+            ids.append(int(steps[-1].argmax()))
+        again = model(torch.tensor([ids[:-1]]), use_cache=False).logits[0, len(prompt) - 1:].double()
+    assert [int(r.argmax()) for r in again] == ids[len(prompt):], "another answer without a cache"
+    best = torch.stack(steps).topk(2).values
+    logs = first.log_softmax(-1)
+    return {"prompt": list(prompt), "new_tokens": NEW, "greedy": ids[len(prompt):],
+            "min_margin": round(float((best[:, 0] - best[:, 1]).min()), 6), "logits_std": round(float(first[-1].std()), 3),
+            "logits_last": rounded(first[-1].tolist()), "logits_final": rounded(steps[-1].tolist()),
+            "prompt_argmax": [int(r.argmax()) for r in first],
+            "prompt_next_logprob": rounded(float(logs[i, t]) for i, t in enumerate(prompt[1:])),
+            "noise_max_abs": round(float((torch.stack(steps) - again).abs().max()), 9)}
+
+
+def main():
+    for name in sys.argv[1:]:
+        folder = os.path.join(MADE, name)
+        config = AutoConfig.from_pretrained(folder)
+        config._attn_implementation = "eager"
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        if hasattr(model, "set_experts_implementation"):
+            model.set_experts_implementation("eager")
+        tensors, state = {}, model.state_dict()
+        for key, value in state.items():
+            if key == "lm_head.weight" and config.tie_word_embeddings:
+                continue
+            tensors[key] = [list(value.shape), *range_of(key, value.shape, config.model_type, config.tie_word_embeddings)]
+            words = bf16_words(key, count_of(value.shape), *tensors[key][1:])
+            value.copy_(torch.tensor([w << 16 for w in words], dtype=torch.int64).to(torch.int32).view(torch.float32)
+                        .reshape(value.shape))
+        vocab = config.get_text_config().vocab_size
+        prompts = [[w % vocab for w in bf16_words(f"{name} prompt {n}", n, 0.0, 1.0)] for n in PROMPTS]
+        golden = {"format": "lamina-made-1", "reference": f"{type(model).__name__} (transformers {transformers.__version__})",
+                  "torch": torch.__version__.split("+")[0], "compute": "float32, eager attention, CPU", "tensors": tensors,
+                  "cases": [record(model, p) for p in prompts]}
+        with open(os.path.join(folder, "golden.json"), "w") as f:
+            f.write(json.dumps(golden, separators=(",", ":")).replace('"cases"', '\n"cases"').replace("],[", "],[") + "\n")
+        print(name, [(c["min_margin"], c["logits_std"], c["noise_max_abs"], len(set(c["greedy"]))) for c in golden["cases"]])
+
+
+if __name__ == "__main__":
+    main()

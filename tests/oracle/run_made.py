@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Models that TESTDATA has no folder of, against outputs of the reference framework. One TAP line per case and way.
+
+usage: run_made.py LAMINA TESTDATA
+
+Folders of tests/oracle/made hold a config.json and outputs (record_made.py recorded them); their weights are computed. Each is
+compared as run_oracle.py compares folders, as run_variants.py computes them in other ways, and, where GGUF has the architecture, as
+run_gguf.py does. What each is there for:
+  gemma4-moe         experts beside an MLP, keys that serve as values
+  gemma4-moe-inputs  the same with inputs by layer, and layers that read the keys and values of others
+  qwen35-three       three heads of values on each of two heads of keys: with two on two, an order and its reverse are the same
+"""
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import run_gguf
+import run_oracle
+import run_variants
+from gguf_rules import ARCHITECTURES
+from made_weights import write_checkpoint
+
+FOLDERS = ["gemma4-moe", "gemma4-moe-inputs", "qwen35-three"]
+OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
+MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
+
+
+def check_list():
+    there = {os.path.basename(os.path.dirname(p)) for p in glob.glob(os.path.join(MADE, "*", "golden.json"))}
+    if there != set(FOLDERS):
+        raise RuntimeError(f"not listed: {sorted(there - set(FOLDERS))}; listed and not there: {sorted(set(FOLDERS) - there)}")
+    return f"{len(there)} folders"
+
+
+def check_ways(lamina, path, home, recorded=None):
+    bad = [f"{way}: {said}" for way, good, said in run_variants.check_folder(lamina, path, home, recorded) if not good]
+    if bad:
+        raise RuntimeError("; ".join(bad))
+    return ", ".join(way for way, _ in run_variants.WAYS)
+
+
+def jobs_of(lamina, name, room, home):
+    place = os.path.join(room, name)
+    write_checkpoint(os.path.join(MADE, name), place)
+    with open(os.path.join(place, "golden.json")) as f:
+        golden = json.load(f)
+    with open(os.path.join(place, "config.json")) as f:
+        architecture = json.load(f)["architectures"][0]
+    for i, case in enumerate(golden["cases"]):
+        yield f"{name} case {i}", lambda c=case: run_oracle.check_case(lamina, place, c, golden, home)
+    yield f"{name}: the same bits in other ways", lambda: check_ways(lamina, place, home)
+    if architecture not in ARCHITECTURES:
+        return
+    path = os.path.join(room, name + ".gguf")
+    for i, case in enumerate(golden["cases"]):
+        yield f"{name} case {i} from GGUF", lambda c=case: run_gguf.check(lamina, place, path, c, golden, home)
+        if name in OTHER_FORMS:
+            yield f"{name} case {i} from GGUF in other forms", \
+                lambda c=case: run_gguf.check(lamina, place, path.replace(".gguf", "-other.gguf"), c, golden, home)
+    yield f"{name} from GGUF: the same bits in other ways", lambda: check_ways(lamina, path, home, place)
+
+
+def main():
+    lamina = os.path.abspath(sys.argv[1])
+    failed = 0
+    with tempfile.TemporaryDirectory() as room, tempfile.TemporaryDirectory() as home:
+        jobs = [("every folder of made is tested", check_list)]
+        jobs += [job for name in FOLDERS for job in jobs_of(lamina, name, room, home)]
+        for number, (words, job) in enumerate(jobs, 1):
+            try:
+                print(f"ok {number} - {words}: {job()}")
+            except (RuntimeError, OSError, ValueError, KeyError, subprocess.TimeoutExpired) as e:
+                failed += 1
+                print(f"not ok {number} - {words}: {e!r}" if isinstance(e, KeyError) else f"not ok {number} - {words}: {e}")
+            sys.stdout.flush()
+    print(f"1..{len(jobs)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
