@@ -105,7 +105,7 @@ class WeightFile:
             "flags": flags, "rows": rows, "cols": cols, "first_tile": first, "tiles": tiles,
             "groups_per_tile": per_tile, "parts_per_group": parts, "blocks_per_part": blocks, "expert": expert,
         }
-        need(layout <= 1 and flags <= 1, self.name + ": unknown layout or flags")
+        need(layout <= 1 and flags <= 3, self.name + ": unknown layout or flags")
         m["type"] = m["dtype"]
         m["dtype"], m["packed"] = lamina_planes.TYPES.get(m["dtype"], (m["dtype"], None))
         need(m["packed"] is None or (layout == 0 and rows * cols >= 16384 and cols > 1), self.name + ": this cannot be packed")
@@ -115,6 +115,9 @@ class WeightFile:
         fields = d[at + 72:at + 88]
         m["coding"] = Groups(fields, cols) if m["dtype"] == "GROUPS" else Blocks(m["dtype"], cols) if m["dtype"] in BLOCKS else None
         need(m["coding"] or m["dtype"] in ELEMENT, "%s: unknown type %s" % (self.name, m["dtype"]))
+        m["packed_codes"] = flags >= 2
+        need(not m["packed_codes"] or (m["coding"] and m["coding"].code_bits and layout == 0 and rows * cols >= 16384 and cols > 1),
+             self.name + ": these codes cannot be packed")
         need(m["dtype"] == "GROUPS" or not any(fields), self.name + ": fields of groups where there are none")
         need(not any(d[at + 88:at + 96]), self.name + ": reserved bytes are not zero")
         return m
@@ -126,6 +129,8 @@ class WeightFile:
             need(m["first_tile"] == first, "%s: %s begins at another tile" % (self.name, m["role"]))
             found = tuple(m[k] for k in ("tiles", "groups_per_tile", "parts_per_group", "blocks_per_part"))
             need(found == tiling(m), "%s: %s has %s, expected %s" % (self.name, m["role"], found, tiling(m)))
+            covered = min(m["groups_per_tile"] * GROUP_ROWS, -(-m["rows"] // PANEL_ROWS) * PANEL_ROWS) * m["cols"]
+            need(not m["packed_codes"] or covered <= 4 << 20, self.name + ": these codes cannot be packed")
             first += m["tiles"]
         need(first == len(self.tiles), self.name + ": tiles that belong to no matrix")
 
@@ -136,6 +141,17 @@ class WeightFile:
     def steps_tile(self, matrix, i, rows16, counts):
         begin, length = self.tiles[matrix["first_tile"] + i]
         return lamina_planes.decode_steps(self.data[begin:begin + length], rows16, counts)
+
+    def coded_tile(self, matrix, i, size):
+        """A tile of codes as it is, or, where it takes fewer pages than that, packed."""
+        begin, length = self.tiles[matrix["first_tile"] + i]
+        if not matrix["packed_codes"] or length >= -(-size // PAGE) * PAGE:
+            return self.tile(matrix, i, size)
+        coding = matrix["coding"]
+        rows = (size - coding.lead_bytes) // coding.record_bytes
+        out = lamina_planes.decode_codes(self.data[begin:begin + length], coding, matrix["cols"], rows)
+        need(len(out) == size, "%s: tile %d of %s has another size" % (self.name, i, matrix["role"]))
+        return out
 
     def tile(self, matrix, i, size):
         """The bytes of a tile; behind them there is less than a page, of zeros."""
@@ -266,9 +282,9 @@ def steps_lines(f, matrix):
 def coded_lines(f, matrix):
     """Records of a coded matrix. All tiles must begin with the same lead, which the matrix's coding then uses."""
     coding, lines = matrix["coding"], []
-    lead = f.tile(matrix, 0, coded_bytes(matrix, 0))[:coding.lead_bytes]
+    lead = f.coded_tile(matrix, 0, coded_bytes(matrix, 0))[:coding.lead_bytes]
     for i in range(matrix["tiles"]):
-        data = f.tile(matrix, i, coded_bytes(matrix, i))
+        data = f.coded_tile(matrix, i, coded_bytes(matrix, i))
         need(data[:coding.lead_bytes] == lead, "%s: tile %d of %s has another lead" % (f.name, i, matrix["role"]))
         lines += [data[at:at + coding.record_bytes] for at in range(coding.lead_bytes, len(data), coding.record_bytes)]
     need(len(lines) == matrix["rows"], f.name + ": another number of rows")

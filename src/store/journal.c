@@ -128,6 +128,33 @@ static bool read_piece(struct journal *j, struct span line) {
     return true;
 }
 
+static int hex_value(uint8_t c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool read_kept(struct journal *j, struct span line) {
+    struct journal_kept k = {0};
+    if (!number32(&line, &k.tensor) || line.len % 2 != 0) {
+        return false;
+    }
+    uint8_t *bytes = arena_take_array(&j->arena, line.len / 2 + 1, 1);
+    for (size_t i = 0; bytes != NULL && i < line.len / 2; i++) {
+        int high = hex_value(line.ptr[2 * i]);
+        int low = hex_value(line.ptr[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        bytes[i] = (uint8_t)(high * 16 + low);
+    }
+    if (bytes == NULL) {
+        return false;
+    }
+    k.bytes = span_of(bytes, line.len / 2);
+    GROW(j, kept, kept_count);
+    j->kept[j->kept_count - 1] = k;
+    return true;
+}
+
 static bool read_source(struct journal *j, struct span line) {
     struct journal_source s = {0};
     uint64_t mtime = 0;
@@ -189,6 +216,7 @@ static bool read_record(struct journal *j, struct span line) {
     }
     return span_is(kind, "done")     ? read_done(j, line)
            : span_is(kind, "piece")  ? read_piece(j, line)
+           : span_is(kind, "kept")   ? read_kept(j, line)
            : span_is(kind, "source") ? read_source(j, line)
            : span_is(kind, "tensor") ? read_tensor(j, line)
                                      : false;

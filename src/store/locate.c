@@ -108,41 +108,55 @@ static bool remove_name(void *user, const char *name) {
     char path[STORE_PATH_LEN];
     struct lamina_error ignored = {0};
     if (store_join(path, sizeof(path), r->dir, name)) {
-        (void)sys_remove(path, &ignored); /* a directory stays for remove_store */
+        (void)sys_remove(path, &ignored); /* a directory stays for store_remove */
     }
     return true;
 }
 
-/* The manifest first: from then on it is no store. Whatever cannot be removed is left; it is only space. */
-static void remove_store(const char *home, const char *name) {
+/* The manifest first: from then on it is no store. */
+lamina_status store_remove(const char *store, struct lamina_error *err) {
     static const char *const parts[] = {"lamina.json", "layers", ("tokenizer/" STORE_TEMPLATES_DIR), "tokenizer", ""};
-    struct lamina_error ignored = {0};
     struct sys_lock lock = {.fd = -1};
-    char store[STORE_PATH_LEN];
     char lock_path[STORE_PATH_LEN];
-    if (!store_join(store, sizeof(store), home, name) || strlen(store) + 8 > sizeof(lock_path) ||
-        !store_is_store(store)) {
-        return;
+    lamina_status status = LAMINA_OK;
+    if (strlen(store) + 8 > sizeof(lock_path)) {
+        return base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", store);
+    }
+    if (!store_is_store(store)) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s is no store (no lamina.json)", store);
     }
     (void)snprintf(lock_path, sizeof(lock_path), "%.*s.lock", STORE_PATH_LEN - 8, store);
-    if (sys_lock_take(&lock, lock_path, false, &ignored) < 0) {
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+    LAMINA_TRY(sys_lock_take(&lock, lock_path, false, err));
+    for (size_t i = 0; status == LAMINA_OK && i < ARRAY_LEN(parts); i++) {
         struct removal r = {.status = LAMINA_OK};
-        if (!store_join(r.dir, sizeof(r.dir), store, parts[i])) {
+        if (!store_join(r.dir, sizeof(r.dir), store, parts[i]) || !sys_exists(r.dir)) {
             continue;
         }
         if (i == 0) {
-            (void)sys_remove(r.dir, &ignored);
-            (void)sys_dir_sync(store, &ignored);
+            status = sys_remove(r.dir, err);
+            if (status == LAMINA_OK) {
+                status = sys_dir_sync(store, err);
+            }
             continue;
         }
-        (void)sys_list_dir(r.dir, remove_name, &r, &ignored);
-        (void)sys_remove_dir(r.dir, &ignored);
+        status = sys_list_dir(r.dir, remove_name, &r, err);
+        if (status == LAMINA_OK) {
+            status = sys_remove_dir(r.dir, err);
+        }
     }
+    struct lamina_error ignored = {0};
     (void)sys_remove(lock_path, &ignored);
     sys_lock_drop(&lock);
+    return status;
+}
+
+/* Whatever of an old store cannot be removed is left; it is only space. */
+static void remove_before(const char *home, const char *name) {
+    struct lamina_error ignored = {0};
+    char store[STORE_PATH_LEN];
+    if (store_join(store, sizeof(store), home, name)) {
+        (void)store_remove(store, &ignored);
+    }
 }
 
 static lamina_status make_current(const char *home, const struct place *p, struct lamina_error *err) {
@@ -155,7 +169,7 @@ static lamina_status make_current(const char *home, const struct place *p, struc
     int n = snprintf(line, sizeof(line), "%s\n", p->name);
     LAMINA_TRY(sys_write_whole_durable(p->side, span_of(line, (size_t)n), err));
     if (before[0] != 0) {
-        remove_store(home, before);
+        remove_before(home, before);
     }
     return LAMINA_OK;
 }

@@ -414,7 +414,7 @@ static bool read_all(struct walk *w) {
 }
 
 /* Cheap and first: nothing of a damaged manifest is looked at. */
-static lamina_status check_sum(struct span bytes, const char *name, struct lamina_error *err) {
+static lamina_status check_sum(struct span bytes, const char *name, struct hash128 *sum, struct lamina_error *err) {
     size_t tail = HASH_HEX + sizeof(SUFFIX) - 1;
     struct hash128 stated;
     if (bytes.len > tail + sizeof(CHECKSUM_KEY) && span_ends_with(bytes, SUFFIX) &&
@@ -422,6 +422,7 @@ static lamina_status check_sum(struct span bytes, const char *name, struct lamin
         hash128_from_hex(span_sub(bytes, bytes.len - tail, HASH_HEX), &stated)) {
         struct hash128 found = hash_xxh3_128(bytes.ptr, bytes.len - tail);
         if (found.low == stated.low && found.high == stated.high) {
+            *sum = found;
             return LAMINA_OK;
         }
     }
@@ -434,7 +435,7 @@ lamina_status manifest_parse(struct span bytes, const char *name, bool with_piec
     struct str scratch = {0};
     struct manifest found = {0};
     struct walk w = {.arena = arena, .with_pieces = with_pieces, .m = &found};
-    LAMINA_TRY(check_sum(bytes, name, err));
+    LAMINA_TRY(check_sum(bytes, name, &found.checksum, err));
     json_init(&w.r, bytes, name, &scratch, err);
     bool complete = read_all(&w);
     lamina_status status = json_finish(&w.r);

@@ -362,6 +362,7 @@ static lamina_status open_all(struct opening *o, const char *path) {
     }
     LAMINA_TRY(store_manifest_load(path, false, &o->scratch, &o->m, &manifest_bytes, o->err));
     s->desc = o->m.desc;
+    s->identity = o->m.checksum;
     memcpy(s->codec, o->m.codec, sizeof(s->codec));
     s->synthetic = o->m.synthetic && o->m.distinct_layers != 0;
     s->store_bytes = manifest_bytes;

@@ -14,6 +14,17 @@ static uint64_t matrix_bytes(const struct store_file *f, const struct store_matr
     return pages * STORE_PAGE;
 }
 
+/* How many of its tiles are packed: of codes, those where it saves pages. */
+static uint32_t packed_tiles(const struct store_file *f, const struct store_matrix *m) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; m->shape.packing == PANEL_CODES && i < m->shape.tiles; i++) {
+        struct panel_tile t;
+        panel_tile_at(&m->shape, i, &t);
+        n += panel_tile_packed(&m->shape, &t, (uint64_t)f->tiles[m->first_tile + i].pages * STORE_PAGE);
+    }
+    return m->shape.packing == PANEL_AS_IS || m->shape.packing == PANEL_CODES ? n : m->shape.tiles;
+}
+
 static uint32_t uses_of(const struct store *s, const struct store_file *f) {
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->desc.layers; i++) {
@@ -41,10 +52,10 @@ static void matrix_json(const struct store_file *f, const struct store_matrix *m
     coded_words(&m->shape, words, sizeof(words));
     str_printf(out,
                "{\"role\": \"%s\", \"expert\": %u, \"dtype\": \"%s\", \"rows\": %" PRIu64 ", \"cols\": %" PRIu64
-               ", \"layout\": \"%s\", \"first_tile\": %u, \"tiles\": %u, \"bytes\": %" PRIu64 "}",
+               ", \"layout\": \"%s\", \"first_tile\": %u, \"tiles\": %u, \"packed_tiles\": %u, \"bytes\": %" PRIu64 "}",
                model_role_name((enum model_role)m->role), m->expert, words,
                m->shape.rows, m->shape.cols, m->shape.layout == PANEL_GATHERED ? "gathered" : "blocks", m->first_tile,
-               m->shape.tiles, matrix_bytes(f, m));
+               m->shape.tiles, packed_tiles(f, m), matrix_bytes(f, m));
 }
 
 static void show_json(const struct store *s, struct str *out) {
@@ -99,8 +110,12 @@ static void show_text(const struct store *s, struct str *out) {
         for (uint32_t k = 0; k < f->matrix_count; k++) {
             const struct store_matrix *m = &f->matrices[k];
             coded_words(&m->shape, words, sizeof(words));
-            str_printf(out, "    %-8s %-7s %" PRIu64 " x %" PRIu64 ", %u tiles\n", model_role_name((enum model_role)m->role), words,
+            str_printf(out, "    %-8s %-7s %" PRIu64 " x %" PRIu64 ", %u tiles", model_role_name((enum model_role)m->role), words,
                        m->shape.rows, m->shape.cols, m->shape.tiles);
+            if (m->shape.packing == PANEL_CODES && packed_tiles(f, m) > 0) {
+                str_printf(out, ", %u packed", packed_tiles(f, m));
+            }
+            str_add_byte(out, '\n');
         }
     }
     str_printf(out, "small.bin          %u vectors, %" PRIu64 " floats\n", s->vector_count, s->small_floats);

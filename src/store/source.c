@@ -30,6 +30,14 @@ lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void 
     }
     const struct source_tensor *t = &c->tensors[index];
     const struct source_file *f = &c->files[t->file];
+    if (c->kept != NULL && c->kept[index].ptr != NULL) {
+        memcpy(dst, c->kept[index].ptr + offset, len);
+        return LAMINA_OK;
+    }
+    if (c->arriving != NULL) {
+        const struct lamina_arriving *a = c->arriving;
+        return a->read(a->user, f->arriving, t->offset + offset, dst, len, c->looking, err);
+    }
     if (f->gone) {
         return base_fail(err, LAMINA_NOT_FOUND, "%s was freed by an earlier run, but its tensor \"%s\" is needed again",
                          f->path, t->name);
@@ -44,6 +52,14 @@ lamina_status checkpoint_read(void *user, uint32_t index, uint64_t offset, void 
         sys_file_drop_cache(&f->file, t->offset + offset, len);
     }
     return status;
+}
+
+lamina_status source_look(const struct checkpoint *c, uint32_t file, uint64_t offset, void *dst, size_t len,
+                          struct lamina_error *err) {
+    const struct source_file *f = &c->files[file];
+    const struct lamina_arriving *a = c->arriving;
+    return a != NULL ? a->read(a->user, f->arriving, offset, dst, len, true, err)
+                     : sys_file_read_any(&f->file, f->path, offset, dst, len, c->bounce, SOURCE_BOUNCE, err);
 }
 
 static lamina_status small_file(void *user, const char *name, char **bytes, size_t *len, struct lamina_error *err) {
@@ -79,7 +95,7 @@ struct checkpoint *checkpoint_of(const struct lamina_source *s) {
 
 lamina_status store_source_open(struct lamina_source **source, const char *path, struct lamina_error *err) {
     struct checkpoint *c = NULL;
-    LAMINA_TRY(checkpoint_open(&c, path, NULL, err));
+    LAMINA_TRY(checkpoint_open(&c, path, NULL, NULL, err));
     *source = &c->base;
     return LAMINA_OK;
 }

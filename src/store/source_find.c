@@ -89,6 +89,15 @@ const struct source_form *source_form_of(const char *dir, const struct journal *
     return only_index; /* whose opening says which shard is missing */
 }
 
+const struct source_form *source_form_arriving(const struct lamina_arriving *a) {
+    for (uint32_t i = 0; i < a->file_count; i++) {
+        if (!ends_with(a->files[i].name, forms[0].ending)) {
+            return NULL;
+        }
+    }
+    return a->file_count == 1 && strcmp(a->files[0].name, forms[0].file) == 0 ? &forms[0] : a->file_count > 0 ? &forms[1] : NULL;
+}
+
 bool store_is_checkpoint(const char *path) {
     struct source_path where;
     struct lamina_error ignored = {0};

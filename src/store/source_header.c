@@ -62,7 +62,7 @@ static lamina_status read_safetensors(struct checkpoint *c, uint32_t file, const
         return no_memory(err);
     }
     arena->limit_bytes = json_len * 8 + HEADER_MEMORY;
-    lamina_status status = sys_file_read_any(&f->file, f->path, 8, json, json_len, c->bounce, SOURCE_BOUNCE, err);
+    lamina_status status = source_look(c, file, 8, json, json_len, err);
     if (status == LAMINA_OK) {
         status = safetensors_parse(span_of(json, json_len), f->stat.size, f->path, arena, &h, err);
     }
@@ -138,7 +138,7 @@ lamina_status source_read_header(struct checkpoint *c, uint32_t file, struct lam
     struct arena arena = {0};
     uint8_t first[FIRST_BYTES] = {0};
     size_t have = (size_t)min_u64(sizeof(first), f->stat.size);
-    LAMINA_TRY(sys_file_read_any(&f->file, f->path, 0, first, have, c->bounce, SOURCE_BOUNCE, err));
+    LAMINA_TRY(source_look(c, file, 0, first, have, err));
     LAMINA_TRY(refuse_pointer(f, first, have, err));
     lamina_status status = c->form->gguf    ? source_gguf_read(c, file, err)
                            : c->form->torch ? read_torch(c, file, &arena, err)

@@ -6,6 +6,7 @@
  *
  * Invariant of an opened checkpoint: every tensor lies in a file that is open, of the size its header demands, inside
  * the directory (or inside the cache that the directory is a snapshot of). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,13 +34,9 @@ static lamina_status open_file(struct checkpoint *c, uint32_t index, struct lami
     return source_read_header(c, index, err);
 }
 
-/* A file that an earlier run freed: its facts come from the journal. */
-static lamina_status recall_file(struct checkpoint *c, uint32_t index, const struct journal *j, uint32_t source,
-                                 struct lamina_error *err) {
-    struct source_file *f = &c->files[index];
-    const struct journal_source *s = &j->sources[source];
-    f->gone = true;
-    f->stat = (struct sys_stat){.size = s->size, .inode = s->inode, .mtime_ns = s->mtime_ns, .is_regular = true};
+/* The tensors of a file as the journal has them. */
+static lamina_status recall_tensors(struct checkpoint *c, uint32_t index, const struct journal *j, uint32_t source,
+                                    struct lamina_error *err) {
     for (uint32_t i = 0; i < j->tensor_count; i++) {
         const struct journal_tensor *t = &j->tensors[i];
         if (t->file != source) {
@@ -60,6 +57,40 @@ static lamina_status recall_file(struct checkpoint *c, uint32_t index, const str
     return LAMINA_OK;
 }
 
+/* A file that an earlier run freed: its facts come from the journal. */
+static lamina_status recall_file(struct checkpoint *c, uint32_t index, const struct journal *j, uint32_t source,
+                                 struct lamina_error *err) {
+    struct source_file *f = &c->files[index];
+    const struct journal_source *s = &j->sources[source];
+    f->gone = true;
+    f->stat = (struct sys_stat){.size = s->size, .inode = s->inode, .mtime_ns = s->mtime_ns, .is_regular = true};
+    return recall_tensors(c, index, j, source, err);
+}
+
+/* A file that is on its way. What it is stands in the place of inode and time; its header may be in the journal. */
+static lamina_status open_arriving(struct checkpoint *c, uint32_t index, const struct journal *j, struct lamina_error *err) {
+    struct source_file *f = &c->files[index];
+    const struct lamina_arriving *a = c->arriving;
+    for (f->arriving = 0; f->arriving < a->file_count && strcmp(a->files[f->arriving].name, f->name) != 0;) {
+        f->arriving++;
+    }
+    if (f->arriving == a->file_count) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s is named by the index, but is none of the files that arrive", f->name);
+    }
+    const struct lamina_arriving_file *from = &a->files[f->arriving];
+    struct hash128 is = hash_xxh3_128(from->identity, strlen(from->identity));
+    f->gone = true;
+    f->stat = (struct sys_stat){.size = from->size, .inode = is.low, .mtime_ns = (int64_t)(is.high >> 1), .is_regular = true};
+    for (uint32_t i = 0; j != NULL && i < j->source_count; i++) {
+        const struct journal_source *s = &j->sources[i];
+        if (strcmp(s->name, f->name) == 0 && s->size == f->stat.size && s->inode == f->stat.inode &&
+            s->mtime_ns == f->stat.mtime_ns) {
+            return recall_tensors(c, index, j, i, err);
+        }
+    }
+    return source_read_header(c, index, err);
+}
+
 static lamina_status add_file(struct checkpoint *c, const char *name, const struct journal *j,
                               struct lamina_error *err) {
     char path[STORE_PATH_LEN];
@@ -72,6 +103,9 @@ static lamina_status add_file(struct checkpoint *c, const char *name, const stru
     f->path = arena_copy_text(&c->arena, span_of_text(path));
     if (f->name == NULL || f->path == NULL) {
         return no_memory(err);
+    }
+    if (c->arriving != NULL) {
+        return open_arriving(c, c->file_count - 1, j, err);
     }
     for (uint32_t i = 0; j != NULL && i < j->source_count; i++) {
         if (j->sources[i].freed && strcmp(j->sources[i].name, name) == 0 && !sys_exists(path)) {
@@ -184,7 +218,10 @@ static lamina_status open_gguf(struct checkpoint *c, const struct journal *j, st
 
 static lamina_status open_weights(struct checkpoint *c, const struct journal *j, struct lamina_error *err) {
     char path[STORE_PATH_LEN];
-    c->form = source_form_of(c->dir, j);
+    c->form = c->arriving != NULL ? source_form_arriving(c->arriving) : source_form_of(c->dir, j);
+    if (c->form == NULL && c->arriving != NULL) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: only safetensors files can be split while they arrive", c->dir);
+    }
     if (c->form == NULL) {
         return source_no_weights(c->dir, err);
     }
@@ -217,7 +254,7 @@ static lamina_status open_path(struct checkpoint *c, const struct source_path *w
         c->gguf_file = "";
         return no_memory(err);
     }
-    if (where->file[0] != 0) {
+    if (where->file[0] != 0 && c->arriving == NULL) {
         return open_gguf(c, j, err);
     }
     if (!store_join(config, sizeof(config), where->dir, "config.json") || !sys_exists(config)) {
@@ -227,16 +264,29 @@ static lamina_status open_path(struct checkpoint *c, const struct source_path *w
     return open_weights(c, j, err);
 }
 
-lamina_status checkpoint_open(struct checkpoint **out, const char *path, const struct journal *j, struct lamina_error *err) {
+static lamina_status find_path(const char *path, const struct journal *j, bool arriving, struct source_path *where,
+                               struct lamina_error *err) {
+    if (!arriving) {
+        return source_path_find(path, j, where, err);
+    }
+    *where = (struct source_path){.file = ""};
+    int n = snprintf(where->dir, sizeof(where->dir), "%s", path);
+    return n < (int)sizeof(where->dir) ? LAMINA_OK : base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", path);
+}
+
+lamina_status checkpoint_open(struct checkpoint **out, const char *path, const struct journal *j,
+                              const struct lamina_arriving *arriving, struct lamina_error *err) {
     struct checkpoint *c = NULL;
     struct source_path where;
     struct sys_stat st;
-    LAMINA_TRY(source_path_find(path, j, &where, err));
+    LAMINA_TRY(find_path(path, j, arriving != NULL, &where, err));
     LAMINA_TRY(sys_stat(where.dir, &st, err));
     if (!st.is_dir) {
         return base_fail(err, LAMINA_UNSUPPORTED, "%s is neither a directory nor a GGUF file; a checkpoint is expected", path);
     }
     LAMINA_TRY(checkpoint_alloc(&c, err));
+    c->arriving = arriving;
+    c->looking = true; /* until the plan is made */
     lamina_status status = open_path(c, &where, j, err);
     if (status < 0) {
         checkpoint_close(&c);

@@ -27,8 +27,8 @@ static lamina_status open_source(struct split_job *job) {
     if (job->o->checkpoint == NULL) {
         return base_fail(&job->err, LAMINA_USAGE, "a split needs a checkpoint or a source");
     }
-    LAMINA_TRY(
-        checkpoint_open(&job->owned, job->o->checkpoint, job->journal.present ? &job->journal : NULL, &job->err));
+    LAMINA_TRY(checkpoint_open(&job->owned, job->o->checkpoint, job->journal.present ? &job->journal : NULL, job->o->arriving,
+                               &job->err));
     job->checkpoint = job->owned;
     job->source = &job->owned->base;
     return LAMINA_OK;
@@ -51,7 +51,7 @@ static lamina_status order_files(struct split_job *job) {
     }
     for (uint32_t i = 0; i < c->file_count; i++) {
         job->file_last[i] = UINT32_MAX;
-        job->total_bytes += c->files[i].stat.size;
+        job->total_bytes += c->arriving == NULL ? c->files[i].stat.size : 0; /* hashed by whoever fetches them */
     }
     for (uint32_t i = 0; i < c->tensor_count; i++) {
         uint32_t last = job->plan.last_use[i];
@@ -223,13 +223,17 @@ static lamina_status source_of_manifest(struct split_job *job, struct manifest *
     for (uint32_t i = 0; i < m->source_count; i++) {
         struct manifest_source_file *f = &m->sources[i];
         *f = (struct manifest_source_file){.name = c->files[i].name, .size = c->files[i].stat.size};
-        f->pieces = split_sha_pieces(job->sha, i);
+        f->pieces = c->arriving != NULL ? (uint32_t)div_up(f->size, STORE_PIECE) : split_sha_pieces(job->sha, i);
         f->sha256 = arena_take_array(&job->arena, f->pieces, sizeof(*f->sha256));
         if (f->sha256 == NULL) {
             return no_memory(job);
         }
         for (uint32_t k = 0; k < f->pieces; k++) {
-            memcpy(f->sha256[k], split_sha_digest(job->sha, i, k), 32);
+            if (c->arriving != NULL) {
+                LAMINA_TRY(split_stream_digest(job, i, k, f->sha256[k]));
+            } else {
+                memcpy(f->sha256[k], split_sha_digest(job->sha, i, k), 32);
+            }
         }
     }
     return LAMINA_OK;
@@ -317,8 +321,9 @@ static lamina_status start_threads(struct split_job *job, struct store_tile **ti
     }
     job->pipe.tick = split_tick;
     job->pipe.user = job;
-    LAMINA_TRY(split_pipe_start(&job->pipe, job->o->output, *tiles, &job->plan.codec.dial, &job->err));
-    if (job->checkpoint == NULL) {
+    job->pipe.writer.as_it_grows = job->o->arriving != NULL;
+    LAMINA_TRY(split_pipe_start(&job->pipe, job->o->output, *tiles, &job->plan.codec, &job->err));
+    if (job->checkpoint == NULL || job->o->arriving != NULL) {
         return LAMINA_OK;
     }
     struct split_sha_job sha = {.source = job->checkpoint, .known = &job->journal, .order = job->file_order};
@@ -328,6 +333,9 @@ static lamina_status start_threads(struct split_job *job, struct store_tile **ti
 static lamina_status produce(struct split_job *job) {
     struct store_tile *tiles = NULL;
     lamina_status status = start_threads(job, &tiles);
+    if (status == LAMINA_OK) {
+        status = split_stream_made(job); /* by an earlier run */
+    }
     if (status == LAMINA_OK) {
         status = split_outputs(job);
     }
@@ -363,12 +371,20 @@ static lamina_status split_new(struct split_job *job) {
     job->total_bytes += job->plan.total_bytes;
     LAMINA_TRY(order_files(job));
     LAMINA_TRY(split_resume(job));
-    LAMINA_TRY(check_space(job));
+    LAMINA_TRY(job->o->arriving != NULL ? split_stream_begin(job) : check_space(job));
     LAMINA_TRY(sys_make_dirs(job->o->output, &job->err));
     LAMINA_TRY(split_journal_begin(job));
     LAMINA_TRY(copy_texts(job));
     LAMINA_TRY(produce(job));
     return job->o->delete_original && !split_frees_early(job) ? split_free_complete(job) : LAMINA_OK;
+}
+
+/* What arrived was not what it should be: nothing made of it may be gone on from. */
+static void throw_away(struct split_job *job) {
+    struct lamina_error why = job->err;
+    (void)sys_remove(job->journal_path, &job->err);
+    (void)split_directory_clean(job, false);
+    job->err = why;
 }
 
 static lamina_status split_locked(struct split_job *job) {
@@ -377,10 +393,15 @@ static lamina_status split_locked(struct split_job *job) {
     }
     LAMINA_TRY(journal_load(job->journal_path, &job->journal, &job->err));
     lamina_status status = open_source(job);
-    if (store_is_store(job->o->output)) {
+    if (store_is_store(job->o->output) && job->o->arriving != NULL) {
+        status = LAMINA_OK; /* another process was faster; the place is named by what the files hold */
+    } else if (store_is_store(job->o->output)) {
         status = split_already(job, status);
     } else if (status == LAMINA_OK) {
         status = split_new(job);
+    }
+    if (status == LAMINA_DAMAGED && job->o->arriving != NULL && !store_is_store(job->o->output)) {
+        throw_away(job);
     }
     return status < 0 ? status : finish_directory(job);
 }

@@ -176,7 +176,8 @@ static lamina_status renew_journal(struct split_job *job) {
 lamina_status split_journal_begin(struct split_job *job) {
     struct str lines = {0};
     lamina_status status = LAMINA_OK;
-    bool describe = job->o->delete_original && job->checkpoint != NULL && job->journal.source_count == 0;
+    bool goes = job->o->delete_original || job->o->arriving != NULL;
+    bool describe = goes && job->checkpoint != NULL && job->journal.source_count == 0;
     if (!job->journal.present) {
         char hex[33];
         hash128_to_hex(job->identity, hex);

@@ -84,7 +84,7 @@ static lamina_status encode(struct split_pipe *p, const struct panel_shape *shap
     split_writer_give_back(&p->writer, (size_t)(most - made));
     if (shape->packing == PANEL_STEPS) {
         uint64_t weights = min_u64(t->rows, shape->rows - t->row) * (t->bytes / t->rows / 2);
-        p->spare += p->dial->bits * (double)weights - 8.0 * (double)made;
+        p->spare += p->bits * (double)weights - 8.0 * (double)made;
     }
     return LAMINA_OK;
 }
@@ -98,7 +98,10 @@ static lamina_status round_rows(struct split_pipe *p, struct split_slot *s) {
                            .dtype = (enum kern_dtype)s->dtype};
     double spare = p->spare / (double)(r.count * r.cols);
     spare = spare > 0.25 ? 0.25 : spare < -0.25 ? -0.25 : spare;
-    double step = steps_choose(p->dial, &r, spare, p->scratch);
+    const double more = part->finer - p->codec->finer_mean; /* half the step is a bit */
+    const struct steps_dial dial = {.bits = p->codec->dial.bits + more, .step = p->codec->dial.step * exp2(-more)};
+    p->bits = dial.bits;
+    double step = steps_choose(&dial, &r, spare, p->scratch);
     if (!steps_round(&r, step, p->scale)) {
         return base_fail(&p->err, LAMINA_UNSUPPORTED, "%s: rows from %" PRIu64 " on of matrix \"%s\" hold NaN or infinite values, "
                          "which cannot be rounded to steps; split with codec planes or raw", s->output->name, first.row,
@@ -109,18 +112,42 @@ static lamina_status round_rows(struct split_pipe *p, struct split_slot *s) {
     return LAMINA_OK;
 }
 
+/* A tile of codes: packed where that saves pages. */
+static lamina_status pack_codes(struct split_pipe *p, const struct split_slot *s, const struct panel_tile *t,
+                                const uint8_t *records) {
+    const struct panel_shape *shape = &s->part->shape;
+    const struct code_source from = {.lead = s->rows - shape->lead_bytes, .records = records, .stride = s->stride};
+    const uint64_t most = max_u64(code_tile_bound(shape, t), t->bytes);
+    uint8_t *to = NULL;
+    LAMINA_TRY(split_writer_take(&p->writer, (size_t)most, &to, &p->err));
+    uint64_t made = code_tile_encode(shape, t, &from, p->decoded, p->scratch, to);
+    if (made == 0) {
+        made = t->bytes;
+        memcpy(to, from.lead, (size_t)shape->lead_bytes);
+        panel_pack_tile(shape, t, records, s->stride, to);
+    }
+    split_writer_give_back(&p->writer, (size_t)(most - made));
+    return LAMINA_OK;
+}
+
 static lamina_status pack_rows(struct split_pipe *p, struct split_slot *s) {
     const struct panel_shape *shape = &s->part->shape;
     if (shape->packing == PANEL_STEPS) {
         LAMINA_TRY(round_rows(p, s));
     }
-    bool packed = shape->packing != PANEL_AS_IS;
+    bool packed = shape->packing == PANEL_PLANES || shape->packing == PANEL_STEPS;
     struct panel_tile first;
     panel_tile_at(shape, s->tile, &first);
     for (uint32_t i = 0; i < s->tiles; i++) {
         struct panel_tile t;
         uint8_t *to = p->decoded;
         panel_tile_at(shape, s->tile + i, &t);
+        const uint8_t *rows = s->rows + (t.row - first.row) * s->stride;
+        if (shape->packing == PANEL_CODES) {
+            LAMINA_TRY(pack_codes(p, s, &t, rows));
+            LAMINA_TRY(split_writer_end_tile(&p->writer, &p->err));
+            continue;
+        }
         if (!packed) {
             LAMINA_TRY(split_writer_take(&p->writer, (size_t)t.bytes, &to, &p->err));
         }
@@ -128,7 +155,7 @@ static lamina_status pack_rows(struct split_pipe *p, struct split_slot *s) {
             LAMINA_TRY(pack_part(p, s, &t, to));
         } else {
             memcpy(to, s->rows - shape->lead_bytes, (size_t)shape->lead_bytes);
-            panel_pack_tile(shape, &t, s->rows + (t.row - first.row) * s->stride, s->stride, to);
+            panel_pack_tile(shape, &t, rows, s->stride, to);
         }
         if (packed) {
             LAMINA_TRY(encode(p, shape, &t, p->scale + (t.row - first.row)));
@@ -206,7 +233,7 @@ static void run(void *arg) {
 
 /* ---- the caller's side ---- */
 
-lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, const struct steps_dial *dial,
+lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, const struct split_codec *codec,
                                struct lamina_error *err) {
     LAMINA_TRY(sys_mem_map(&p->memory, PIPE_MEMORY, err));
     p->slot[0].memory = p->memory;
@@ -216,7 +243,7 @@ lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct sto
     p->decoded = p->writer.spare + SPLIT_BUFFER;
     p->scratch = (struct planes_scratch *)(void *)(p->decoded + PANEL_TILE_MAX);
     p->scale = (uint16_t *)(void *)((uint8_t *)p->scratch + SCRATCH);
-    p->dial = dial;
+    p->codec = codec;
     p->writer.dir = dir;
     p->writer.tiles = tiles;
     p->writer.file.fd = -1;

@@ -28,7 +28,8 @@ static lamina_status list_names(struct split_planner *w) {
     w->used = arena_take_array(w->arena, count, sizeof(*w->used));
     w->empty = arena_take_array(w->arena, count, sizeof(*w->empty));
     w->p->last_use = arena_take_array(w->arena, count, sizeof(*w->p->last_use));
-    if (w->names == NULL || w->used == NULL || w->empty == NULL || w->p->last_use == NULL) {
+    w->p->use = arena_take_array(w->arena, count, sizeof(*w->p->use));
+    if (w->names == NULL || w->used == NULL || w->empty == NULL || w->p->last_use == NULL || w->p->use == NULL) {
         return split_plan_no_memory(w->err);
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -36,6 +37,7 @@ static lamina_status list_names(struct split_planner *w) {
         LAMINA_TRY(w->s->tensor(w->s->user, i, &t, w->err));
         w->names[i] = (struct split_known){.name = arena_copy_text(w->arena, span_of_text(t.name)), .index = i};
         w->p->last_use[i] = UINT32_MAX;
+        w->p->use[i] = (struct split_use){.first = UINT32_MAX, .last = UINT32_MAX};
         if (w->names[i].name == NULL) {
             return split_plan_no_memory(w->err);
         }
@@ -242,6 +244,7 @@ static void choose_packing(const struct split_planner *w, struct split_part *par
             /* A row is rounded as a whole. */
             bool fits = t.rows * m->cols * kern_dtype_bytes((enum kern_dtype)part->dtype) <= room;
             part->shape = shape.packing == PANEL_STEPS && fits ? shape : part->shape;
+            part->finer = split_finer(&w->p->desc, m->role, m->layer);
         }
     }
     if (codec->planes && part->shape.packing == PANEL_AS_IS) {
@@ -288,7 +291,15 @@ static lamina_status place_vector(struct split_planner *w, struct split_output *
 }
 
 void split_plan_use(struct split_planner *w, uint32_t index, uint32_t output) {
+    struct split_use *u = &w->p->use[index];
     w->used[index] = true;
+    if (!w->p->counted && output == 0) {
+        u->small = true;
+    } else if (!w->p->counted) {
+        u->first = u->count == 0 || output < u->first ? output : u->first;
+        u->last = u->count == 0 || output > u->last ? output : u->last;
+        u->count++;
+    }
     if (w->p->last_use[index] == UINT32_MAX || w->p->last_use[index] < output) {
         w->p->last_use[index] = output;
     }
@@ -312,6 +323,12 @@ static lamina_status place(struct split_planner *w, const struct model_tensor *m
     struct split_output *o = &w->p->outputs[at];
     struct split_part *part = &o->parts[o->part_count];
     LAMINA_TRY(split_quant_find(w, m, at, part, &coded));
+    if (coded && split_arrives(w->s)) { /* codes are looked at out of turn while planning */
+        return base_fail(w->err, LAMINA_UNSUPPORTED,
+                         "tensor \"%s\" is quantised, and such checkpoints cannot be split while they arrive; fetch it whole, then "
+                         "split it",
+                         m->source);
+    }
     if (!coded && !there) {
         return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for", m->source);
     }
@@ -320,6 +337,9 @@ static lamina_status place(struct split_planner *w, const struct model_tensor *m
         LAMINA_TRY(check_tensor(w, m, index, part));
     }
     LAMINA_TRY(at == 0 ? place_vector(w, o, part, m) : place_matrix(w, o, part, m));
+    if (!coded && at != 0) {
+        w->p->use[index].in_rows = part->coding == PANEL_PLAIN && split_part_is_plain(part);
+    }
     o->part_count++;
     return LAMINA_OK;
 }
@@ -444,6 +464,10 @@ uint64_t split_likely(const struct split_codec *codec, const struct panel_shape 
     if (shape->packing == PANEL_STEPS) {
         return decoded / 16 * (uint64_t)(steps_likely_bits(&codec->dial) * 100) / 100;
     }
+    if (shape->packing == PANEL_CODES) { /* FP8: 6.6 to 6.9 of 8 bits; of other codes it depends on much */
+        bool floats = shape->coding == PANEL_GROUPS && (shape->coded.code == GROUPS_E4M3 || shape->coded.code == GROUPS_E5M2);
+        return floats ? decoded / 8 * 7 : decoded;
+    }
     return shape->packing == PANEL_AS_IS ? decoded : decoded / 16 * 11; /* bf16 as trained: 10.7 to 11 of 16 bits */
 }
 
@@ -525,6 +549,15 @@ static lamina_status resolve(struct split_planner *w) {
     return status;
 }
 
+static double sum_finer(const struct split_output *o) {
+    double sum = 0;
+    for (uint32_t i = 0; i < o->head.matrix_count; i++) {
+        const struct panel_shape *shape = &o->parts[i].shape;
+        sum += shape->packing == PANEL_STEPS ? o->parts[i].finer * (double)(shape->rows * shape->cols) : 0;
+    }
+    return sum;
+}
+
 lamina_status split_plan_make(const struct lamina_source *s, int tied, const struct split_codec *codec, struct arena *arena,
                               struct split_plan *p, struct lamina_error *err) {
     struct split_planner *w = arena_take(arena, sizeof(*w));
@@ -538,10 +571,16 @@ lamina_status split_plan_make(const struct lamina_source *s, int tied, const str
     LAMINA_TRY(list_names(w));
     LAMINA_TRY(resolve_tied(w, tied));
     LAMINA_TRY(make_outputs(w));
+    uint64_t rounded = 0;
+    double finer = 0;
     for (uint32_t i = 0; i < p->output_count; i++) {
         LAMINA_TRY(split_plan_parts(p, i));
         p->total_bytes += p->outputs[i].likely;
+        rounded += p->outputs[i].rounded;
+        finer += sum_finer(&p->outputs[i]);
     }
+    p->counted = true;
+    p->codec.finer_mean = rounded != 0 ? finer / (double)rounded : 0;
     pass_over_repeats(w);
     return refuse_leftovers(w);
 }

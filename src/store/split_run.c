@@ -174,6 +174,7 @@ static lamina_status matrix(struct split_job *job, struct split_output *o, const
         s->tile = tile;
         s->tiles = count;
         split_pipe_give(&job->pipe, s);
+        LAMINA_TRY(split_stream_read(job, part, t.row + rows));
         tile += count;
         job->done_bytes += tiles_bytes(&job->plan.codec, shape, tile - count, count);
     }
@@ -215,14 +216,17 @@ static lamina_status make(struct split_job *job, struct split_output *o) {
     if (job->o->delete_original) {
         LAMINA_TRY(prove(job, o));
     }
+    const uint32_t index = (uint32_t)(o - job->plan.outputs);
+    LAMINA_TRY(split_stream_keep(job, index));
     o->done = true;
     job->done_bytes = before + o->likely;
-    return record(job, o);
+    LAMINA_TRY(record(job, o));
+    return split_stream_made(job);
 }
 
 lamina_status split_outputs(struct split_job *job) {
     for (uint32_t i = 0; i < job->plan.output_count; i++) {
-        struct split_output *o = &job->plan.outputs[i];
+        struct split_output *o = &job->plan.outputs[job->order != NULL ? job->order[i] : i];
         if (!o->done) {
             LAMINA_TRY(make(job, o));
         }

@@ -89,7 +89,7 @@ static lamina_status open_temp(struct split_writer *w, struct lamina_error *err)
         LAMINA_TRY(sys_remove(w->temp, err));
         LAMINA_TRY(sys_file_create(&w->file, w->temp, SYS_OPEN_BUFFERED, err));
     }
-    return sys_file_reserve(&w->file, w->temp, w->output->likely, err);
+    return w->as_it_grows ? LAMINA_OK : sys_file_reserve(&w->file, w->temp, w->output->likely, err);
 }
 
 /* The first `len` bytes go to the thread; what follows them moves to the front of the other buffer. */

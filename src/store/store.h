@@ -60,6 +60,7 @@ struct store_vector {
 
 struct store {
     const char *path;
+    struct hash128 identity;    /* checksum of the manifest: equal stores, equal identities */
     struct model_desc desc;
     char codec[16];
     bool synthetic;             /* made from a source with repeated layers */
@@ -114,6 +115,7 @@ struct store_split_options {
     const struct lamina_source *source; /* NULL: `checkpoint` is opened here, which alone can go on after some of its
                                          * files were freed by an earlier run with delete_original */
     const char *checkpoint;   /* directory of the built-in source; or NULL */
+    const struct lamina_arriving *arriving; /* its weight files, where they are still to come; or NULL */
     const char *output;
     const char *codec;          /* one of STORE_CODECS */
     bool delete_original;
@@ -131,6 +133,9 @@ lamina_status store_codec_that_fits(const char *checkpoint, const struct lamina_
 /* The built-in source over an HF checkpoint directory (safetensors or torch files, single or sharded with index). */
 lamina_status store_source_open(struct lamina_source **source, const char *checkpoint, struct lamina_error *err);
 void store_source_close(struct lamina_source **source);
+
+/* Removes a store, its manifest first. NOT_FOUND when it is none, BUSY while somebody splits into it. */
+lamina_status store_remove(const char *store, struct lamina_error *err);
 
 /* MODEL to a store path: a store as it is; a checkpoint is looked up in `home`, split when missing or when its files
  * changed (size, mtime, inode). codec NULL: any exact store will do, a new one gets the default. *store_path is appended.

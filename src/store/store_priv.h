@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "codec/code_tile.h"
 #include "codec/steps.h"
 #include "base/checked.h"
 #include "base/span.h"
@@ -90,6 +91,7 @@ struct manifest {
     uint32_t *layer_file;        /* [desc.layers] index into files */
     uint32_t tokenizer_count;
     struct manifest_file *tokenizer;
+    struct hash128 checksum;     /* its own; filled by parsing */
 };
 
 void manifest_write(const struct manifest *m, struct str *out);
@@ -151,6 +153,10 @@ struct journal_source {
     int64_t mtime_ns;
     bool freed;
 };
+struct journal_kept { /* a whole tensor, of a source that is not kept */
+    uint32_t tensor;
+    struct span bytes;
+};
 struct journal_tensor {
     const char *name;
     char dtype[12];
@@ -164,11 +170,12 @@ struct journal {
     bool present; /* a journal with a valid begin record was found */
     struct hash128 identity;
     int tied; /* 0, 1; -1 not known */
-    uint32_t done_count, piece_count, source_count, tensor_count;
+    uint32_t done_count, piece_count, source_count, tensor_count, kept_count;
     struct journal_done *done;
     struct journal_piece *pieces;
     struct journal_source *sources;
     struct journal_tensor *tensors;
+    struct journal_kept *kept;
     uint64_t valid_bytes; /* the file's prefix made of whole, correct lines */
 };
 
@@ -187,6 +194,7 @@ struct source_file {
     struct sys_stat stat;
     struct sys_file file;
     bool gone; /* freed by an earlier run of --delete-original; known from the journal */
+    uint32_t arriving; /* which of checkpoint.arriving->files */
     uint64_t tensor_bytes;
 };
 struct source_tensor {
@@ -219,6 +227,9 @@ struct checkpoint {
     uint32_t file_count, tensor_count, tensor_room;
     struct source_file *files;
     struct source_tensor *tensors; /* sorted by name; heap */
+    const struct lamina_arriving *arriving; /* NULL: the files are here */
+    bool looking;                  /* reads of a source that arrives are out of turn */
+    struct span *kept;             /* [tensor_count] once some tensors are in memory, for a source that arrives; or NULL */
     void *bounce;
     uint8_t *window; /* SOURCE_WINDOW bytes once a tensor with strides is there */
     const char *gguf_file;    /* "": another form */
@@ -244,9 +255,14 @@ lamina_status source_gguf_read(struct checkpoint *c, uint32_t file, struct lamin
 lamina_status source_gguf_check(struct checkpoint *c, struct lamina_error *err);
 lamina_status source_gguf_file(struct checkpoint *c, const char *name, char **bytes, size_t *len, struct lamina_error *err);
 void source_gguf_close(struct checkpoint *c);
-/* `j`: what a journal knows of files that are gone, or NULL. */
+/* Bytes of a weight file that need not lie in a tensor; they may be wanted out of turn. */
+lamina_status source_look(const struct checkpoint *c, uint32_t file, uint64_t offset, void *dst, size_t len,
+                          struct lamina_error *err);
+/* The form of weights that are arriving; NULL: none that can be split so. */
+const struct source_form *source_form_arriving(const struct lamina_arriving *a);
+/* `j`: what a journal knows of files that are gone, or NULL. `arriving`: weights that are not in the directory, or NULL. */
 lamina_status checkpoint_open(struct checkpoint **c, const char *path, const struct journal *j,
-                              struct lamina_error *err);
+                              const struct lamina_arriving *arriving, struct lamina_error *err);
 void checkpoint_close(struct checkpoint **c);
 lamina_status checkpoint_alloc(struct checkpoint **c, struct lamina_error *err); /* empty, its functions set */
 /* Links may lead no further than the checkpoint, or the cache that it is a snapshot of; else UNSUPPORTED. */
@@ -277,6 +293,7 @@ struct split_part {  /* one matrix or vector of an output file */
     bool exponentiated;       /* see struct model_tensor */
     uint32_t coding;          /* enum panel_coding of the source; a matrix that is not kept so is decoded to F32 */
     struct split_quant *quant; /* PANEL_GROUPS: the tensors; else NULL */
+    double finer;             /* matrices in steps: bits more than others, before the mean is taken off */
 };
 struct split_output {
     char name[STORE_NAME_LEN];
@@ -293,12 +310,21 @@ struct split_output {
 };
 /* How matrices are coded. */
 struct split_codec {
-    bool planes;              /* numbers of 16 bits are packed */
+    bool planes;              /* numbers of 16 bits and codes are packed */
     bool steps;               /* matrices of layers are rounded by the dial; others are packed */
     struct steps_dial dial;
+    double finer_mean;        /* of the weights in steps; known once the plan is made */
 };
+/* Bits that a matrix of a layer deserves beyond others of the same rate (split_share.c). */
+double split_finer(const struct model_desc *desc, uint32_t role, int32_t layer);
 /* By the name in the manifest: "raw", "planes", "q8", "q4", "q3.50"; false: no such codec. */
 bool split_codec_of_name(const char *name, struct split_codec *codec);
+struct split_use {
+    uint32_t first, last; /* outputs but small.bin; UINT32_MAX: none */
+    uint32_t count;       /* parts of those */
+    bool small;           /* small.bin takes something of it */
+    bool in_rows;         /* read front to back, once */
+};
 struct split_plan {
     struct model_desc desc;
     struct split_codec codec;
@@ -308,6 +334,8 @@ struct split_plan {
     uint32_t *layer_output; /* [desc.layers] */
     uint64_t total_bytes;
     uint32_t *last_use; /* per source tensor: the last output made from it, UINT32_MAX: none */
+    struct split_use *use; /* per source tensor; counted while the plan is made */
+    bool counted;
     struct split_planner *planner;
     struct arena parts; /* of output number `filled` */
     uint32_t filled;
@@ -346,6 +374,7 @@ struct split_writer {
     struct hash_stream *stream;
     struct store_tile *tiles; /* room for the largest output */
     uint32_t tile;            /* the next one */
+    bool as_it_grows;         /* nothing is reserved: what the file will hold still lies elsewhere on the drive */
     uint8_t *buffer, *spare;  /* aligned, SPLIT_BUFFER bytes each; spare: the thread's, or free */
     size_t fill, tile_begin;  /* bytes in buffer, and where the open tile begins */
     struct split_drain drain;
@@ -385,7 +414,8 @@ struct split_pipe {
     void *memory;
     uint8_t *decoded;         /* room for a tile before it is packed */
     struct planes_scratch *scratch;
-    const struct steps_dial *dial;
+    const struct split_codec *codec;
+    double bits;              /* a weight, of the rows at hand, where the dial is a rate */
     uint16_t *scale;          /* [SPLIT_ROWS / (2 * PANEL_STEPS_COLS)] of the rows at hand, in steps */
     double spare;             /* bits that the file's matrices in steps have left of what the dial gave them */
     bool (*tick)(void *user); /* while waiting; true: stop */
@@ -409,7 +439,7 @@ lamina_status split_read_coded(struct split_job *job, struct split_slot *s, uint
 lamina_status split_read_decoded(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count);
 /* A vector that is picked, shifted or computed, as fp32 into s->memory. */
 lamina_status split_read_vector(struct split_job *job, struct split_slot *s);
-lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, const struct steps_dial *dial,
+lamina_status split_pipe_start(struct split_pipe *p, const char *dir, struct store_tile *tiles, const struct split_codec *codec,
                                struct lamina_error *err);
 /* A slot that is the caller's; INTERRUPTED when tick says so; the thread's failure. */
 lamina_status split_pipe_take(struct split_pipe *p, struct split_slot **slot, struct lamina_error *err);
@@ -448,6 +478,8 @@ struct split_job {
     char journal_path[STORE_PATH_LEN];
     struct sys_file journal_file;
     struct split_pipe pipe;
+    uint32_t *order;       /* [plan.output_count], for a source that arrives; else NULL */
+    struct split_stream *stream;
     struct split_sha *sha;
     bool sha_done;
     uint32_t *file_order; /* source files by the last output that needs them */
@@ -461,6 +493,17 @@ struct split_job {
     struct lamina_error err;
 };
 
+/* split_stream.c: a source that arrives while it is split. All do nothing for others. */
+bool split_arrives(const struct lamina_source *s);
+/* Which output comes when, what may go when, and what that takes; after the plan and what is done already is known. */
+lamina_status split_stream_begin(struct split_job *job);
+/* An output is on the drive (`done` not yet in the journal): keeps what small.bin will need of what has passed. */
+lamina_status split_stream_keep(struct split_job *job, uint32_t output);
+/* It is in the journal: nothing that only it was made from is needed. */
+lamina_status split_stream_made(struct split_job *job);
+/* The rows of a part before `row` were read for the last time, while its output is at work. */
+lamina_status split_stream_read(struct split_job *job, const struct split_part *part, uint64_t row);
+lamina_status split_stream_digest(struct split_job *job, uint32_t file, uint32_t piece, uint8_t digest[32]);
 /* split_job.c: identity, journal, directory, progress. */
 bool split_tick(void *job);                       /* progress and new digests; true: stop (see job->err) */
 bool split_tick_bytes(void *job, uint64_t bytes); /* the same, after `bytes` more */

@@ -153,7 +153,7 @@ static lamina_status source(struct verify *v, const char *checkpoint) {
         return LAMINA_OK;
     }
     v->what = "the checkpoint";
-    LAMINA_TRY(checkpoint_open(&c, checkpoint, NULL, v->err));
+    LAMINA_TRY(checkpoint_open(&c, checkpoint, NULL, NULL, v->err));
     lamina_status status = store_source_check(c, &v->m, &v->check, &why);
     checkpoint_close(&c);
     return settle(v, status, &why);

@@ -28,6 +28,7 @@ enum {
     TILE_RECORD = 16,
     ROLE_LEN = 16,
     FLAG_ROW_SCALED = 1,
+    FLAG_PACKED_CODES = 2,
 };
 
 static uint32_t record_count(const struct store_head *h) {
@@ -48,7 +49,7 @@ static void write_matrix(const struct store_matrix *m, uint8_t *out) {
     memcpy(out, model_role_name((enum model_role)m->role), strlen(model_role_name((enum model_role)m->role)));
     memcpy(out + 16, panel_type_name(s), strlen(panel_type_name(s)));
     store_le32(out + 24, s->layout == PANEL_GATHERED ? 1 : 0);
-    store_le32(out + 28, m->row_scaled ? FLAG_ROW_SCALED : 0);
+    store_le32(out + 28, (m->row_scaled ? FLAG_ROW_SCALED : 0u) | (s->packing == PANEL_CODES ? FLAG_PACKED_CODES : 0u));
     store_le64(out + 32, s->rows);
     store_le64(out + 40, s->cols);
     store_le32(out + 48, m->first_tile);
@@ -137,19 +138,26 @@ static bool read_matrix(const uint8_t *at, struct store_matrix *m) {
     enum panel_layout layout = load_le32(at + 24) == 1 ? PANEL_GATHERED : PANEL_BLOCKS;
     if (!model_role_of_name(fixed_text(at, ROLE_LEN), &role) || role >= MODEL_MATRICES ||
         !panel_type_of_name((const char *)name.ptr, name.len, &type) || load_le32(at + 24) > 1 ||
-        load_le32(at + 28) > FLAG_ROW_SCALED) {
+        load_le32(at + 28) > (FLAG_ROW_SCALED | FLAG_PACKED_CODES)) {
         return false;
     }
     m->role = role;
     m->expert = load_le32(at + 68);
-    m->row_scaled = load_le32(at + 28) != 0;
+    m->row_scaled = (load_le32(at + 28) & FLAG_ROW_SCALED) != 0;
+    bool packed = (load_le32(at + 28) & FLAG_PACKED_CODES) != 0;
     m->first_tile = load_le32(at + 48);
     if (type.coding != PANEL_PLAIN) {
         struct groups g = {.bits = at[72], .code = at[73], .scale = at[74], .shift = at[75], .group = load_le32(at + 80),
                            .nested = load_le32(at + 84), .ordered = at[76] != 0, .phased = at[77] != 0};
-        return panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), type.coding, &g, layout);
+        if (!panel_shape_init_coded(&m->shape, load_le64(at + 32), load_le64(at + 40), type.coding, &g, layout)) {
+            return false;
+        }
+        if (packed) {
+            panel_shape_pack(&m->shape);
+        }
+        return packed == (m->shape.packing == PANEL_CODES);
     }
-    if (!panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), type.dtype, layout)) {
+    if (packed || !panel_shape_init(&m->shape, load_le64(at + 32), load_le64(at + 40), type.dtype, layout)) {
         return false;
     }
     if (type.packing == PANEL_STEPS) {

@@ -206,7 +206,7 @@ static void test_reads(void **state) {
     struct lamina_error err = {0};
     uint64_t random = 99;
     write_torch(&style);
-    must(checkpoint_open(&c, torch, NULL, &err), &err);
+    must(checkpoint_open(&c, torch, NULL, NULL, &err), &err);
     assert_int_equal(c->tensor_count, model.count);
     unsigned strided = 0;
     for (uint32_t i = 0; i < c->tensor_count; i++) {
