@@ -169,6 +169,7 @@ static lamina_status cpu_run(struct dev *dev, const struct kern_op *ops, uint32_
 static void cpu_close(struct dev *dev) {
     struct dev_cpu *d = (struct dev_cpu *)dev;
     team_close(&d->team);
+    free(d->unpacked);
     free(d->decoded);
     free(d->kv_pointers);
     free(d);
@@ -248,9 +249,12 @@ lamina_status dev_cpu_open(struct dev **out, const struct dev_cpu_options *o, st
     coding_table_init(&d->coding, o->cpu_flags);
     d->kv_pointers = (const void **)calloc((size_t)o->threads * 2 * o->kv_blocks + 1, sizeof(void *));
     d->decoded = (float *)aligned_alloc(64, (size_t)o->threads * CPU_DECODED * sizeof(float));
-    lamina_status status = d->kv_pointers != NULL && d->decoded != NULL ? team_open(&d->team, o->threads, err)
-                                                  : base_fail(err, LAMINA_NO_FIT, "out of memory for the CPU device");
+    d->unpacked = (uint8_t *)aligned_alloc(64, (size_t)o->threads * CPU_UNPACKED);
+    lamina_status status = d->kv_pointers != NULL && d->decoded != NULL && d->unpacked != NULL
+                               ? team_open(&d->team, o->threads, err)
+                               : base_fail(err, LAMINA_NO_FIT, "out of memory for the CPU device");
     if (status != LAMINA_OK) {
+        free(d->unpacked);
         free(d->decoded);
         free(d->kv_pointers);
         free(d);

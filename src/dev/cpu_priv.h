@@ -5,11 +5,13 @@
 
 #include <stdatomic.h>
 
+#include "codec/code_tile.h"
 #include "codec/coding.h"
 #include "dev/dev.h"
 #include "dev/team.h"
 
-enum { CPU_PART_FLAGS = 1024, CPU_DECODED = KERN_BLOCK_PANELS * KERN_PANEL_ROWS * KERN_BLOCK_COLS };
+enum { CPU_PART_FLAGS = 1024, CPU_DECODED = KERN_BLOCK_PANELS * KERN_PANEL_ROWS * KERN_BLOCK_COLS,
+       CPU_UNPACKED = CODE_TILE_BLOCK + CODE_TILE_ROOM };
 
 struct cpu_spare;
 
@@ -21,6 +23,7 @@ struct dev_cpu {
     uint32_t kv_blocks;
     const void **kv_pointers;               /* [threads][2][kv_blocks]: K and V pages of the row at hand */
     float *decoded;                         /* [threads][CPU_DECODED]: a block of a coded matrix */
+    uint8_t *unpacked;                      /* [threads][CPU_UNPACKED]: codes of a block and scales of a group of a packed tile */
     struct cpu_spare *spare;                /* for workers whose tile is still being read, or NULL */
     _Atomic uint64_t compute_ns;            /* summed over workers */
     _Atomic uint32_t part_done[CPU_PART_FLAGS]; /* matmul: tile index + 1 in slot index % CPU_PART_FLAGS */

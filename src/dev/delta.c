@@ -3,6 +3,8 @@
  * Linear attention of the rows of a pass. The unit of work is one head of keys with the heads of values that share it: it takes
  * the rows in order, since a row's state is what the row before it of the same sequence left. State of a head of keys:
  *     [taps - 1][k_dim] of Q, the same of K, [taps - 1][shared * v_dim] of V, then [shared][k_dim][v_dim].
+ * Where heads of values are tiled, those on one head of keys lie kv_heads apart, so they are convolved one by one and the part of V
+ * is [shared][taps - 1][v_dim].
  */
 #include <math.h>
 #include <string.h>
@@ -38,10 +40,15 @@ static const float *input(const struct unit *u, enum kern_reg reg, uint32_t t) {
     return u->pass->reg[reg] + t * u->pass->stride[reg];
 }
 
+/* The number of head s of values on the head of keys at work. */
+static uint32_t value_head(const struct unit *u, uint32_t s) {
+    return u->op->tiled ? s * u->op->kv_heads + u->head : u->head * u->shared + s;
+}
+
 static void convolve(struct unit *u, uint32_t t) {
     const struct kern_op *op = u->op;
     const size_t k_dim = op->head_dim;
-    const size_t v_width = (size_t)u->shared * op->value_dim;
+    const uint32_t together = op->tiled ? 1 : u->shared;
     const size_t past = op->taps - 1;
     struct kern_conv c = {.taps = op->taps, .channels = k_dim, .out = u->q, .history = u->state};
     c.x = input(u, KERN_Q, t) + u->head * k_dim;
@@ -54,10 +61,15 @@ static void convolve(struct unit *u, uint32_t t) {
     u->kern->conv_step(&c);
     c.out = u->v;
     c.history += past * k_dim;
-    c.channels = v_width;
-    c.x = input(u, KERN_V, t) + u->head * v_width;
-    c.w = u->pass->vectors[op->vector + 2] + u->head * v_width * op->taps;
-    u->kern->conv_step(&c);
+    c.channels = (size_t)together * op->value_dim;
+    for (uint32_t s = 0; s < u->shared; s += together) {
+        const size_t first = (size_t)value_head(u, s) * op->value_dim;
+        c.x = input(u, KERN_V, t) + first;
+        c.w = u->pass->vectors[op->vector + 2] + first * op->taps;
+        u->kern->conv_step(&c);
+        c.out += c.channels;
+        c.history += past * c.channels;
+    }
 }
 
 /* Unit length by x / sqrt(sum x^2 + 1e-6), and queries scaled by k_dim^-1/2 besides. */
@@ -98,7 +110,7 @@ static void one_row(struct unit *u, uint32_t t) {
     normalise(u);
     float *states = u->state + (size_t)(op->taps - 1) * (2 * op->head_dim + u->shared * op->value_dim);
     for (uint32_t s = 0; s < u->shared; s++) {
-        uint32_t head = u->head * u->shared + s;
+        uint32_t head = value_head(u, s);
         float beta = 1.0f;
         u->kern->sigmoid_mul(&beta, input(u, KERN_E, t) + head, 1);
         take_decay(u, t, head);

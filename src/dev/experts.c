@@ -13,10 +13,11 @@
 void cpu_route(struct dev_cpu *d, const struct kern_op *op, const struct dev_pass *pass) {
     uint8_t used[KERN_MAX_EXPERTS] = {0};
     const float *bias = op->vector2 >= 0 ? pass->vectors[op->vector2] : NULL;
+    const float *factors = op->vector >= 0 ? pass->vectors[op->vector] : NULL;
     (void)d;
     for (uint32_t t = 0; t < pass->rows; t++) {
         struct kern_choice *c = &pass->choices[t];
-        kern_route(c, pass->reg[op->src] + t * pass->stride[op->src], bias, op->experts, &op->routing);
+        kern_route(c, pass->reg[op->src] + t * pass->stride[op->src], bias, factors, op->experts, &op->routing);
         for (uint32_t k = 0; k < op->routing.top_k; k++) {
             used[c->expert[k]] = 1;
         }

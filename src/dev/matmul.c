@@ -27,6 +27,9 @@ struct share {
     size_t len;
     const uint8_t *scale;        /* BF16 of the tile's rows, of a matrix in steps; else NULL */
     float *decoded;              /* its room for a block of a coded or packed matrix */
+    uint8_t *unpacked;           /* and for its codes and scales before that */
+    const struct code_tile *packed; /* of a coded matrix, else NULL */
+    struct code_block from;      /* of `packed`: the scales of the group at hand */
     bool sound;                  /* the bytes made sense so far */
 };
 
@@ -36,7 +39,11 @@ static void find_weights(const struct cpu_job *j, struct share *w, uint32_t grou
     size_t elem = kern_dtype_bytes((enum kern_dtype)s->dtype);
     m->cols = panel_block_cols(s, block);
     m->panel_stride = (size_t)m->cols * KERN_PANEL_ROWS * elem;
-    if (s->packing != PANEL_AS_IS) {
+    if (w->packed != NULL) {
+        w->sound = code_tile_block(w->packed, j->dev->coding.decode_planes, group, block, w->unpacked, &w->from) && w->sound;
+        j->dev->coding.decode_packed(s, &w->from, group, block, w->decoded);
+        m->w = w->decoded;
+    } else if (s->packing == PANEL_PLANES || s->packing == PANEL_STEPS) {
         uint32_t values = 0;
         uint32_t at = panel_planes_block(s, w->tile, group, block, &values);
         w->sound = j->dev->coding.decode_planes(w->bytes, w->len, at, values, w->decoded) && w->sound;
@@ -49,6 +56,15 @@ static void find_weights(const struct cpu_job *j, struct share *w, uint32_t grou
     } else {
         m->w = w->bytes + panel_block_offset(s, w->tile, group, block);
     }
+}
+
+/* The scales of a group of a packed tile, before its blocks. False: there are none. */
+static bool find_scales(const struct cpu_job *j, struct share *w, uint32_t group) {
+    if (w->packed != NULL) {
+        uint8_t *room = w->unpacked + CODE_TILE_BLOCK;
+        w->sound = code_tile_group(w->packed, j->dev->coding.decode_planes, group, room, &w->from) && w->sound;
+    }
+    return w->sound;
 }
 
 /* Sums of `count` rows from number `first` of the tile on, times the rows' scales. */
@@ -70,7 +86,8 @@ static void multiply_heads(const struct cpu_job *j, struct share *w, uint32_t gr
     uint32_t first = group * GROUP % op->group;
     uint32_t real = first < op->head_dim ? op->head_dim - first : 0;
     real = real < GROUP ? real : GROUP;
-    for (uint32_t row = 0; row < pass->rows && real != 0; row += AT_ONCE) {
+    bool found = find_scales(j, w, group);
+    for (uint32_t row = 0; row < pass->rows && real != 0 && found; row += AT_ONCE) {
         struct kern_matmul m = {.ldx = pass->stride[op->src], .y = out[0], .ldy = GROUP, .panels = panel_group_panels(s, group)};
         m.rows = pass->rows - row < AT_ONCE ? pass->rows - row : AT_ONCE;
         for (uint32_t b = 0; b < s->col_blocks; b++) {
@@ -92,7 +109,7 @@ static bool multiply_packed(const struct cpu_job *j, struct share *w, uint32_t g
     const struct panel_shape *s = j->matrix.shape;
     const uint32_t cols = panel_block_cols(s, block);
     planes_multiply_fn *multiply = j->dev->coding.multiply_planes;
-    bool packed = s->packing != PANEL_AS_IS && s->dtype == KERN_BF16;
+    bool packed = (s->packing == PANEL_PLANES || s->packing == PANEL_STEPS) && s->dtype == KERN_BF16;
     if (!packed || multiply == NULL || m->rows != 1 || cols % PLANES_PRODUCT_COLS != 0) {
         return false;
     }
@@ -114,7 +131,8 @@ static void multiply_group(const struct cpu_job *j, struct share *w, uint32_t gr
         .rows = pass->rows,
         .panels = panel_group_panels(s, group),
     };
-    for (uint32_t b = w->tile->block; b < w->tile->block + w->tile->blocks; b++) {
+    bool found = find_scales(j, w, group);
+    for (uint32_t b = w->tile->block; b < w->tile->block + w->tile->blocks && found; b++) {
         m.x = pass->reg[j->op->src] + (size_t)b * KERN_BLOCK_COLS;
         m.accumulate = b > 0;
         if (!multiply_packed(j, w, group, b, &m)) {
@@ -161,12 +179,18 @@ static bool multiply_tile(struct cpu_job *j, uint32_t worker, uint32_t index, st
     struct panel_tile t;
     panel_tile_at(s, index, &t);
     const uint64_t lead = panel_scale_bytes(s, &t);
-    if (bytes.len < lead && lead != 0) {
+    if (bytes.len < lead) {
         return false;
     }
     struct share w = {.tile = &t, .bytes = (const uint8_t *)bytes.ptr + lead, .len = bytes.len - lead,
                       .scale = lead != 0 ? (const uint8_t *)bytes.ptr : NULL,
-                      .decoded = j->dev->decoded + (size_t)worker * CPU_DECODED, .sound = true};
+                      .decoded = j->dev->decoded + (size_t)worker * CPU_DECODED,
+                      .unpacked = j->dev->unpacked + (size_t)worker * CPU_UNPACKED, .sound = true};
+    struct code_tile packed;
+    if (panel_tile_packed(s, &t, bytes.len)) {
+        w.packed = &packed;
+        w.sound = code_tile_open(&packed, s, &t, w.bytes, w.len);
+    }
     if (t.continues) {
         wait_for_part(j, index - 1);
     }

@@ -123,6 +123,9 @@ static lamina_status run_layers(struct exec *e, struct lamina_error *err) {
         e->first_span = e->program->layer_span[layer];
         e->span_count = e->program->layer_span[layer + 1] - e->first_span;
         e->layer = layer;
+        if (e->o.layer_begins != NULL) {
+            e->o.layer_begins(e->o.user, layer);
+        }
         if (!e->o.read_ahead) {
             uint32_t gate = e->program->expert_span[layer];
             stream_allow(e->stream, gate != PROGRAM_NONE ? e->program->spans[gate].first

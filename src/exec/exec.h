@@ -34,7 +34,8 @@ struct exec_options {
     const char *sim;
     /* Told which experts the rows of a pass chose in a layer; may be NULL. */
     void (*chosen)(void *user, uint32_t layer, const uint8_t *used, uint32_t experts);
-    void *chosen_user;
+    void (*layer_begins)(void *user, uint32_t layer); /* may be NULL */
+    void *user; /* of the callbacks */
     const struct log_sink *log;
 };
 

@@ -87,7 +87,7 @@ void exec_experts_chosen(void *user, const uint8_t *used, uint32_t experts) {
     count_hits(e, used, experts);
     expert_cache_choose(&e->cache, p->expert_base[e->layer], used, experts, place_part, e);
     if (e->o.chosen != NULL) {
-        e->o.chosen(e->o.chosen_user, e->layer, used, experts);
+        e->o.chosen(e->o.user, e->layer, used, experts);
     }
     if (e->o.read_ahead) {
         exec_open_gate(e, e->layer + 1);

@@ -300,6 +300,8 @@ void program_plan_store(const struct program *p, struct plan_store *out) {
     };
     for (uint32_t i = 0; i < p->span_count; i++) {
         const struct stream_span *s = &p->spans[i];
+        const uint64_t unpacking = panel_unpacking_bytes(&s->matrix->shape);
+        out->unpacking_bytes = unpacking > out->unpacking_bytes ? unpacking : out->unpacking_bytes;
         for (uint32_t t = 0; t < s->matrix->shape.tiles; t++) {
             uint32_t bytes = s->file->tiles[s->matrix->first_tile + t].pages * PANEL_TILE_ALIGN;
             out->dense_bytes += model_role_of_expert((enum model_role)s->matrix->role) ? 0 : bytes;

@@ -38,8 +38,8 @@ double gen_uniform(uint64_t seed, uint64_t sequence, uint64_t position) {
     return (double)(x >> 11) * 0x1p-53;
 }
 
-lamina_status sampler_init(struct sampler *s, uint32_t vocab, struct lamina_error *err) {
-    *s = (struct sampler){.vocab = vocab};
+lamina_status sampler_init(struct sampler *s, uint32_t vocab, uint32_t positions, struct lamina_error *err) {
+    *s = (struct sampler){.vocab = vocab, .made_most = positions < vocab ? positions : vocab};
     lamina_sampling_defaults(&s->s);
     s->candidates = (struct sampler_candidate *)malloc((size_t)vocab * sizeof(*s->candidates));
     s->seen = (uint8_t *)calloc(vocab, 1);
@@ -53,6 +53,8 @@ lamina_status sampler_init(struct sampler *s, uint32_t vocab, struct lamina_erro
 void sampler_drop(struct sampler *s) {
     free(s->candidates);
     free(s->seen);
+    free(s->made);
+    free(s->bias);
     *s = (struct sampler){0};
 }
 
@@ -62,12 +64,61 @@ void sampler_saw(struct sampler *s, uint32_t id) {
     }
 }
 
+void sampler_made(struct sampler *s, uint32_t id) {
+    uint32_t at = 0;
+    while (at < s->made_count && s->made[at].id != id) {
+        at++;
+    }
+    if (at < s->made_count) {
+        s->made[at].times++;
+    } else if (s->made != NULL && id < s->vocab && at < s->made_most) {
+        s->made[s->made_count++] = (struct sampler_made){.id = id, .times = 1};
+    }
+}
+
 void sampler_forget(struct sampler *s) {
     memset(s->seen, 0, s->vocab);
+    s->made_count = 0;
 }
 
 void lamina_sampling_defaults(struct lamina_sampling *s) {
     *s = (struct lamina_sampling){.size = sizeof(*s), .top_p = 1.0f, .repetition_penalty = 1.0f};
+}
+
+static lamina_status check_penalty(const char *name, float value, struct lamina_error *err) {
+    return value >= -2.0f && value <= 2.0f
+               ? LAMINA_OK
+               : base_fail(err, LAMINA_USAGE, "%s penalty %g is outside -2 to 2", name, (double)value);
+}
+
+/* Copies the biases; of several for one token the last. */
+static lamina_status set_bias(struct sampler *s, const struct lamina_sampling *p, uint32_t *count, struct lamina_error *err) {
+    for (uint32_t i = 0; i < p->bias_count; i++) {
+        if (p->bias[i].id >= s->vocab) {
+            return base_fail(err, LAMINA_USAGE, "bias for token %u, which is outside the vocabulary of %u", p->bias[i].id,
+                             s->vocab);
+        }
+        if (!(p->bias[i].value >= -100.0f && p->bias[i].value <= 100.0f)) {
+            return base_fail(err, LAMINA_USAGE, "bias %g for token %u is outside -100 to 100", (double)p->bias[i].value,
+                             p->bias[i].id);
+        }
+    }
+    struct lamina_bias *list = (struct lamina_bias *)malloc((p->bias_count + (size_t)1) * sizeof(*list));
+    if (list == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for biases of %u tokens", p->bias_count);
+    }
+    *count = 0;
+    for (uint32_t i = 0; i < p->bias_count; i++) {
+        uint32_t at = 0;
+        while (at < *count && list[at].id != p->bias[i].id) {
+            at++;
+        }
+        list[at] = p->bias[i];
+        *count += at == *count;
+    }
+    free(s->bias);
+    s->bias = list;
+    return LAMINA_OK;
 }
 
 lamina_status sampler_set(struct sampler *s, const struct lamina_sampling *p, struct lamina_error *err) {
@@ -83,17 +134,46 @@ lamina_status sampler_set(struct sampler *s, const struct lamina_sampling *p, st
     if (!(p->repetition_penalty > 0.0f && p->repetition_penalty <= 100.0f)) {
         return base_fail(err, LAMINA_USAGE, "repetition penalty %g is outside (0, 100]", (double)p->repetition_penalty);
     }
+    LAMINA_TRY(check_penalty("presence", p->presence_penalty, err));
+    LAMINA_TRY(check_penalty("frequency", p->frequency_penalty, err));
+    uint32_t biases = 0;
+    if (s->made == NULL && (p->presence_penalty != 0.0f || p->frequency_penalty != 0.0f)) {
+        s->made = (struct sampler_made *)malloc((s->made_most + (size_t)1) * sizeof(*s->made));
+        if (s->made == NULL) {
+            return base_fail(err, LAMINA_NO_FIT, "out of memory for the penalties of %u tokens", s->made_most);
+        }
+    }
+    LAMINA_TRY(set_bias(s, p, &biases, err));
     s->s = *p;
+    s->s.bias = NULL; /* s->bias has them */
+    s->s.bias_count = biases;
     return LAMINA_OK;
 }
 
-/* Scores after the repetition penalty: seen tokens are divided by it when positive, multiplied when negative. */
-static float penalised(const struct sampler *s, const float *logits, uint32_t id) {
-    float x = logits[id];
-    if (s->s.repetition_penalty == 1.0f || s->seen[id] == 0) {
-        return x;
+/* Whether scores are the logits themselves. */
+static bool is_plain(const struct sampler *s) {
+    return s->s.repetition_penalty == 1.0f && s->s.presence_penalty == 0.0f && s->s.frequency_penalty == 0.0f &&
+           s->s.bias_count == 0;
+}
+
+/* Scores after the bias and the penalties, candidate i that of token i. By the repetition penalty seen tokens are divided when
+ * positive, multiplied when negative. */
+static void set_scores(struct sampler *s, const float *logits) {
+    const float penalty = s->s.repetition_penalty;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        s->candidates[i] = (struct sampler_candidate){.score = logits[i], .id = i};
     }
-    return x > 0.0f ? x / s->s.repetition_penalty : x * s->s.repetition_penalty;
+    for (uint32_t i = 0; i < s->s.bias_count; i++) {
+        s->candidates[s->bias[i].id].score += s->bias[i].value;
+    }
+    for (uint32_t i = 0; penalty != 1.0f && i < s->vocab; i++) {
+        float *x = &s->candidates[i].score;
+        *x = s->seen[i] == 0 ? *x : *x > 0.0f ? *x / penalty : *x * penalty;
+    }
+    for (uint32_t i = 0; i < s->made_count; i++) {
+        float times = (float)s->made[i].times;
+        s->candidates[s->made[i].id].score -= s->s.presence_penalty + s->s.frequency_penalty * times;
+    }
 }
 
 static int by_score(const void *a, const void *b) {
@@ -105,15 +185,10 @@ static int by_score(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-static uint32_t greedy(const struct sampler *s, const float *logits) {
+static uint32_t greedy(const struct sampler *s) {
     uint32_t best = 0;
-    float best_score = penalised(s, logits, 0);
     for (uint32_t i = 1; i < s->vocab; i++) {
-        float score = penalised(s, logits, i);
-        if (score > best_score) {
-            best_score = score;
-            best = i;
-        }
+        best = s->candidates[i].score > s->candidates[best].score ? i : best;
     }
     return best;
 }
@@ -172,12 +247,14 @@ lamina_status sampler_choose(struct sampler *s, const struct kern_table *kern, c
                          "the logits at position %u are not finite: the weights hold NaN or infinite values, or overflow",
                          position);
     }
-    if (s->s.temperature == 0.0f) {
-        *id = s->s.repetition_penalty == 1.0f ? best : greedy(s, logits);
+    if (s->s.temperature == 0.0f && is_plain(s)) {
+        *id = best;
         return LAMINA_OK;
     }
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        s->candidates[i] = (struct sampler_candidate){.score = penalised(s, logits, i), .id = i};
+    set_scores(s, logits);
+    if (s->s.temperature == 0.0f) {
+        *id = greedy(s);
+        return LAMINA_OK;
     }
     qsort(s->candidates, s->vocab, sizeof(*s->candidates), by_score);
     *id = draw(s, filtered(s, s->vocab), position);

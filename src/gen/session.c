@@ -10,12 +10,12 @@
 lamina_status session_init(struct session *s, const struct session_options *o, struct lamina_error *err) {
     *s = (struct session){.o = *o};
     lamina_status status = kv_sequence_init(&s->kv, o->context_tokens, err);
-    if (status == LAMINA_OK && model_has_state(o->desc)) {
+    if (status == LAMINA_OK) {
         s->tokens = (uint32_t *)malloc(o->context_tokens * sizeof(uint32_t));
         status = s->tokens != NULL ? LAMINA_OK : base_fail(err, LAMINA_NO_FIT, "out of memory for a session");
     }
     if (status == LAMINA_OK) {
-        status = sampler_init(&s->sampler, o->desc->vocab, err);
+        status = sampler_init(&s->sampler, o->desc->vocab, o->context_tokens, err);
     }
     if (status != LAMINA_OK) {
         session_drop(s);
@@ -117,7 +117,7 @@ static bool progress(const struct session *s, enum lamina_progress_kind kind, ui
 static lamina_status catch_up(struct session *s, struct lamina_error *err) {
     uint32_t length = s->length;
     lamina_status status = LAMINA_OK;
-    if (s->tokens == NULL || s->state_length == length) {
+    if (!model_has_state(s->o.desc) || s->state_length == length) {
         return LAMINA_OK;
     }
     for (s->length = 0; status == LAMINA_OK && s->length < length;) {
@@ -145,12 +145,14 @@ static lamina_status begin_feed(struct session *s, const uint32_t *ids, uint32_t
     return catch_up(s, err);
 }
 
+/* The tokens that a feed ended with; what comes first is the prompt. */
 static void remember(struct session *s, const uint32_t *ids, uint32_t count) {
-    if (s->tokens != NULL) {
-        memcpy(s->tokens + (s->length - count), ids, count * sizeof(uint32_t));
-    }
+    memcpy(s->tokens + (s->length - count), ids, count * sizeof(uint32_t));
     for (uint32_t i = 0; i < count; i++) {
         sampler_saw(&s->sampler, ids[i]);
+        if (s->length > count) {
+            sampler_made(&s->sampler, ids[i]);
+        }
     }
 }
 
@@ -446,15 +448,24 @@ lamina_status session_sample(struct session *s, uint32_t *id, struct lamina_erro
     return sampler_choose(&s->sampler, s->o.kern, s->logits, s->length, id, err);
 }
 
+void session_see_again(struct session *s) {
+    sampler_forget(&s->sampler);
+    for (uint32_t i = 0; i < s->length; i++) {
+        sampler_saw(&s->sampler, s->tokens[i]);
+    }
+}
+
 lamina_status session_truncate(struct session *s, uint32_t length, struct lamina_error *err) {
     if (length > s->length) {
         return base_fail(err, LAMINA_USAGE, "cannot cut a sequence of %u positions to %u", s->length, length);
     }
+    if (length > 0 && length < s->prefix) {
+        return base_fail(err, LAMINA_USAGE, "the first %u positions of this sequence see each other: cut behind them, or to 0",
+                         s->prefix);
+    }
     kv_sequence_cut(exec_kv(s->o.exec), &s->kv, length);
     s->length = length;
     s->logits = NULL;
-    if (length == 0) {
-        sampler_forget(&s->sampler);
-    }
+    session_see_again(s);
     return LAMINA_OK;
 }

@@ -12,6 +12,7 @@
 
 #include "exec/exec.h"
 #include "gen/sample.h"
+#include "state/kv_file.h"
 #include "text/tokenizer.h"
 
 struct session_options {
@@ -31,7 +32,7 @@ struct session {
     struct sampler sampler;
     uint32_t length;             /* positions computed */
     uint32_t begun_at;           /* `length` before the prompt that session_feed_prompts is at */
-    uint32_t *tokens;            /* [context] fed so far; NULL where nothing has to be computed again */
+    uint32_t *tokens;            /* [context] fed so far */
     uint32_t state_length;       /* positions in the state of fixed size: `length`, unless a cut or a failure came between */
     uint32_t prompt_length;      /* of the first feed: length-dependent RoPE goes by it */
     uint32_t prefix, mask_at;    /* of the first feed, prefix models */
@@ -57,6 +58,15 @@ const float *session_logits(const struct session *s);
 const float *session_hidden(const struct session *s);
 lamina_status session_sample(struct session *s, uint32_t *id, struct lamina_error *err);
 lamina_status session_truncate(struct session *s, uint32_t length, struct lamina_error *err);
+
+/* The sampler has seen the tokens of the sequence and no others. */
+void session_see_again(struct session *s);
+
+/* The sequence as bytes (state/kv_file.h); `store` says whose weights it is of. USAGE when nothing was computed. */
+lamina_status session_write(struct session *s, struct hash128 store, const struct kv_writer *w, struct lamina_error *err);
+/* Goes on where a sequence was written, in place of what this one has; after a failure it is empty. There are no logits until the
+ * next feed. */
+lamina_status session_read(struct session *s, struct hash128 store, const struct kv_reader *in, struct lamina_error *err);
 
 struct generate_options {
     const struct text_tokenizer *tokenizer; /* NULL: ids only */

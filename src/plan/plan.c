@@ -17,6 +17,7 @@ enum {
     MOST_PROMPT_ROWS = 512,
     FEWEST_PROMPT_ROWS = 16,
     SMALLEST_RING = 4 * MIB,
+    MOST_READ_MEANWHILE = 64 * MIB,
     CARVE_SLACK = 64 * 1024, /* parts of the arena begin on pages */
     LEAST_PART = MIB, /* of an expert in the cache: one large read */
 };
@@ -75,8 +76,11 @@ uint64_t plan_logit_bytes(const struct model_desc *desc, uint32_t rows) {
     return round_up((uint64_t)rows * kern_row_stride(desc->vocab) * sizeof(float), PAGE);
 }
 
-uint64_t plan_sampler_bytes(const struct model_desc *desc, uint32_t sequences) {
-    return round_up((uint64_t)desc->vocab * 9, PAGE) * sequences;
+/* Per token of the vocabulary: a candidate (id, score), whether it was seen. Per position: the token, how often it was made. */
+enum { SAMPLER_BYTES = 8 + 1, POSITION_BYTES = 4 + 8 };
+
+uint64_t plan_sequence_bytes(const struct model_desc *desc, uint32_t context, uint32_t sequences) {
+    return round_up((uint64_t)desc->vocab * SAMPLER_BYTES + (uint64_t)context * POSITION_BYTES, PAGE) * sequences;
 }
 
 uint64_t plan_scratch_bytes(const struct model_desc *desc, uint64_t embed_panel_bytes, uint64_t threads, uint32_t rows,
@@ -158,7 +162,8 @@ static void claim(const struct sizing *z, uint32_t rows, uint64_t ring, uint64_t
     uint32_t logit_rows = q->logit_rows < rows ? q->logit_rows : rows;
     bytes[PLAN_PROCESS] = z->machine->process_bytes;
     bytes[PLAN_KERNEL] =
-        KERNEL_FIXED + KERNEL_PER_THREAD * z->machine->threads + plan_sampler_bytes(z->desc, q->sequences) +
+        KERNEL_FIXED + (KERNEL_PER_THREAD + round_up(z->store->unpacking_bytes, PAGE)) * z->machine->threads +
+        plan_sequence_bytes(z->desc, q->context_tokens, q->sequences) +
         round_up(z->store->heap_bytes + (uint64_t)rows * PLAN_ROW_BYTES, PAGE);
     bytes[PLAN_TABLES] =
         round_up((uint64_t)z->store->tile_count * sizeof(uint32_t) + most_cache_tables(z->store) + CARVE_SLACK, PAGE);
@@ -196,11 +201,24 @@ static uint64_t smallest_ring(const struct plan_store *store) {
     return round_up(max_u64(two_tiles, SMALLEST_RING), PAGE);
 }
 
+/* What the drive brings while a layer's shared expert is multiplied, which lies in memory: the chosen experts are known before it
+ * and asked for, and without room for them the drive would rest. */
+static uint64_t read_meanwhile(const struct model_desc *desc, const struct plan_machine *machine) {
+    uint64_t ffn = 0;
+    for (uint32_t i = 0; i < desc->kind_count; i++) {
+        ffn = max_u64(ffn, desc->kinds[i].shared_ffn);
+    }
+    bool known = machine->disk_bytes_per_s > 0 && machine->memory_bytes_per_s > machine->disk_bytes_per_s;
+    double share = known ? machine->disk_bytes_per_s / machine->memory_bytes_per_s : 0.25;
+    uint64_t bytes = (uint64_t)((double)ffn * desc->hidden * 3 * sizeof(uint16_t) * share);
+    return round_up(min_u64(bytes, MOST_READ_MEANWHILE), PAGE);
+}
+
 /* The reads in flight, one being consumed and one being assembled. Not more: a ring that stays in the last-level cache is
  * written faster by the drive than one that does not (docs/SPEED.md). */
-static uint64_t comfortable_ring(const struct plan_store *store, const struct plan_machine *machine) {
-    uint64_t request = max_u64(machine->request_bytes, store->largest_tile_bytes);
-    return max_u64(request * (machine->depth + 2), smallest_ring(store));
+static uint64_t comfortable_ring(const struct sizing *z) {
+    uint64_t request = max_u64(z->machine->request_bytes, z->store->largest_tile_bytes);
+    return max_u64(request * (z->machine->depth + 2), smallest_ring(z->store)) + read_meanwhile(z->desc, z->machine);
 }
 
 static uint64_t total_for(const struct sizing *z, uint32_t rows, uint64_t ring, struct plan *plan) {
@@ -278,7 +296,7 @@ lamina_status plan_make(const struct model_desc *desc, const struct plan_store *
     uint64_t budget = request->budget_bytes;
     p.fits = p.smallest_bytes <= budget;
     if (p.fits) {
-        uint64_t wanted = comfortable_ring(store, machine);
+        uint64_t wanted = comfortable_ring(&z);
         uint64_t spare = budget - p.smallest_bytes;
         ring = min_u64(wanted, round_up(ring + spare / 4, PAGE));
         rows = choose_rows(&z, ring, budget);

@@ -46,6 +46,7 @@ struct plan_store {
     uint64_t embed_panel_bytes; /* one gathered panel */
     uint64_t small_bytes;       /* resident vectors */
     uint64_t heap_bytes;        /* of the reader's tables, beside the arena */
+    uint64_t unpacking_bytes;   /* of each thread that decodes packed codes */
 };
 
 struct plan_request {
@@ -112,8 +113,8 @@ uint64_t plan_kv_page_bytes(const struct model_desc *desc, uint32_t elem_bytes);
 uint64_t plan_kv_bytes(const struct model_desc *desc, uint32_t elem_bytes, uint32_t context, uint32_t sequences);
 uint64_t plan_activation_bytes(const struct model_desc *desc, uint32_t rows);
 uint64_t plan_logit_bytes(const struct model_desc *desc, uint32_t rows);
-/* Heap of the samplers: candidates (id and score) and the set of tokens seen, per sequence. */
-uint64_t plan_sampler_bytes(const struct model_desc *desc, uint32_t sequences);
+/* Heap of the sequences, each: its tokens and its sampler. */
+uint64_t plan_sequence_bytes(const struct model_desc *desc, uint32_t context, uint32_t sequences);
 uint64_t plan_scratch_bytes(const struct model_desc *desc, uint64_t embed_panel_bytes, uint64_t threads, uint32_t rows,
                             const struct plan_request *request);
 

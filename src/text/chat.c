@@ -232,7 +232,7 @@ static lamina_status read_config(struct chat_template *t, struct span json, cons
 
 static lamina_status read_files(struct chat_template *t, const struct chat_files *files, struct lamina_error *err) {
     struct span usual = span_of_text("default");
-    unsigned inside = READ_TEMPLATES;
+    unsigned inside = files->alone ? 0 : READ_TEMPLATES;
     if (files->chat_template_jinja.len != 0) {
         LAMINA_TRY(add_template(t, usual, files->chat_template_jinja, err));
         inside = 0;
@@ -253,6 +253,9 @@ static lamina_status read_files(struct chat_template *t, const struct chat_files
     if (t->builtin) {
         LAMINA_TRY(read_config(t, files->builtin_tokens, "the tokens of the format", READ_TOKENS, err));
         LAMINA_TRY(add_template(t, usual, files->builtin, err));
+    }
+    if (files->alone && t->count != 0 && t->item[0].parsed == NULL) {
+        return base_fail(err, t->item[0].why.code, "%s", t->item[0].why.message);
     }
     return t->tokens.failed || t->eos.failed ? base_fail(err, LAMINA_NO_FIT, "no memory for the special tokens") : LAMINA_OK;
 }

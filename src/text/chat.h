@@ -27,6 +27,8 @@ struct chat_files {
     struct span special_tokens_map;
     struct span chat_template_json;   /* of processors: read where no default was found so far */
     struct span processor_config;     /* likewise */
+    bool alone;                       /* the first or `builtin` is all there is: none inside a JSON file is read, and one that
+                                       * cannot be parsed is an error at once */
     struct span builtin;              /* a template for checkpoints that have none anywhere */
     struct span builtin_tokens;       /* a JSON object of texts that it sees beside the special tokens */
 };

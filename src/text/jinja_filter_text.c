@@ -75,7 +75,7 @@ static bool mark_up(struct jinja_run *r, struct jinja_value *a, bool again, stru
     *out = a[0];
     bool ok = true;
     if (again || (a[0].flag & JVF_MARKUP) == 0) {
-        jinja_add_escaped(&r->scratch, jv_span(a));
+        str_add_html(&r->scratch, jv_span(a));
         ok = jinja_build_end(r, mark, out);
     }
     out->flag = JVF_MARKUP;

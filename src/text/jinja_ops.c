@@ -219,7 +219,7 @@ static bool join_strings(struct jinja_run *r, const struct jinja_value *a, const
         if ((v->flag & JVF_MARKUP) != 0) {
             str_add_span(&r->scratch, jv_span(v));
         } else {
-            jinja_add_escaped(&r->scratch, jv_span(v));
+            str_add_html(&r->scratch, jv_span(v));
         }
     }
     bool ok = jinja_build_end(r, mark, out);

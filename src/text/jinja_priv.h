@@ -477,7 +477,6 @@ bool jinja_global_call(struct jinja_run *r, uint32_t index, const struct jinja_a
 bool jinja_strftime(struct jinja_run *r, struct span format, int64_t unix_s, struct str *out); /* jinja_time.c */
 /* String pieces that filters and methods share. count < 0: all. */
 void jinja_add_replaced(struct str *out, struct span text, struct span old, struct span with, int64_t count);
-void jinja_add_escaped(struct str *out, struct span text);
 size_t jinja_find(struct span text, struct span what, size_t from); /* SIZE_MAX: not there */
 enum jinja_number { NUMBER_NONE, NUMBER_READ, NUMBER_LARGE }; /* large: a number, but of more than 63 bits */
 enum jinja_number jinja_read_int(struct span text, unsigned base, int64_t *out);

@@ -55,31 +55,6 @@ void jinja_add_replaced(struct str *out, struct span text, struct span old, stru
     str_add_span(out, span_sub(text, at, text.len));
 }
 
-void jinja_add_escaped(struct str *out, struct span text) {
-    for (size_t i = 0; i < text.len; i++) {
-        switch (text.ptr[i]) {
-        case '&':
-            str_add_text(out, "&amp;");
-            break;
-        case '<':
-            str_add_text(out, "&lt;");
-            break;
-        case '>':
-            str_add_text(out, "&gt;");
-            break;
-        case '"':
-            str_add_text(out, "&#34;");
-            break;
-        case '\'':
-            str_add_text(out, "&#39;");
-            break;
-        default:
-            str_add_byte(out, text.ptr[i]);
-            break;
-        }
-    }
-}
-
 /* The line ends of str.splitlines. */
 static bool is_line_end(uint32_t c) {
     return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;

@@ -59,7 +59,7 @@ static void check_choice(const float *x, const float *bias, uint32_t n, const st
     struct kern_choice c;
     double value[64];
     double sum = 0;
-    kern_route(&c, x, bias, n, r);
+    kern_route(&c, x, bias, NULL, n, r);
     for (uint32_t i = 0; i < n; i++) {
         value[i] = probability(x, n, i, r->score) + (bias != NULL ? (double)bias[i] : 0.0);
     }
@@ -113,10 +113,24 @@ static void ties_take_the_lowest_number(void **state) {
     const float x[8] = {1, 2, 2, 2, 0, 2, 1, 2};
     const struct kern_routing r = {.score = KERN_SCORE_SOFTMAX, .top_k = 3, .factor = 1.0f};
     struct kern_choice c;
-    kern_route(&c, x, NULL, 8, &r);
+    kern_route(&c, x, NULL, NULL, 8, &r);
     assert_int_equal(c.expert[0], 1);
     assert_int_equal(c.expert[1], 2);
     assert_int_equal(c.expert[2], 3);
+}
+
+/* Factors by expert come last: they neither steer the choice nor are they divided out. */
+static void factors_multiply_weights(void **state) {
+    (void)state;
+    const float x[8] = {1, 2, 0, 2, 0, 2, 1, 1};
+    const float factors[8] = {9, 0.5f, 9, 3, 9, -1, 9, 9};
+    const struct kern_routing r = {.score = KERN_SCORE_CHOSEN, .top_k = 3, .factor = 2.0f};
+    struct kern_choice c;
+    kern_route(&c, x, NULL, factors, 8, &r);
+    for (uint32_t k = 0; k < 3; k++) {
+        assert_int_equal(c.expert[k], 2 * k + 1);
+        assert_float_equal(c.weight[k], 2.0f / 3.0f * factors[2 * k + 1], 1e-6f);
+    }
 }
 
 /* ---- staying ---- */
@@ -247,6 +261,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_choose_the_best),
         cmocka_unit_test(ties_take_the_lowest_number),
+        cmocka_unit_test(factors_multiply_weights),
         cmocka_unit_test(slots_are_never_shared_nor_taken_from_the_chosen),
         cmocka_unit_test(a_large_cache_keeps_all),
         cmocka_unit_test(habits_stay_and_age),

@@ -90,6 +90,16 @@ static void the_smallest_budget_fits_and_one_less_does_not(void **state) {
     }
 }
 
+static void threads_that_unpack_codes_have_memory_for_it(void **state) {
+    (void)state;
+    struct fake f = {2000, 256};
+    struct plan_store s = fake_store(&f);
+    const uint64_t before = make(&s, 1000 * MIB, 128).bytes[PLAN_KERNEL];
+    s.unpacking_bytes = 80 << 10;
+    const uint64_t more = make(&s, 1000 * MIB, 128).bytes[PLAN_KERNEL] - before;
+    assert_true(more >= s.unpacking_bytes && more % s.unpacking_bytes == 0);
+}
+
 static void memory_is_used_not_left(void **state) {
     (void)state;
     struct fake f = {2000, 256};
@@ -170,6 +180,7 @@ int main(void) {
         cmocka_unit_test(lines_sum_to_the_total),
         cmocka_unit_test(the_smallest_budget_fits_and_one_less_does_not),
         cmocka_unit_test(memory_is_used_not_left),
+        cmocka_unit_test(threads_that_unpack_codes_have_memory_for_it),
         cmocka_unit_test(everything_is_pinned_when_there_is_room),
         cmocka_unit_test(pins_spread_evenly),
         cmocka_unit_test(prompt_rows_never_exceed_the_context),

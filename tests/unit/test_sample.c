@@ -49,7 +49,7 @@ static void greedy_takes_the_lowest_id_on_ties(void **state) {
     struct sampler s;
     struct lamina_error err = {0};
     const float logits[5] = {1, 3, 2, 3, 3};
-    assert_int_equal(sampler_init(&s, 5, &err), LAMINA_OK);
+    assert_int_equal(sampler_init(&s, 5, 100, &err), LAMINA_OK);
     assert_int_equal(choose(&s, logits, 0), 1);
     sampler_drop(&s);
 }
@@ -61,7 +61,7 @@ static void frequencies_follow_the_softmax(void **state) {
     struct lamina_error err = {0};
     const float logits[4] = {0.0f, 1.0f, 2.0f, -1.0f};
     unsigned count[4] = {0};
-    assert_int_equal(sampler_init(&s, 4, &err), LAMINA_OK);
+    assert_int_equal(sampler_init(&s, 4, 100, &err), LAMINA_OK);
     setting(&s, (struct lamina_sampling){.temperature = 1.5f, .top_p = 1, .repetition_penalty = 1, .seed = 3});
     for (uint32_t i = 0; i < N; i++) {
         count[choose(&s, logits, i)]++;
@@ -92,7 +92,7 @@ static void filters_keep_what_they_say(void **state) {
         {{.temperature = 1, .top_p = 1, .min_p = 0.1f, .repetition_penalty = 1}, 3},
         {{.temperature = 1, .top_p = 1, .repetition_penalty = 1}, 6},
     };
-    assert_int_equal(sampler_init(&s, 6, &err), LAMINA_OK);
+    assert_int_equal(sampler_init(&s, 6, 100, &err), LAMINA_OK);
     for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
         uint32_t largest = 0;
         setting(&s, cases[c].p);
@@ -110,7 +110,7 @@ static void the_penalty_pushes_seen_tokens_down(void **state) {
     struct sampler s;
     struct lamina_error err = {0};
     const float logits[3] = {2.0f, 1.9f, -3.0f};
-    assert_int_equal(sampler_init(&s, 3, &err), LAMINA_OK);
+    assert_int_equal(sampler_init(&s, 3, 100, &err), LAMINA_OK);
     setting(&s, (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1.2f});
     assert_int_equal(choose(&s, logits, 0), 0);
     sampler_saw(&s, 0);
@@ -125,7 +125,7 @@ static void wrong_values_are_refused(void **state) {
     uint32_t id = 0;
     const float bad[3] = {1.0f, NAN, 2.0f};
     const float infinite[3] = {1.0f, INFINITY, 2.0f};
-    assert_int_equal(sampler_init(&s, 3, &err), LAMINA_OK);
+    assert_int_equal(sampler_init(&s, 3, 100, &err), LAMINA_OK);
     assert_int_equal(sampler_choose(&s, &kern, bad, 9, &id, &err), LAMINA_DAMAGED);
     assert_non_null(strstr(err.message, "position 9"));
     err = (struct lamina_error){0};
@@ -149,9 +149,61 @@ static int setup(void **state) {
     return 0;
 }
 
+static void penalties_count_what_was_made(void **state) {
+    (void)state;
+    struct sampler s;
+    struct lamina_error err = {0};
+    const float logits[4] = {4.0f, 3.5f, 3.0f, 0.0f};
+    assert_int_equal(sampler_init(&s, 4, 100, &err), LAMINA_OK);
+    setting(&s, (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1, .presence_penalty = 0.6f});
+    sampler_saw(&s, 0); /* of the prompt: no penalty */
+    assert_int_equal(choose(&s, logits, 0), 0);
+    sampler_made(&s, 0);
+    assert_int_equal(choose(&s, logits, 1), 1);
+    sampler_made(&s, 1);
+    assert_int_equal(choose(&s, logits, 2), 0); /* 3.4 against 2.9 and 3.0 */
+    sampler_made(&s, 0);
+    assert_int_equal(choose(&s, logits, 3), 0); /* presence counts once */
+    setting(&s, (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1, .frequency_penalty = 0.6f});
+    assert_int_equal(choose(&s, logits, 4), 2); /* 2.8, 2.9, 3.0 */
+    sampler_forget(&s);
+    assert_int_equal(choose(&s, logits, 5), 0);
+    sampler_drop(&s);
+}
+
+static void bias_is_added_before_anything_else(void **state) {
+    (void)state;
+    struct sampler s;
+    struct lamina_error err = {0};
+    const float logits[4] = {4.0f, 3.0f, 2.0f, 1.0f};
+    const struct lamina_bias ban[2] = {{.id = 0, .value = -100}, {.id = 3, .value = 2.5f}};
+    const struct lamina_bias outside = {.id = 4, .value = 1};
+    const struct lamina_bias large = {.id = 1, .value = 101};
+    assert_int_equal(sampler_init(&s, 4, 100, &err), LAMINA_OK);
+    setting(&s, (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1, .bias = ban, .bias_count = 2});
+    assert_int_equal(choose(&s, logits, 0), 3);
+    setting(&s, (struct lamina_sampling){.temperature = 1, .top_p = 1, .repetition_penalty = 1, .bias = ban, .bias_count = 2});
+    for (uint32_t i = 0; i < 2000; i++) {
+        assert_int_not_equal(choose(&s, logits, i), 0);
+    }
+    setting(&s, (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1, .bias = ban, .bias_count = 1});
+    assert_int_equal(choose(&s, logits, 0), 1); /* the one of before is forgotten */
+    setting(&s, (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1});
+    assert_int_equal(choose(&s, logits, 0), 0);
+    struct lamina_sampling p = {.top_p = 1, .repetition_penalty = 1, .bias = &outside, .bias_count = 1};
+    assert_int_equal(sampler_set(&s, &p, &err), LAMINA_USAGE);
+    p.bias = &large;
+    assert_int_equal(sampler_set(&s, &p, &err), LAMINA_USAGE);
+    p = (struct lamina_sampling){.top_p = 1, .repetition_penalty = 1, .presence_penalty = 2.5f};
+    assert_int_equal(sampler_set(&s, &p, &err), LAMINA_USAGE);
+    sampler_drop(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_generator_is_even_and_keyed),
+        cmocka_unit_test(penalties_count_what_was_made),
+        cmocka_unit_test(bias_is_added_before_anything_else),
         cmocka_unit_test(greedy_takes_the_lowest_id_on_ties),
         cmocka_unit_test(frequencies_follow_the_softmax),
         cmocka_unit_test(filters_keep_what_they_say),

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Written by tests/tools/golden_answers.py: figures of rouge_score 0.1.2 and sacrebleu 2.6.0. */
+#ifndef UNIT_ANSWER_GOLDENS_H
+#define UNIT_ANSWER_GOLDENS_H
+
+struct answer_golden {
+    const char *answer, *reference[2], *tokens;
+    double rouge_l, bleu; /* bleu: of this answer alone, and of all up to this one */
+    double bleu_so_far;
+};
+static const struct answer_golden answer_goldens[] = {
+    {"The cat sat on the mat.",
+     {"The cat sat on the mat."},
+     "The cat sat on the mat .",
+     1.0, 100.00000000000004, 100.00000000000004},
+    {"the cat is on the mat",
+     {"The cat sat on the mat.", "There is a cat on the mat."},
+     "the cat is on the mat",
+     0.8333333333333334, 29.05925408079185, 65.84824493432325},
+    {"The the the the the the the.",
+     {"The cat is on the mat.", "There is a cat on the mat."},
+     "The the the the the the the .",
+     0.30769230769230765, 7.267884212102741, 43.24902847086024},
+    {"It cost $1,234.56, i.e. 3-4 % more - or 5.",
+     {"It cost $1,234.56, that is 3-4% more; or 5."},
+     "It cost $ 1,234.56 , i . e . 3 - 4 % more - or 5 .",
+     0.8333333333333334, 47.18372009351201, 46.28086224787374},
+    {"Paris",
+     {"The capital of France is Paris.", "Paris"},
+     "Paris",
+     1.0, 0.0, 46.39408214968771},
+    {"",
+     {"something"},
+     "",
+     0, 0.0, 46.39408214968771},
+    {"something",
+     {""},
+     "something",
+     0, 0.0, 46.10856654790113},
+    {"Gr\303\274\303\237e aus K\303\266ln, na\303\257ve caf\303\251!",
+     {"Gr\303\274sse aus K\303\266ln: na\303\257ve Caf\303\251s."},
+     "Gr\303\274\303\237e aus K\303\266ln , na\303\257ve caf\303\251 !",
+     0.823529411764706, 14.535768424205482, 41.1919078693662},
+    {"\346\235\261\344\272\254\343\201\257\346\227\245\346\234\254\343\201\256\351\246\226\351\203\275\343\200\202",
+     {"\346\235\261\344\272\254\343\201\257\351\246\226\351\203\275\343\201\247\343\201\231\343\200\202"},
+     "\346\235\261\344\272\254\343\201\257\346\227\245\346\234\254\343\201\256\351\246\226\351\203\275\343\200\202",
+     0, 0.0, 40.98011726505963},
+    {"3\302\240\342\204\252 is \304\260stanbul\342\200\203cold\343\200\200now",
+     {"3 K is istanbul cold now"},
+     "3 \342\204\252 is \304\260stanbul cold now",
+     0.7692307692307692, 19.304869754804482, 38.40843410635384},
+    {"a &amp; b &lt;skipped> &quot;c&quot; <skipped>d",
+     {"a & b \042c\042 d"},
+     "a & b < skipped > \042 c \042 d",
+     0.5714285714285715, 37.99178428257963, 38.513896061628905},
+    {"line one-\012line two\012line three-\012",
+     {"line oneline two line three-"},
+     "line oneline two line three-",
+     0.7272727272727272, 100.00000000000004, 42.33496543413872},
+    {"x..y ,,z 1.a a.1 1,2,3 ... 5-6-7 --8",
+     {"x . . y , , z 1 . a a.1 1,2,3 5 -6 -7"},
+     "x . . y , , z 1 . a a . 1 1,2,3 . . . 5 - 6 - 7 --8",
+     0.962962962962963, 58.99323115480385, 47.938374109063496},
+    {"don't stop_me (now) {or} [ever] a/b\134c^d~e`f|g@h:i;j<k=l>m\077n!o#p%q&r*s+t",
+     {"don't stop _ me now"},
+     "don't stop _ me ( now ) { or } [ ever ] a / b \134 c ^ d ~ e ` f | g @ h : i ; j < k = l > m \077 n ! o # p % q & r * s + t",
+     0.3125, 4.635487482440635, 30.698054578746127},
+    {"emoji \360\237\230\200 and e\314\201 combined \037 split",
+     {"emoji \360\237\230\200 and \303\251 combined split"},
+     "emoji \360\237\230\200 and e\314\201 combined split",
+     0.888888888888889, 37.99178428257963, 30.920836735271532},
+    {"one two three four five six seven",
+     {"seven six five four three two one", "one three five seven nine"},
+     "one two three four five six seven",
+     0.6666666666666666, 10.682175159905853, 30.3865678162842},
+};
+
+#endif
