@@ -9,8 +9,8 @@
  *
  * Rules that hold everywhere. A function that can fail returns 0 or a negative code and fills `err` with a sentence for
  * a person; out-parameters are then untouched. The library never prints, never exits. A handle is used by one thread at
- * a time; different handles may be used at the same time. `open` takes settings from a defaults function and copies
- * what it needs; `close` accepts a pointer to NULL and sets the caller's handle to NULL. Strings are UTF-8, 0-ended.
+ * a time (a `text` by many); different handles may be used at the same time. `open` takes settings from a defaults function
+ * and copies what it needs; `close` accepts a pointer to NULL and sets the caller's handle to NULL. Strings are UTF-8, 0-ended.
  * Sizes are bytes unless the name says otherwise.
  */
 #ifndef LAMINA_LAMINA_H
@@ -56,6 +56,8 @@ struct lamina_callbacks {
     bool (*progress)(void *user, const struct lamina_progress *p);
     /* Which experts of a layer the rows of a pass chose: chosen[i] is nonzero for those among `count`. */
     void (*experts)(void *user, uint32_t layer, const uint8_t *chosen, uint32_t count);
+    /* A pass begins layer `layer`, counted from 0. lamina_model_stats may be called from here; nothing may be fed. */
+    void (*layer)(void *user, uint32_t layer);
     void *user;
 };
 
@@ -63,7 +65,7 @@ struct lamina_settings {
     size_t size;              /* sizeof(struct lamina_settings), set by the defaults function */
     const char *home;         /* LAMINA_HOME: stores and caches; NULL: ~/.cache/huggingface/lamina and its variables */
     uint64_t memory_bytes;    /* hard cap on the whole process; 0: 60 % of what is available now; UINT64_MAX: no cap */
-    uint32_t context_tokens;  /* most positions of one sequence; required (> 0) */
+    uint32_t context_tokens;  /* most positions of one sequence; 0: as many as the model was made for, at most 4096 */
     uint32_t sequences;       /* sequences held at once; default 1 */
     uint32_t prompt_rows;     /* most rows of a prefill pass; 0: chosen by the plan. Never changes a result */
     uint32_t logit_rows;      /* rows of one pass whose logits are kept; default 1; prefill with scores and batches need more */
@@ -75,6 +77,7 @@ struct lamina_settings {
     const char *isa;          /* most capable instruction set to use: "scalar", "avx2", "avx512", "neon"; NULL: best */
     const char *sim;          /* options of the simulated I/O engine, for tests; see io/io.h */
     struct lamina_callbacks callbacks;
+    const char *chat_template; /* of the model's text, as in struct lamina_text_options: what ends an answer follows it */
 };
 
 LAMINA_API void lamina_settings_defaults(struct lamina_settings *s);
@@ -104,6 +107,7 @@ struct lamina_plan {
     uint32_t context_tokens;
     uint32_t layers;
     uint32_t vocab;
+    uint32_t max_positions;        /* that the model was made for: a longer context only warns */
     uint32_t most_positions;       /* that a sequence can have: a table of learned ones ends; UINT32_MAX: context alone limits */
     uint32_t threads;
     double disk_bytes_per_s;       /* the drive's limit as probed, 0 when not measured */
@@ -148,6 +152,8 @@ LAMINA_API lamina_status lamina_model_open(struct lamina_model **model, const ch
 LAMINA_API void lamina_model_close(struct lamina_model **model);
 LAMINA_API void lamina_model_info(const struct lamina_model *model, struct lamina_info *info);
 LAMINA_API const struct lamina_plan *lamina_model_plan(const struct lamina_model *model);
+/* Whether this token ends an answer. */
+LAMINA_API bool lamina_model_ends(const struct lamina_model *model, uint32_t id);
 
 /* Running totals since open. Peak memory is max(VmHWM + huge pages + page tables) of this process. */
 struct lamina_stats {
@@ -183,13 +189,25 @@ LAMINA_API bool lamina_model_part(const struct lamina_model *model, uint32_t ind
 
 struct lamina_session;
 
-/* temperature 0 is greedy. top_k 0, top_p 1, min_p 0, repetition_penalty 1 switch a filter off. */
+/* Added to the logit of one token before anything else is done with it. */
+struct lamina_bias {
+    uint32_t id;
+    float value; /* -100 to 100 */
+};
+
+/* temperature 0 is greedy. top_k 0, top_p 1, min_p 0, repetition_penalty 1, presence_penalty 0, frequency_penalty 0 switch a
+ * filter off. */
 struct lamina_sampling {
     size_t size;
     float temperature, top_p, min_p, repetition_penalty;
     uint32_t top_k;
     uint64_t seed;
     uint64_t sequence; /* key of the counter-based generator beside seed and position */
+    /* Taken off the logits of tokens made since this was set: once for any that is there, and once for each time. A prompt is not
+     * among them. -2 to 2. */
+    float presence_penalty, frequency_penalty;
+    const struct lamina_bias *bias; /* [bias_count], copied; of several for one id the last counts */
+    uint32_t bias_count;
 };
 LAMINA_API void lamina_sampling_defaults(struct lamina_sampling *s);          /* neutral: greedy */
 LAMINA_API void lamina_sampling_of_model(const struct lamina_model *model, struct lamina_sampling *s); /* generation_config.json */
@@ -260,9 +278,26 @@ LAMINA_API const float *lamina_session_hidden(const struct lamina_session *sessi
 LAMINA_API lamina_status lamina_session_sample(struct lamina_session *session, uint32_t *id, struct lamina_error *err);
 
 LAMINA_API uint32_t lamina_session_length(const struct lamina_session *session); /* positions computed so far */
-/* Forgets positions from `length` on. */
+/* Forgets positions from `length` on. Where recurrent layers keep a state, the next feed computes the positions before it again.
+ * USAGE when there are fewer, or when it cuts into a first feed whose positions see each other (plan.sees_ahead). */
 LAMINA_API lamina_status lamina_session_truncate(struct lamina_session *session, uint32_t length,
                                                  struct lamina_error *err);
+
+/* The tokens computed so far, [lamina_session_length]; valid until the next feed, truncation or load. */
+LAMINA_API const uint32_t *lamina_session_tokens(const struct lamina_session *session);
+
+/* Writes the session to the file `path`, replacing what is there in one step when all of it is safely on disk: its tokens, its
+ * KV cache and the states of recurrent layers, in whatever precision they are kept, bound to the store by the checksum of its
+ * manifest. The file has mode 0600 and about as many bytes as the session's positions take in memory (format:
+ * src/state/kv_file.h). It is written from that memory page by page, so no budget is touched. Sampling settings are not in it.
+ * USAGE when nothing was computed yet; NO_SPACE, IO: the old file, if any, is still there. */
+LAMINA_API lamina_status lamina_session_save(struct lamina_session *session, const char *path, struct lamina_error *err);
+/* Puts the session where the saved one was, in place of whatever it holds: what is fed next gives the same logits, bit for bit,
+ * as if it had never been saved. There are no logits before that. After a failure the session is empty and usable.
+ * NOT_FOUND; DAMAGED when the file is cut short or has other bytes than were written; UNSUPPORTED when it is no saved session, or
+ * one of another store, KV precision or format version; USAGE when it has more positions than the context. A file that was made
+ * to deceive can make wrong logits, nothing worse. */
+LAMINA_API lamina_status lamina_session_load(struct lamina_session *session, const char *path, struct lamina_error *err);
 
 enum lamina_stop_reason { LAMINA_STOP_NONE, LAMINA_STOP_EOS, LAMINA_STOP_STRING, LAMINA_STOP_LENGTH, LAMINA_STOP_CALLER };
 
@@ -320,13 +355,46 @@ LAMINA_API void lamina_tally_result(const struct lamina_tally *tally, struct lam
  * 100 the maximum. 0 without rows. */
 LAMINA_API double lamina_tally_kl_percentile(struct lamina_tally *tally, double percent);
 
+/* Adds up how near answers come to the right ones. An answer is right when a reference has the same words: letters, marks and
+ * digits of any script, case folded and composed, whatever stands between them ("3.5" and "-5" stay numbers). ROUGE-L and BLEU
+ * are the figures of the packages rouge_score (F1, no stemming, best reference) and sacrebleu (of all answers together, 13a
+ * tokens, exponential smoothing, brevity penalty). */
+struct lamina_answers;
+
+struct lamina_answers_result {
+    size_t size;
+    uint64_t count, right;
+    double rouge_l; /* 0 to 1, mean over the answers */
+    double bleu;    /* 0 to 100 */
+};
+
+LAMINA_API lamina_status lamina_answers_open(struct lamina_answers **answers, struct lamina_error *err);
+LAMINA_API void lamina_answers_close(struct lamina_answers **answers);
+/* `text` need not end in 0. USAGE when count is 0. */
+LAMINA_API lamina_status lamina_answers_add(struct lamina_answers *answers, const char *text, size_t len,
+                                            const char *const *references, uint32_t count, struct lamina_error *err);
+LAMINA_API void lamina_answers_result(const struct lamina_answers *answers, struct lamina_answers_result *result);
+
 /* ---- text ---------------------------------------------------------------------------------------------------- */
 
+/* Does not change once it is open: any number of threads may use one at the same time. */
 struct lamina_text;
 
 /* From a store, a checkpoint directory, a GGUF file, or a directory that holds only tokenizer files. NOT_FOUND when there are
  * none. */
 LAMINA_API lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err);
+
+struct lamina_text_options {
+    size_t size;               /* sizeof(struct lamina_text_options), set by the defaults function */
+    /* In place of all templates that come with the model: the name of a built-in chat format, else a file with a Jinja template;
+     * "./NAME" is a file in any case. NULL: the model's. */
+    const char *chat_template;
+};
+LAMINA_API void lamina_text_defaults(struct lamina_text_options *o);
+/* lamina_text_open with options (NULL: the defaults). NOT_FOUND also when chat_template is neither; UNSUPPORTED when the format
+ * needs tokens that this tokenizer lacks; a template that cannot be parsed is refused with line and column. */
+LAMINA_API lamina_status lamina_text_open_with(struct lamina_text **text, const char *path, const struct lamina_text_options *o,
+                                               struct lamina_error *err);
 LAMINA_API void lamina_text_close(struct lamina_text **text);
 /* The model's own, NULL when it came without tokenizer files. Owned by the model. */
 LAMINA_API struct lamina_text *lamina_model_text(struct lamina_model *model);
@@ -345,6 +413,20 @@ LAMINA_API lamina_status lamina_detokenize(struct lamina_text *text, const uint3
  * puts more than that. */
 LAMINA_API lamina_status lamina_text_front(struct lamina_text *text, uint32_t *ids, uint32_t most, uint32_t *count,
                                            struct lamina_error *err);
+/* Ids to text one by one: text comes out as soon as later ids cannot change it, always whole UTF-8 sequences, and the pieces are
+ * together what lamina_detokenize makes of all. `text` stays open. */
+struct lamina_decoder;
+LAMINA_API lamina_status lamina_decoder_open(struct lamina_decoder **decoder, struct lamina_text *text, bool skip_special,
+                                             struct lamina_error *err);
+LAMINA_API void lamina_decoder_close(struct lamina_decoder **decoder);
+/* *bytes is the decoder's, valid until its next call. */
+LAMINA_API lamina_status lamina_decoder_add(struct lamina_decoder *decoder, uint32_t id, const char **bytes, size_t *len,
+                                            struct lamina_error *err);
+/* What was held back: no id follows. The decoder then begins anew. */
+LAMINA_API lamina_status lamina_decoder_finish(struct lamina_decoder *decoder, const char **bytes, size_t *len,
+                                               struct lamina_error *err);
+/* A text that ends an answer by what the model's files say, counted from 0; NULL past the last one. */
+LAMINA_API const char *lamina_text_stop(const struct lamina_text *text, uint32_t index);
 LAMINA_API bool lamina_text_has_template(const struct lamina_text *text);
 LAMINA_API uint32_t lamina_text_vocab(const struct lamina_text *text); /* ids are below this */
 
@@ -382,13 +464,45 @@ LAMINA_API lamina_status lamina_source_open(struct lamina_source **source, const
                                             struct lamina_error *err);
 LAMINA_API void lamina_source_close(struct lamina_source **source);
 
+/* Weight files of a checkpoint that are still on their way here. The directory of the checkpoint holds its small files
+ * (config.json, the index of shards, the tokenizer); its safetensors files are `files`, in the order in which they come, and are
+ * read through the functions alone. A split of such a checkpoint makes its outputs in the order in which what they are made of
+ * arrives, and says what it needs no more, so that no more of the source has to lie on the drive than is at work. The store is the
+ * same, byte for byte, as that of the checkpoint on the drive. Calls come from the thread that splits. */
+struct lamina_arriving_file {
+    const char *name;     /* "model-00001-of-00004.safetensors" */
+    const char *identity; /* what it holds, in a word: its checksum */
+    uint64_t size;
+};
+struct lamina_arriving {
+    size_t size; /* sizeof(struct lamina_arriving) */
+    void *user;
+    const struct lamina_arriving_file *files;
+    uint32_t file_count;
+    uint64_t window_bytes; /* how far beyond what was read bytes may come; for the reckoning of `planned` */
+    /* Waits until the bytes are there. `look`: out of turn, to see what the file holds; what lies before need not come for it. */
+    lamina_status (*read)(void *user, uint32_t file, uint64_t offset, void *dst, size_t len, bool look,
+                          struct lamina_error *err);
+    /* These bytes will not be read again, unless this run is killed before the output at work is done. Each byte is said once. */
+    lamina_status (*release)(void *user, uint32_t file, uint64_t begin, uint64_t end, struct lamina_error *err);
+    /* What was read so far can be proved to be what was announced even after a power cut: asked before an output is called done. */
+    lamina_status (*sync)(void *user, struct lamina_error *err);
+    /* The most bytes that store and source will take on the drive at one time, and of these the finished store's (about, where
+     * it is packed). A failure ends the split before anything was written. */
+    lamina_status (*planned)(void *user, uint64_t most_bytes, uint64_t store_bytes, struct lamina_error *err);
+    /* SHA-256 of piece `piece` of 64 MiB of a file, once all of the file has come and was found to be what was announced. */
+    lamina_status (*digest)(void *user, uint32_t file, uint32_t piece, uint8_t sha256[32], struct lamina_error *err);
+};
+
 struct lamina_split_options {
     size_t size;
     const char *checkpoint;            /* an HF directory or a GGUF file; or NULL with */
     const struct lamina_source *source;/* a source of the caller's */
+    const struct lamina_arriving *arriving; /* NULL, or the weights of `checkpoint` (a directory), which are not there yet; needs
+                                             * `output`, knows neither fit_bytes nor delete_original; no quantised weights */
     const char *output;                /* the store directory; NULL: its place in `home` */
     const char *home;
-    const char *codec;                 /* "planes", the default: 16-bit weights packed without loss; "raw": as they are; lossy:
+    const char *codec;                 /* "planes", the default: weights packed without loss; "raw": as they are; lossy:
                                         * "q8" (7.3 bits a weight of the layers' matrices), "q4" (4.2), "q2.00" to "q8.00" */
     uint64_t fit_bytes;                /* not 0: the codec of the most bits with which the store takes at most so many bytes */
     bool delete_original;              /* frees each source file once everything made from it is durable */
@@ -411,6 +525,9 @@ LAMINA_API lamina_status lamina_verify(const char *model, const char *home, cons
 /* A description of a store (files, matrices, tiles) as JSON or text; malloc'ed (lamina_free). */
 LAMINA_API lamina_status lamina_show(const char *model, const char *home, bool json, char **out,
                                      struct lamina_error *err);
+
+/* Removes a store. NOT_FOUND when the directory is none, BUSY while it is being split. */
+LAMINA_API lamina_status lamina_store_remove(const char *store, struct lamina_error *err);
 
 /* ---- families ------------------------------------------------------------------------------------------------ */
 

@@ -54,6 +54,11 @@ struct lamina_model {
     uint32_t eos_count;
 };
 
+struct lamina_session {
+    struct lamina_model *model;
+    struct session s;
+};
+
 /* Fills *p; api_prepared_drop after failures too. A plan that does not fit is not a failure here. */
 lamina_status api_prepare(struct api_prepared *p, const char *path, const struct lamina_settings *settings,
                           struct lamina_error *err);
@@ -82,11 +87,14 @@ enum { API_CONFIG_LIMIT = 64 << 20 };
 /* Fills t->chat (NULL: nothing says how to talk to it) and the stops; t->tokenizer must be open. */
 struct api_chat_files {
     struct span config, tokenizer_config, special_tokens_map, generation;
+    const char *given;            /* lamina_text_options.chat_template */
 };
+/* Failures say where: they begin with the place, or with the file that was given. */
 lamina_status api_chat_open(struct lamina_text *t, const struct api_place *place, const struct api_chat_files *files,
                             struct lamina_error *err);
 void api_chat_drop(struct lamina_text *t);
 
-lamina_status api_text_open_at(struct lamina_text **text, const struct api_place *place, struct lamina_error *err);
+lamina_status api_text_open_at(struct lamina_text **text, const struct api_place *place, const char *chat_template,
+                               struct lamina_error *err);
 
 #endif

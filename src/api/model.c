@@ -8,11 +8,6 @@
 
 _Static_assert(sizeof(struct exec_row) <= PLAN_ROW_BYTES, "the plan counts the rows of a pass");
 
-struct lamina_session {
-    struct lamina_model *model;
-    struct session s;
-};
-
 const char *lamina_version(void) {
     return LAMINA_VERSION;
 }
@@ -76,7 +71,7 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
             .program = &m->p.program,
             .plan = &m->p.plan,
             .dev = m->p.dev,
-            .context_tokens = s->context_tokens,
+            .context_tokens = m->p.settings.context_tokens,
             .sequences = s->sequences,
             .logit_rows = m->p.settings.logit_rows,
             .kv_dtype = m->p.settings.kv == LAMINA_KV_F32 ? KERN_F32 : KERN_F16,
@@ -84,7 +79,8 @@ lamina_status lamina_model_open(struct lamina_model **out, const char *path, con
             .engine = (enum io_engine)s->io,
             .sim = s->sim,
             .chosen = s->callbacks.experts,
-            .chosen_user = s->callbacks.user,
+            .layer_begins = s->callbacks.layer,
+            .user = s->callbacks.user,
             .log = &m->p.log,
         };
         status = exec_open(&m->exec, &eo, err);
@@ -142,6 +138,15 @@ void lamina_model_info(const struct lamina_model *m, struct lamina_info *info) {
 
 const struct lamina_plan *lamina_model_plan(const struct lamina_model *m) {
     return &m->plan;
+}
+
+bool lamina_model_ends(const struct lamina_model *m, uint32_t id) {
+    for (uint32_t i = 0; i < m->eos_count; i++) {
+        if (m->eos[i] == id) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct lamina_text *lamina_model_text(struct lamina_model *m) {

@@ -40,9 +40,6 @@ static lamina_status check_settings(const struct lamina_settings *s, struct lami
     if (s == NULL || s->size != sizeof(*s)) {
         return base_fail(err, LAMINA_USAGE, "settings were not made by lamina_settings_defaults of this library version");
     }
-    if (s->context_tokens == 0) {
-        return base_fail(err, LAMINA_USAGE, "settings.context_tokens is 0; say how many positions a sequence may have");
-    }
     if (s->sequences == 0 || s->logit_rows == 0) {
         return base_fail(err, LAMINA_USAGE, "settings.sequences and settings.logit_rows must be at least 1");
     }
@@ -112,8 +109,13 @@ static lamina_status plan_all(struct api_prepared *p, struct lamina_error *err) 
     return plan_make(&p->store->desc, &ps, &machine, &request, &p->plan, err);
 }
 
-/* What some models cannot do without, whatever the caller asked for. */
+/* The context where nobody asked for one, and what some models cannot do without, whatever the caller asked for. */
+enum { CONTEXT_UNASKED = 4096 };
 static void suit_model(struct api_prepared *p) {
+    if (p->settings.context_tokens == 0) {
+        uint32_t made_for = p->store->desc.max_positions;
+        p->settings.context_tokens = made_for < CONTEXT_UNASKED ? made_for : CONTEXT_UNASKED;
+    }
     if (p->store->desc.raw_keys) { /* keys are turned after they were kept: one rounding less */
         p->settings.kv = LAMINA_KV_F32;
     }
@@ -141,7 +143,10 @@ lamina_status api_prepare(struct api_prepared *p, const char *path, const struct
         suit_model(p);
     }
     if (status == LAMINA_OK && p->store->has_tokenizer) {
-        status = lamina_text_open(&p->text, str_text(&p->store_path), err);
+        struct lamina_text_options text;
+        lamina_text_defaults(&text);
+        text.chat_template = settings->chat_template;
+        status = lamina_text_open_with(&p->text, str_text(&p->store_path), &text, err);
     }
     if (status == LAMINA_OK) {
         status = choose_cpu(p, err);
@@ -225,6 +230,7 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
         .context_tokens = p->settings.context_tokens,
         .layers = p->store->desc.layers,
         .vocab = p->store->desc.vocab,
+        .max_positions = p->store->desc.max_positions,
         .most_positions = p->store->desc.positions ? p->store->desc.max_positions : UINT32_MAX,
         .threads = p->threads,
         .disk_bytes_per_s = p->drive.bytes_per_s,

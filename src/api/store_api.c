@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Split, verify, show and sources: argument checks and translation to the store room. */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "api/api_priv.h"
+#include "base/checked.h"
 
 lamina_status lamina_source_open(struct lamina_source **source, const char *checkpoint, struct lamina_error *err) {
     return store_source_open(source, checkpoint, err);
@@ -32,6 +34,7 @@ static lamina_status split_to(const struct lamina_split_options *o, struct lamin
     struct store_split_options so = {
         .source = o->source,
         .checkpoint = o->checkpoint,
+        .arriving = o->arriving,
         .output = o->output,
         .codec = o->codec,
         .delete_original = o->delete_original,
@@ -40,6 +43,19 @@ static lamina_status split_to(const struct lamina_split_options *o, struct lamin
         .log = &log,
     };
     return store_split(&so, err);
+}
+
+/* What packed weights take is known when they are: a store that is too large after all is said to be, not passed off. */
+static lamina_status check_fit(const char *path, uint64_t bytes, struct lamina_error *err) {
+    struct store *s = NULL;
+    LAMINA_TRY(store_open(&s, path, NULL, err));
+    const uint64_t took = s->store_bytes;
+    store_close(&s);
+    return took <= bytes ? LAMINA_OK
+                         : base_fail(err, LAMINA_NO_FIT,
+                                     "the store at %s is whole, but takes %" PRIu64 " bytes, more than the %" PRIu64
+                                     " asked for; ask for about %" PRIu64 ", and remove this one",
+                                     path, took, bytes, bytes - min_u64(bytes, took - bytes + bytes / 256));
 }
 
 lamina_status lamina_split(const struct lamina_split_options *o, char **store, struct lamina_error *err) {
@@ -57,6 +73,11 @@ lamina_status lamina_split(const struct lamina_split_options *o, char **store, s
     }
     if (o->output == NULL && o->delete_original) {
         return base_fail(err, LAMINA_USAGE, "deleting the original needs an output directory (-o DIR)");
+    }
+    if (o->arriving != NULL && (o->checkpoint == NULL || o->output == NULL || o->fit_bytes != 0 || o->delete_original ||
+                                o->arriving->size != sizeof(*o->arriving))) {
+        return base_fail(err, LAMINA_USAGE, "weights that are still arriving need a checkpoint directory, an output directory and "
+                                            "a codec; fitting a size and deleting the original do not go with them");
     }
     struct lamina_split_options chosen = *o;
     struct str path = {0};
@@ -76,6 +97,9 @@ lamina_status lamina_split(const struct lamina_split_options *o, char **store, s
     } else {
         str_add_text(&path, o->output);
         status = split_to(&chosen, err);
+    }
+    if (status == LAMINA_OK && o->fit_bytes != 0) {
+        status = check_fit(str_text(&path), o->fit_bytes, err);
     }
     if (status == LAMINA_OK && store != NULL) {
         str_add(&path, "", 0);
@@ -130,4 +154,8 @@ lamina_status lamina_show(const char *model, const char *home, bool json, char *
     }
     *out = text.ptr;
     return LAMINA_OK;
+}
+
+lamina_status lamina_store_remove(const char *store, struct lamina_error *err) {
+    return store_remove(store, err);
 }

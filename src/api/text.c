@@ -109,7 +109,8 @@ static lamina_status read_generation(struct lamina_text *t, struct span json, st
     return json.len > 0 ? model_generation_read(json, &t->generation, err) : LAMINA_OK;
 }
 
-lamina_status api_text_open_at(struct lamina_text **out, const struct api_place *place, struct lamina_error *err) {
+lamina_status api_text_open_at(struct lamina_text **out, const struct api_place *place, const char *chat_template,
+                               struct lamina_error *err) {
     struct files f = {0};
     struct lamina_text *t = (struct lamina_text *)calloc(1, sizeof(*t));
     lamina_status status = t != NULL ? load_all(place, &f, err) : base_fail(err, LAMINA_NO_FIT, "out of memory");
@@ -117,19 +118,21 @@ lamina_status api_text_open_at(struct lamina_text **out, const struct api_place 
         status = text_tokenizer_open(&t->tokenizer, &f.text, err);
     }
     if (status == LAMINA_OK) {
+        status = read_generation(t, f.generation, err);
+    }
+    if (status != LAMINA_OK) {
+        base_error_prefix(err, "%s: ", place->dir);
+    } else {
         struct api_chat_files chat = {.config = f.text.config,
                                       .tokenizer_config = f.text.tokenizer_config,
                                       .special_tokens_map = f.text.special_tokens_map,
-                                      .generation = f.generation};
+                                      .generation = f.generation,
+                                      .given = chat_template};
         status = api_chat_open(t, place, &chat, err);
-    }
-    if (status == LAMINA_OK) {
-        status = read_generation(t, f.generation, err);
     }
     unload_all(&f);
     sys_mem_trim();
     if (status != LAMINA_OK) {
-        base_error_prefix(err, "%s: ", place->dir);
         lamina_text_close(&t);
         return status;
     }
@@ -137,31 +140,48 @@ lamina_status api_text_open_at(struct lamina_text **out, const struct api_place 
     return LAMINA_OK;
 }
 
-lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err) {
+void lamina_text_defaults(struct lamina_text_options *o) {
+    *o = (struct lamina_text_options){.size = sizeof(*o)};
+}
+
+static lamina_status open_gguf(struct lamina_text **text, const char *path, const char *chat_template, struct lamina_error *err) {
+    struct lamina_source *source = NULL;
+    LAMINA_TRY(store_source_open(&source, path, err));
+    struct api_place made = {.dir = path, .source = source};
+    lamina_status status = api_text_open_at(text, &made, chat_template, err);
+    store_source_close(&source);
+    return status;
+}
+
+lamina_status lamina_text_open_with(struct lamina_text **text, const char *path, const struct lamina_text_options *o,
+                                    struct lamina_error *err) {
     struct str dir = {0};
     bool gguf = false;
+    if (o != NULL && o->size != sizeof(*o)) {
+        return base_fail(err, LAMINA_USAGE, "options were not made by lamina_text_defaults of this library version");
+    }
+    const char *chat_template = o != NULL ? o->chat_template : NULL;
     if (!store_is_store(path)) {
         LAMINA_TRY(store_find_gguf(path, &gguf, err));
     }
     if (gguf) {
-        struct lamina_source *source = NULL;
-        LAMINA_TRY(store_source_open(&source, path, err));
-        struct api_place made = {.dir = path, .source = source};
-        lamina_status opened = api_text_open_at(text, &made, err);
-        store_source_close(&source);
-        return opened;
+        return open_gguf(text, path, chat_template, err);
     }
     str_add_text(&dir, path);
     if (store_is_store(path)) {
         str_add_text(&dir, "/tokenizer");
     }
     struct api_place place = {.dir = str_text(&dir)};
-    lamina_status status = sys_exists(place.dir) ? api_text_open_at(text, &place, err)
+    lamina_status status = sys_exists(place.dir) ? api_text_open_at(text, &place, chat_template, err)
                            : sys_exists(path)
                                ? base_fail(err, LAMINA_NOT_FOUND, "%s holds no tokenizer files", path)
                                : base_fail(err, LAMINA_NOT_FOUND, "%s does not exist", path);
     str_drop(&dir);
     return status;
+}
+
+lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err) {
+    return lamina_text_open_with(text, path, NULL, err);
 }
 
 void lamina_text_close(struct lamina_text **text) {
@@ -227,6 +247,65 @@ lamina_status lamina_detokenize(struct lamina_text *text, const uint32_t *ids, s
     *bytes = out.ptr;
     *len = out.len;
     return LAMINA_OK;
+}
+
+struct lamina_decoder {
+    const struct text_tokenizer *tokenizer;
+    struct text_stream stream;
+    struct str piece;
+    bool skip_special;
+};
+
+lamina_status lamina_decoder_open(struct lamina_decoder **decoder, struct lamina_text *text, bool skip_special,
+                                  struct lamina_error *err) {
+    struct lamina_decoder *d = (struct lamina_decoder *)calloc(1, sizeof(*d));
+    if (d == NULL) {
+        return base_fail(err, LAMINA_NO_FIT, "out of memory for a decoder");
+    }
+    d->tokenizer = text->tokenizer;
+    d->skip_special = skip_special;
+    *decoder = d;
+    return LAMINA_OK;
+}
+
+void lamina_decoder_close(struct lamina_decoder **decoder) {
+    struct lamina_decoder *d = *decoder;
+    if (d != NULL) {
+        text_stream_drop(&d->stream);
+        str_drop(&d->piece);
+        free(d);
+        *decoder = NULL;
+    }
+}
+
+static lamina_status hand_piece(struct lamina_decoder *d, lamina_status status, const char **bytes, size_t *len,
+                                struct lamina_error *err) {
+    if (status == LAMINA_OK && d->piece.failed) {
+        status = base_fail(err, LAMINA_NO_FIT, "out of memory for the text");
+    }
+    if (status == LAMINA_OK) {
+        *bytes = str_text(&d->piece);
+        *len = d->piece.len;
+    }
+    return status;
+}
+
+lamina_status lamina_decoder_add(struct lamina_decoder *d, uint32_t id, const char **bytes, size_t *len,
+                                 struct lamina_error *err) {
+    str_clear(&d->piece);
+    return hand_piece(d, text_stream_add(d->tokenizer, &d->stream, id, d->skip_special, &d->piece, err), bytes, len, err);
+}
+
+lamina_status lamina_decoder_finish(struct lamina_decoder *d, const char **bytes, size_t *len, struct lamina_error *err) {
+    str_clear(&d->piece);
+    lamina_status status = text_stream_finish(d->tokenizer, &d->stream, d->skip_special, &d->piece, err);
+    text_stream_drop(&d->stream);
+    d->stream = (struct text_stream){0};
+    return hand_piece(d, status, bytes, len, err);
+}
+
+const char *lamina_text_stop(const struct lamina_text *text, uint32_t index) {
+    return index < text->stop_count ? text->stops[index] : NULL;
 }
 
 bool lamina_text_has_template(const struct lamina_text *text) {

@@ -169,52 +169,144 @@ static lamina_status load_more(struct more_templates *m, const struct api_place 
     return m->status;
 }
 
+/* The templates of the place, loaded. */
+struct place_files {
+    struct more_templates more;
+    struct str path;
+    struct span jinja, processor_template, processor;
+};
+
+static lamina_status load_place(struct place_files *f, const struct api_place *place, struct lamina_error *err) {
+    LAMINA_TRY(api_load(place, "chat_template.jinja", API_CONFIG_LIMIT, &f->jinja, err));
+    LAMINA_TRY(api_load(place, "chat_template.json", API_CONFIG_LIMIT, &f->processor_template, err));
+    LAMINA_TRY(api_load(place, "processor_config.json", API_CONFIG_LIMIT, &f->processor, err));
+    return load_more(&f->more, place, &f->path, err);
+}
+
+static void unload_place(struct place_files *f) {
+    for (size_t i = 0; i < f->more.count; i++) {
+        str_drop(&f->more.names[i]);
+        sys_unload(&f->more.sources[i]);
+    }
+    sys_unload(&f->jinja);
+    sys_unload(&f->processor_template);
+    sys_unload(&f->processor);
+    str_drop(&f->path);
+}
+
+/* ---- a template of the user's ---- */
+
+static lamina_status neither(const char *given, struct lamina_error *err) {
+    struct str names = {0};
+    for (unsigned i = 0; model_chat_format_at(i) != NULL; i++) {
+        str_printf(&names, "%s%s", i != 0 ? ", " : "", model_chat_format_at(i)->name);
+    }
+    lamina_status status =
+        base_fail(err, LAMINA_NOT_FOUND,
+                  "chat template %s: there is no such file, and no built-in chat format of this name (there are %s)", given,
+                  str_text(&names));
+    str_drop(&names);
+    return status;
+}
+
+static lamina_status load_given(const char *given, struct span *jinja, struct lamina_error *err) {
+    if (!sys_exists(given)) {
+        return neither(given, err);
+    }
+    LAMINA_TRY(sys_load(given, API_CONFIG_LIMIT, jinja, err));
+    return jinja->len != 0 ? LAMINA_OK : base_fail(err, LAMINA_DAMAGED, "chat template %s: the file is empty", given);
+}
+
+/* A format by name: what it writes must be tokens here, or the model would be shown something else. */
+static lamina_status check_format(const struct lamina_text *t, const struct model_chat_format *f, bool roles,
+                                  struct lamina_error *err) {
+    uint32_t id = 0;
+    if (f->token != NULL && !text_token_id(t->tokenizer, span_of_text(f->token), &id)) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "chat format %s: this tokenizer has no token %s; give a file with a template",
+                         f->name, f->token);
+    }
+    if (f->role_ids && !roles) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "chat format %s: no generation_config.json names user_token_id and "
+                         "assistant_token_id; give a file with a template", f->name);
+    }
+    return LAMINA_OK;
+}
+
+static lamina_status open_given(struct lamina_text *t, const char *given, const struct model_chat *c, struct chat_files *chat,
+                                const struct model_chat_format **format, struct lamina_error *err) {
+    struct str tokens = {0};
+    struct span jinja = {0};
+    const struct model_chat_format *named = model_chat_format_of_name(given);
+    *format = named != NULL ? named : choose_format(t, c, &tokens);
+    str_clear(&tokens);
+    bool roles = write_tokens(t, c, &tokens);
+    lamina_status status = named != NULL ? check_format(t, named, roles, err) : load_given(given, &jinja, err);
+    if (status == LAMINA_OK) {
+        chat->alone = true;
+        chat->chat_template_jinja = jinja;
+        chat->builtin = named != NULL ? span_of_text(named->jinja) : chat->builtin;
+        chat->builtin_tokens = str_span(&tokens);
+        status = chat_open(&t->chat, chat, err);
+        if (status != LAMINA_OK) {
+            base_error_prefix(err, "%s: ", given);
+        }
+    }
+    sys_unload(&jinja);
+    str_drop(&tokens);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static lamina_status open_own(struct lamina_text *t, const struct api_place *place, const struct model_chat *c,
+                              struct chat_files *chat, const struct model_chat_format **format, struct lamina_error *err) {
+    struct place_files f = {0};
+    struct str tokens = {0};
+    lamina_status status = load_place(&f, place, err);
+    if (status == LAMINA_OK) {
+        *format = choose_format(t, c, &tokens);
+        chat->chat_template_jinja = f.jinja;
+        chat->chat_template_json = f.processor_template;
+        chat->processor_config = f.processor;
+        chat->more = f.more.list;
+        chat->more_count = f.more.count;
+        chat->builtin = *format != NULL ? span_of_text((*format)->jinja) : chat->builtin;
+        chat->builtin_tokens = str_span(&tokens);
+        status = chat_open(&t->chat, chat, err);
+    }
+    unload_place(&f);
+    str_drop(&tokens);
+    return status;
+}
+
 lamina_status api_chat_open(struct lamina_text *t, const struct api_place *place, const struct api_chat_files *files,
                             struct lamina_error *err) {
-    struct more_templates more = {0};
     struct model_chat c = {0};
-    struct str path = {0};
-    struct str tokens = {0};
     const struct model_chat_format *format = NULL;
     struct chat_files chat = {.tokenizer_config = files->tokenizer_config, .special_tokens_map = files->special_tokens_map};
-    struct span jinja = {0};
-    struct span processor_template = {0};
-    struct span processor = {0};
-    lamina_status status = api_load(place, "chat_template.jinja", API_CONFIG_LIMIT, &jinja, err);
-    status = status == LAMINA_OK ? api_load(place, "chat_template.json", API_CONFIG_LIMIT, &processor_template, err) : status;
-    status = status == LAMINA_OK ? api_load(place, "processor_config.json", API_CONFIG_LIMIT, &processor, err) : status;
-    status = status == LAMINA_OK ? load_more(&more, place, &path, err) : status;
-    if (status == LAMINA_OK) {
-        status = model_chat_read(&c, files->config, files->tokenizer_config, files->generation, err);
+    bool own = false; /* what fails is of the place */
+    lamina_status status = model_chat_read(&c, files->config, files->tokenizer_config, files->generation, err);
+    own = status != LAMINA_OK;
+    if (status == LAMINA_OK && files->given != NULL) {
+        status = open_given(t, files->given, &c, &chat, &format, err);
+    } else if (status == LAMINA_OK) {
+        own = true;
+        status = open_own(t, place, &c, &chat, &format, err);
     }
     if (status == LAMINA_OK) {
-        format = choose_format(t, &c, &tokens);
-        chat.chat_template_jinja = jinja;
-        chat.chat_template_json = processor_template;
-        chat.processor_config = processor;
-        chat.more = more.list;
-        chat.more_count = more.count;
-        chat.builtin = format != NULL ? span_of_text(format->jinja) : chat.builtin;
-        chat.builtin_tokens = str_span(&tokens);
-        status = chat_open(&t->chat, &chat, err);
+        own = true;
+        status = add_configured_stops(t, &c, err);
     }
-    status = status == LAMINA_OK ? add_configured_stops(t, &c, err) : status;
     if (status == LAMINA_OK && format != NULL) {
         status = add_format_stops(t, format, err);
     }
     if (status == LAMINA_OK && t->chat != NULL) {
         status = add_template_stops(t, err);
     }
-    for (size_t i = 0; i < more.count; i++) {
-        str_drop(&more.names[i]);
-        sys_unload(&more.sources[i]);
+    if (status != LAMINA_OK && own) {
+        base_error_prefix(err, "%s: ", place->dir);
     }
-    sys_unload(&jinja);
-    sys_unload(&processor_template);
-    sys_unload(&processor);
     model_chat_drop(&c);
-    str_drop(&path);
-    str_drop(&tokens);
     return status;
 }
 
