@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The cache's layout, the one that huggingface_hub documents:
+ *
+ *     CACHEDIR.TAG                          backup programs leave the folder out
+ *     .locks/models--ORG--NAME/<etag>.lock  who fetches a blob holds it
+ *     models--ORG--NAME/blobs/<etag>        the bytes; <etag>.*.incomplete: not all of them yet
+ *     models--ORG--NAME/refs/<revision>     the commit, 40 hex digits and nothing else
+ *     models--ORG--NAME/snapshots/<commit>/<path>  a relative link to the blob
+ *
+ * A ref of ours is written last, when its snapshot is whole; so an update that was stopped leaves the revision of before. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "hub/hub_priv.h"
+
+enum { INDEX_MAX = 64 << 20 };
+
+void hub_folder_name(const char *id, char out[HUB_ID_MAX + 16]) {
+    const char *slash = strchr(id, '/');
+    int owner = slash != NULL ? (int)(slash - id) : 0;
+    (void)snprintf(out, HUB_ID_MAX + 16, "models--%.*s%s%s", owner, id, slash != NULL ? "--" : "", slash != NULL ? slash + 1 : id);
+}
+
+lamina_status hub_cache_path(const struct hub_env *env, const char *id, const char *part, const char *name,
+                             char out[HUB_PATH_LEN], struct lamina_error *err) {
+    char folder[HUB_ID_MAX + 16];
+    hub_folder_name(id, folder);
+    int n = snprintf(out, HUB_PATH_LEN, "%s/%s%s%s%s%s", str_text(&env->cache), folder, part != NULL ? "/" : "",
+                     part != NULL ? part : "", name != NULL ? "/" : "", name != NULL ? name : "");
+    /* Room for the endings of temporaries. */
+    return n > 0 && n < HUB_PATH_LEN - 64
+               ? LAMINA_OK
+               : base_fail(err, LAMINA_USAGE, "the cache's path is too long: %.200s", str_text(&env->cache));
+}
+
+lamina_status hub_cache_prepare(const struct hub_env *env, const char *id, struct lamina_error *err) {
+    static const char tag[] =
+        "Signature: 8a477f597d28d172789f06886806bc55\n# Models fetched from a hub; they can be fetched again.\n";
+    static const char *const parts[] = {"blobs", "refs", "snapshots"};
+    char path[HUB_PATH_LEN];
+    char folder[HUB_ID_MAX + 16];
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        LAMINA_TRY(hub_cache_path(env, id, parts[i], NULL, path, err));
+        LAMINA_TRY(sys_make_dirs(path, err));
+    }
+    hub_folder_name(id, folder);
+    (void)snprintf(path, sizeof(path), "%s/.locks/%s", str_text(&env->cache), folder);
+    LAMINA_TRY(sys_make_dirs(path, err));
+    (void)snprintf(path, sizeof(path), "%s/CACHEDIR.TAG", str_text(&env->cache));
+    return sys_exists(path) ? LAMINA_OK : sys_write_whole_durable(path, span_of(tag, sizeof(tag) - 1), err);
+}
+
+lamina_status hub_ref_read(const struct hub_env *env, const struct hub_name *name, char commit[HUB_COMMIT_LEN + 1],
+                           struct lamina_error *err) {
+    char path[HUB_PATH_LEN];
+    struct str text = {0};
+    if (hub_is_commit(name->revision)) {
+        memcpy(commit, name->revision, HUB_COMMIT_LEN + 1);
+        return LAMINA_OK;
+    }
+    LAMINA_TRY(hub_cache_path(env, name->id, "refs", name->revision, path, err));
+    if (!sys_exists(path)) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s (revision %s) is not in the cache %s", name->id, name->revision,
+                         str_text(&env->cache));
+    }
+    lamina_status status = sys_read_whole(path, 256, &text, err);
+    while (text.len > 0 && text.ptr[text.len - 1] <= ' ') {
+        text.ptr[--text.len] = 0;
+    }
+    if (status == LAMINA_OK && !hub_is_commit(str_text(&text))) {
+        status = base_fail(err, LAMINA_DAMAGED, "%s holds no commit; remove it and pull again", path);
+    } else if (status == LAMINA_OK) {
+        memcpy(commit, text.ptr, HUB_COMMIT_LEN + 1);
+    }
+    str_drop(&text);
+    return status;
+}
+
+static lamina_status make_parent(const char *path, struct lamina_error *err) {
+    char dir[HUB_PATH_LEN];
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
+    return sys_exists(dir) ? LAMINA_OK : sys_make_dirs(dir, err);
+}
+
+lamina_status hub_ref_write(const struct hub_env *env, const struct hub_name *name, const char *commit, struct lamina_error *err) {
+    char path[HUB_PATH_LEN];
+    char before[HUB_COMMIT_LEN + 1];
+    struct lamina_error none = {0};
+    if (hub_is_commit(name->revision) || (hub_ref_read(env, name, before, &none) == LAMINA_OK && strcmp(before, commit) == 0)) {
+        return LAMINA_OK;
+    }
+    LAMINA_TRY(hub_cache_path(env, name->id, "refs", name->revision, path, err));
+    LAMINA_TRY(make_parent(path, err));
+    return sys_write_whole_durable(path, span_of_text(commit), err);
+}
+
+static lamina_status snapshot_path(const struct hub_env *env, const char *id, const char *commit, const char *file,
+                                   char out[HUB_PATH_LEN], struct lamina_error *err) {
+    char part[64];
+    (void)snprintf(part, sizeof(part), "snapshots/%s", commit);
+    return hub_cache_path(env, id, part, file, out, err);
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct sys_stat x;
+    struct sys_stat y;
+    struct lamina_error none = {0};
+    return sys_exists(a) && sys_exists(b) && sys_stat(a, &x, &none) == LAMINA_OK && sys_stat(b, &y, &none) == LAMINA_OK &&
+           x.inode == y.inode && x.device == y.device;
+}
+
+lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
+                                struct lamina_error *err) {
+    char path[HUB_PATH_LEN];
+    char blob[HUB_PATH_LEN];
+    struct str target = {0};
+    LAMINA_TRY(snapshot_path(env, id, commit, file->path, path, err));
+    LAMINA_TRY(hub_cache_path(env, id, "blobs", file->etag, blob, err));
+    LAMINA_TRY(make_parent(path, err));
+    if (same_file(path, blob)) {
+        return LAMINA_OK;
+    }
+    str_add_text(&target, "../../");
+    for (const char *p = file->path; *p != 0; p++) {
+        str_add_text(&target, *p == '/' ? "../" : "");
+    }
+    str_printf(&target, "blobs/%s", file->etag);
+    lamina_status status = target.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory")
+                                         : sys_symlink_durable(str_text(&target), path, err);
+    str_drop(&target);
+    return status;
+}
+
+bool hub_blob_there(const struct hub_env *env, const char *id, const struct hub_file *file) {
+    char path[HUB_PATH_LEN];
+    struct sys_stat st;
+    struct lamina_error none = {0};
+    return hub_cache_path(env, id, "blobs", file->etag, path, &none) == LAMINA_OK && sys_exists(path) &&
+           sys_stat(path, &st, &none) == LAMINA_OK && st.is_regular && st.size == file->size;
+}
+
+/* ---- is a snapshot whole? ---- */
+
+struct names {
+    struct arena arena;
+    struct hub_listing listing; /* the files of the snapshot's folder, as a repository would list them */
+    uint32_t cap;
+    bool failed;
+};
+
+static bool add_name(void *user, const char *name) {
+    struct names *n = user;
+    if (n->listing.count == n->cap) {
+        uint32_t cap = n->cap > 0 ? 2 * n->cap : 64;
+        struct hub_file *files = arena_take_array(&n->arena, cap, sizeof(*files));
+        if (files == NULL) {
+            n->failed = true;
+            return false;
+        }
+        if (n->listing.count > 0) {
+            memcpy(files, n->listing.files, n->listing.count * sizeof(*files));
+        }
+        n->listing.files = files;
+        n->cap = cap;
+    }
+    const char *copy = arena_copy_text(&n->arena, span_of_text(name));
+    n->failed = n->failed || copy == NULL;
+    if (copy != NULL) {
+        n->listing.files[n->listing.count++] = (struct hub_file){.path = copy};
+    }
+    return !n->failed;
+}
+
+/* Chosen files that are links to nothing are missing: their blob was removed, or never came. */
+static lamina_status all_there(const struct names *n, const char *dir, const char *id, struct lamina_error *err) {
+    char path[HUB_PATH_LEN];
+    bool config = false;
+    bool gguf = false;
+    for (uint32_t i = 0; i < n->listing.count; i++) {
+        const struct hub_file *f = &n->listing.files[i];
+        config = config || strcmp(f->path, "config.json") == 0;
+        gguf = gguf || (f->chosen && span_ends_with(span_of_text(f->path), ".gguf"));
+        int len = snprintf(path, sizeof(path), "%s/%s", dir, f->path);
+        if (f->chosen && (len >= (int)sizeof(path) || !sys_exists(path))) {
+            return base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its %s", id, f->path);
+        }
+    }
+    return config || gguf ? LAMINA_OK : base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its config.json", id);
+}
+
+static lamina_status snapshot_whole(const char *dir, const char *id, struct lamina_error *err) {
+    static const struct hub_patterns all = {.include = NULL};
+    struct names n = {.arena = {.limit_bytes = 64 << 20}};
+    struct str index = {0};
+    struct lamina_error why = {0};
+    char path[HUB_PATH_LEN];
+    lamina_status status = sys_list_dir(dir, add_name, &n, err);
+    n.listing.arena.limit_bytes = 1 << 20;
+    const char *name = status == LAMINA_OK ? hub_select_index(&n.listing) : NULL;
+    if (n.failed) {
+        status = base_fail(err, LAMINA_NO_FIT, "out of memory while listing %s", dir);
+    } else if (name != NULL) {
+        int len = snprintf(path, sizeof(path), "%s/%s", dir, name);
+        status = len < (int)sizeof(path) && sys_exists(path)
+                     ? sys_read_whole(path, INDEX_MAX, &index, err)
+                     : base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its %s", id, name);
+    }
+    if (status == LAMINA_OK && hub_select(&n.listing, &all, str_span(&index), id, &why) < 0) {
+        status = why.code == LAMINA_USAGE
+                     ? LAMINA_OK /* several GGUF files: whoever opens the folder says so */
+                     : base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not all of it: %s", id, why.message);
+    }
+    if (status == LAMINA_OK) {
+        status = all_there(&n, dir, id, err);
+    }
+    str_drop(&index);
+    arena_drop(&n.arena);
+    arena_drop(&n.listing.arena);
+    return status;
+}
+
+lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, struct str *snapshot, struct lamina_error *err) {
+    char commit[HUB_COMMIT_LEN + 1];
+    char dir[HUB_PATH_LEN];
+    LAMINA_TRY(hub_ref_read(env, name, commit, err));
+    LAMINA_TRY(snapshot_path(env, name->id, commit, NULL, dir, err));
+    if (!sys_exists(dir)) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s (revision %s) is not in the cache %s", name->id, name->revision,
+                         str_text(&env->cache));
+    }
+    LAMINA_TRY(snapshot_whole(dir, name->id, err));
+    str_add_text(snapshot, dir);
+    return snapshot->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
+}

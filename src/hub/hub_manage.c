@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What lies in the cache, and taking it away. Sizes are those of blobs: snapshots are links, and revisions share blobs. A folder is
+ * renamed before it is removed, so that nobody meets half of one. */
+#include <stdio.h>
+#include <string.h>
+
+#include "hub/hub_priv.h"
+
+struct folder {
+    const char *path;
+    uint64_t bytes, partial_bytes;
+    uint32_t snapshots;
+    struct str revisions;
+};
+
+static bool add_blob(void *user, const char *name) {
+    struct folder *f = user;
+    char path[HUB_PATH_LEN];
+    struct sys_stat st;
+    struct lamina_error none = {0};
+    int n = snprintf(path, sizeof(path), "%s/blobs/%s", f->path, name);
+    if (n < (int)sizeof(path) && sys_exists(path) && sys_stat(path, &st, &none) == LAMINA_OK && st.is_regular) {
+        bool partial = span_ends_with(span_of_text(name), ".incomplete");
+        f->bytes += partial ? st.allocated_bytes : st.size;
+        f->partial_bytes += partial ? st.allocated_bytes : 0;
+    }
+    return true;
+}
+
+static bool add_snapshot(void *user, const char *name) {
+    struct folder *f = user;
+    f->snapshots += hub_is_commit(name);
+    return true;
+}
+
+static bool add_revision(void *user, const char *name) {
+    struct folder *f = user;
+    str_printf(&f->revisions, "%s%s", f->revisions.len > 0 ? "," : "", name);
+    return true;
+}
+
+static void list_part(struct folder *f, const char *part, bool (*each)(void *user, const char *name)) {
+    char path[HUB_PATH_LEN];
+    struct lamina_error none = {0};
+    int n = snprintf(path, sizeof(path), "%s/%s", f->path, part);
+    if (n < (int)sizeof(path) && sys_exists(path)) {
+        (void)sys_list_dir(path, each, f, &none); /* what cannot be read counts as nothing */
+    }
+}
+
+struct listing {
+    const struct hub_env *env;
+    bool (*each)(void *user, const struct hub_cached *repo);
+    void *user;
+};
+
+/* "models--ORG--NAME" back to "ORG/NAME". */
+static bool id_of(const char *folder, struct hub_name *name) {
+    char id[HUB_ID_MAX + 2];
+    struct lamina_error none = {0};
+    if (strncmp(folder, "models--", 8) != 0 || strlen(folder + 8) > HUB_ID_MAX + 1) {
+        return false;
+    }
+    const char *rest = folder + 8;
+    const char *dashes = strstr(rest, "--");
+    if (dashes != NULL) {
+        (void)snprintf(id, sizeof(id), "%.*s/%s", (int)(dashes - rest), rest, dashes + 2);
+    } else {
+        (void)snprintf(id, sizeof(id), "%s", rest);
+    }
+    return hub_name_parse(id, name, &none) == LAMINA_OK;
+}
+
+static bool list_folder(void *user, const char *folder) {
+    struct listing *l = user;
+    struct hub_name name;
+    char path[HUB_PATH_LEN];
+    struct str snapshot = {0};
+    struct lamina_error none = {0};
+    int n = snprintf(path, sizeof(path), "%s/%s", str_text(&l->env->cache), folder);
+    if (n >= (int)sizeof(path) || !id_of(folder, &name)) {
+        return true;
+    }
+    struct folder f = {.path = path};
+    list_part(&f, "blobs", add_blob);
+    list_part(&f, "snapshots", add_snapshot);
+    list_part(&f, "refs", add_revision);
+    struct hub_cached repo = {.id = name.id, .folder = path, .revisions = str_text(&f.revisions), .bytes = f.bytes,
+                              .partial_bytes = f.partial_bytes, .snapshots = f.snapshots,
+                              .complete = hub_find(l->env, &name, &snapshot, &none) == LAMINA_OK};
+    bool on = l->each(l->user, &repo);
+    str_drop(&f.revisions);
+    str_drop(&snapshot);
+    return on;
+}
+
+lamina_status hub_cache_list(const struct hub_env *env, bool (*each)(void *user, const struct hub_cached *repo), void *user,
+                             struct lamina_error *err) {
+    struct listing l = {.env = env, .each = each, .user = user};
+    return sys_exists(str_text(&env->cache)) ? sys_list_dir(str_text(&env->cache), list_folder, &l, err) : LAMINA_OK;
+}
+
+/* ---- removing ---- */
+
+struct lock_check {
+    const char *dir;
+    lamina_status status;
+    struct lamina_error *err;
+};
+
+static bool try_lock(void *user, const char *name) {
+    struct lock_check *c = user;
+    struct sys_lock lock = {.fd = -1};
+    char path[HUB_PATH_LEN];
+    int n = snprintf(path, sizeof(path), "%s/%s", c->dir, name);
+    if (n < (int)sizeof(path)) {
+        c->status = sys_lock_take(&lock, path, false, c->err);
+        sys_lock_drop(&lock);
+    }
+    return c->status == LAMINA_OK;
+}
+
+lamina_status hub_cache_remove(const struct hub_env *env, const struct hub_name *name, bool dry_run, uint64_t *freed,
+                               struct lamina_error *err) {
+    char path[HUB_PATH_LEN];
+    char locks[HUB_PATH_LEN];
+    char away[HUB_PATH_LEN + 16];
+    char folder[HUB_ID_MAX + 16];
+    LAMINA_TRY(hub_cache_path(env, name->id, NULL, NULL, path, err));
+    hub_folder_name(name->id, folder);
+    int n = snprintf(locks, sizeof(locks), "%s/.locks/%s", str_text(&env->cache), folder);
+    if (!sys_exists(path) || n >= (int)sizeof(locks)) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s is not in the cache %s; lamina ls shows what is", name->id,
+                         str_text(&env->cache));
+    }
+    struct folder f = {.path = path};
+    list_part(&f, "blobs", add_blob);
+    *freed = f.bytes;
+    struct lock_check check = {.dir = locks, .status = LAMINA_OK, .err = err};
+    if (sys_exists(locks)) {
+        LAMINA_TRY(sys_list_dir(locks, try_lock, &check, err));
+        LAMINA_TRY(check.status);
+    }
+    if (dry_run) {
+        return LAMINA_OK;
+    }
+    (void)snprintf(away, sizeof(away), "%s.removed", path);
+    LAMINA_TRY(sys_remove_tree(away, err)); /* of a removal that was stopped */
+    LAMINA_TRY(sys_rename_durable(path, away, err));
+    LAMINA_TRY(sys_remove_tree(away, err));
+    return sys_remove_tree(locks, err);
+}
