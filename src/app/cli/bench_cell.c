@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "app/cli/bench.h"
+#include "app/cli/throttle.h"
 #include "base/json.h"
 #include "base/status.h"
 
@@ -256,7 +257,6 @@ static lamina_status open_model(struct measure *m, struct lamina_error *err) {
     struct lamina_info info = {.size = sizeof(info)};
     struct lamina_settings settings;
     LAMINA_TRY(cli_settings(m->o, &settings, err));
-    settings.read_ahead = strcmp(m->o->read_ahead, "on") == 0;
     settings.context_tokens = m->prompt > m->o->predict ? m->prompt : m->o->predict;
     settings.callbacks = (struct lamina_callbacks){.log = on_log, .progress = on_progress, .user = m};
     double begin = cli_now_s();
@@ -271,6 +271,9 @@ static lamina_status open_model(struct measure *m, struct lamina_error *err) {
 }
 
 static lamina_status measure(struct measure *m, struct lamina_error *err) {
+    if (m->o->cgroup != NULL) {
+        LAMINA_TRY(throttle_join(m->o->cgroup, err));
+    }
     LAMINA_TRY(open_model(m, err));
     LAMINA_TRY(measure_prompts(m, err));
     LAMINA_TRY(measure_tokens(m, err));

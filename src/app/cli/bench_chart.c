@@ -17,43 +17,24 @@ static const char COMPUTE_COLOR[] = "#0e7490";
 void bench_escape(struct str *out, const char *text) {
     struct str safe = {0};
     cli_safe_text(&safe, text, strlen(text));
-    for (const char *p = str_text(&safe); *p != '\0'; p++) {
-        switch (*p) {
-        case '&':
-            str_add_text(out, "&amp;");
-            break;
-        case '<':
-            str_add_text(out, "&lt;");
-            break;
-        case '>':
-            str_add_text(out, "&gt;");
-            break;
-        case '"':
-            str_add_text(out, "&quot;");
-            break;
-        case '\'':
-            str_add_text(out, "&#39;");
-            break;
-        default:
-            str_add_byte(out, (uint8_t)*p);
-        }
-    }
+    str_add_html(out, str_span(&safe));
     str_drop(&safe);
 }
 
 /* ---- shapes ---- */
 
 static void begin(struct str *out, double height, const char *label) {
-    str_printf(out, "<figure><svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" font-family=\"sans-serif\" "
+    str_add_text(out, "<figure><figcaption>");
+    bench_escape(out, label);
+    str_add_text(out, "</figcaption>\n");
+    str_printf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" font-family=\"sans-serif\" "
                     "font-size=\"11\" fill=\"currentColor\" role=\"img\" aria-label=\"", WIDTH, height);
     bench_escape(out, label);
     str_add_text(out, "\">\n");
 }
 
-static void end(struct str *out, const char *caption) {
-    str_add_text(out, "</svg><figcaption>");
-    bench_escape(out, caption);
-    str_add_text(out, "</figcaption></figure>\n");
+static void end(struct str *out) {
+    str_add_text(out, "</svg></figure>\n");
 }
 
 struct paint {
@@ -186,7 +167,7 @@ static void stages_of_test(const struct bench_result *b, const char *test, struc
             y += STAGE_STEP;
         }
     }
-    end(out, str_text(&caption));
+    end(out);
     str_drop(&caption);
 }
 
@@ -207,34 +188,89 @@ void bench_chart_stages(const struct bench_result *b, struct str *out) {
     }
 }
 
+/* ---- tokens per second ---- */
+
+/* The median as a bar, the range of the repeats as a line with ends. */
+static void speed_bar(const struct bench_result *b, const struct bench_row *row, double y, double most, struct str *out) {
+    struct str text = {0};
+    double low = 0.0;
+    double high = 0.0;
+    double middle = y + 18 + BAR_HEIGHT / 2.0;
+    (void)bench_range(&row->tokens_per_s, &low, &high);
+    str_printf(&text, "%.4g tokens/s (%.4g-%.4g): ", bench_median(&row->tokens_per_s), low, high);
+    bench_row_words(b, row, &text);
+    label(out, y + 12, str_text(&text));
+    rect(out, 0, y + 18, bench_median(&row->tokens_per_s) / most * WIDTH, &stages[2].paint);
+    line(out, low / most * WIDTH, middle, high / most * WIDTH, middle);
+    line(out, low / most * WIDTH, middle - 4, low / most * WIDTH, middle + 4);
+    line(out, high / most * WIDTH, middle - 4, high / most * WIDTH, middle + 4);
+    str_drop(&text);
+}
+
+static void speed_of_test(const struct bench_result *b, const char *test, struct str *out) {
+    struct str caption = {0};
+    double most = 0.0;
+    double y = 0.0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < b->rows->count; i++) {
+        double low = 0.0;
+        double high = 0.0;
+        if (shows(&b->rows->row[i], test) && bench_range(&b->rows->row[i].tokens_per_s, &low, &high)) {
+            most = fmax(most, high);
+            count++;
+        }
+    }
+    if (!(most > 0.0)) {
+        return;
+    }
+    str_printf(&caption, "%s: tokens per second, median and range of the repeats, by configuration; longer is better", test);
+    begin(out, (double)count * STEP, str_text(&caption));
+    for (uint32_t i = 0; i < b->rows->count; i++) {
+        if (shows(&b->rows->row[i], test)) {
+            speed_bar(b, &b->rows->row[i], y, most * 1.01, out);
+            y += STEP;
+        }
+    }
+    end(out);
+    str_drop(&caption);
+}
+
+void bench_chart_speed(const struct bench_result *b, struct str *out) {
+    for (uint32_t i = 0; i < b->rows->count; i++) {
+        if (first_of_test(b->rows, i)) {
+            speed_of_test(b, b->rows->row[i].test, out);
+        }
+    }
+}
+
 /* ---- rate against limit ---- */
 
-static void rate_bar(const struct bench_result *b, const struct bench_row *row, double y, double most, struct str *out) {
+/* `unit`: how long a limit is drawn. Every row has one of its own, so that a slow drive's bars can be seen beside a fast one's. */
+static void rate_bar(const struct bench_result *b, const struct bench_row *row, double y, double unit, struct str *out) {
     struct str text = {0};
     char rate[32];
     char limit[32];
     double reads = bench_median(&row->disk_bytes_per_s);
-    double x = row->disk_limit_bytes_per_s / most * WIDTH;
     str_printf(&text, "%s: %s of %s, %.0f %%; ", row->test, cli_rate(rate, reads), cli_rate(limit, row->disk_limit_bytes_per_s),
                100.0 * bench_share(row));
     bench_row_words(b, row, &text);
     label(out, y + 12, str_text(&text));
-    rect(out, 0, y + 18, x, &(struct paint){"limit", "#e4e4e4"});
-    rect(out, 0, y + 18, reads / most * WIDTH, &(struct paint){"s-read", READ_COLOR});
-    line(out, x, y + 15, x, y + 21 + BAR_HEIGHT);
+    rect(out, 0, y + 18, unit, &(struct paint){"limit", "#e4e4e4"});
+    rect(out, 0, y + 18, bench_share(row) * unit, &(struct paint){"s-read", READ_COLOR});
+    line(out, unit, y + 15, unit, y + 21 + BAR_HEIGHT);
     str_drop(&text);
 }
 
 void bench_chart_rate(const struct bench_result *b, struct str *out) {
-    static const char caption[] = "What each test read from the drive, against the drive's limit (the light bar that ends "
+    static const char caption[] = "What each test read from the drive, as a share of the drive's limit (the light bar that ends "
                                   "in a line), measured right before";
-    double most = 0.0;
+    double most = 1.0;
     double y = 0.0;
     uint32_t count = 0;
     for (uint32_t i = 0; i < b->rows->count; i++) {
         const struct bench_row *row = &b->rows->row[i];
         if (bench_known(bench_share(row))) {
-            most = fmax(most, fmax(row->disk_limit_bytes_per_s, bench_median(&row->disk_bytes_per_s)));
+            most = fmax(most, bench_share(row));
             count++;
         }
     }
@@ -244,11 +280,11 @@ void bench_chart_rate(const struct bench_result *b, struct str *out) {
     begin(out, (double)count * STEP, caption);
     for (uint32_t i = 0; i < b->rows->count; i++) {
         if (bench_known(bench_share(&b->rows->row[i]))) {
-            rate_bar(b, &b->rows->row[i], y, most * 1.01, out);
+            rate_bar(b, &b->rows->row[i], y, WIDTH / (most * 1.01), out);
             y += STEP;
         }
     }
-    end(out, caption);
+    end(out);
 }
 
 /* ---- quality against bits ---- */
@@ -259,12 +295,36 @@ struct plot {
 enum { PLOT_LEFT = 60, PLOT_TOP = 12, PLOT_RIGHT = WIDTH - 12, PLOT_BOTTOM = 220, PLOT_HEIGHT = 262 };
 
 static double ppl_of(const struct bench_row *row) {
-    return row->ppl;
+    return row->of_text.ppl;
 }
 
 static double kl_of(const struct bench_row *row) {
-    return row->kl;
+    return row->of_text.kl;
 }
+
+static double kl_error_of(const struct bench_row *row) {
+    return row->of_text.kl_error;
+}
+
+static double accuracy_of(const struct bench_row *row) {
+    return 100.0 * row->of_tasks.accuracy;
+}
+
+static double accuracy_error_of(const struct bench_row *row) {
+    return 100.0 * row->of_tasks.accuracy_error;
+}
+
+/* A figure to draw. The error of a perplexity is left out: it is that of the text, which all codecs have in common. */
+struct figure {
+    const char *name, *better;
+    double (*value)(const struct bench_row *row);
+    double (*error)(const struct bench_row *row); /* NULL: none */
+};
+static const struct figure figures[] = {
+    {"Perplexity", "lower", ppl_of, NULL},
+    {"KL divergence (nats)", "lower", kl_of, kl_error_of},
+    {"Tasks right (%)", "higher", accuracy_of, accuracy_error_of},
+};
 
 /* One point per codec: what else differs does not change what a model says. */
 static bool is_point(const struct bench_rows *rows, uint32_t index, double (*quality)(const struct bench_row *)) {
@@ -290,57 +350,84 @@ static double place_y(const struct plot *p, double value) {
     return PLOT_BOTTOM - (value - p->y_low) / (p->y_high - p->y_low) * (PLOT_BOTTOM - PLOT_TOP);
 }
 
+/* Of 1, 2 or 5 times a power of ten the least that makes at most six ticks. */
+static double tick_step(double low, double high) {
+    double least = (high - low) / 5.0;
+    double ten = pow(10.0, floor(log10(least)));
+    return least <= ten ? ten : least <= 2.0 * ten ? 2.0 * ten : least <= 5.0 * ten ? 5.0 * ten : 10.0 * ten;
+}
+
 static void axes(const struct plot *p, struct str *out) {
-    enum { TICKS = 4 };
+    char text[32];
+    double step = tick_step(p->x_low, p->x_high);
     line(out, PLOT_LEFT, PLOT_BOTTOM, PLOT_RIGHT, PLOT_BOTTOM);
     line(out, PLOT_LEFT, PLOT_TOP, PLOT_LEFT, PLOT_BOTTOM);
-    for (int i = 0; i <= TICKS; i++) {
-        char text[32];
-        double x = p->x_low + (p->x_high - p->x_low) * i / TICKS;
-        double y = p->y_low + (p->y_high - p->y_low) * i / TICKS;
-        (void)snprintf(text, sizeof(text), "%.3g", x);
-        words(out, place_x(p, x), PLOT_BOTTOM + 16, "middle", text);
-        (void)snprintf(text, sizeof(text), "%.4g", y);
-        words(out, PLOT_LEFT - 6, place_y(p, y) + 4, "end", text);
+    for (double n = ceil(p->x_low / step); n * step <= p->x_high; n++) {
+        (void)snprintf(text, sizeof(text), "%.4g", n * step);
+        line(out, place_x(p, n * step), PLOT_BOTTOM, place_x(p, n * step), PLOT_BOTTOM + 4);
+        words(out, place_x(p, n * step), PLOT_BOTTOM + 16, "middle", text);
+    }
+    step = tick_step(p->y_low, p->y_high);
+    for (double n = ceil(p->y_low / step); n * step <= p->y_high; n++) {
+        (void)snprintf(text, sizeof(text), "%.5g", n * step);
+        line(out, PLOT_LEFT - 4, place_y(p, n * step), PLOT_LEFT, place_y(p, n * step));
+        words(out, PLOT_LEFT - 7, place_y(p, n * step) + 4, "end", text);
     }
     words(out, (PLOT_LEFT + PLOT_RIGHT) / 2.0, PLOT_BOTTOM + 34, "middle", "bits per weight");
 }
 
-static void quality(const struct bench_result *b, const char *name, double (*value)(const struct bench_row *), struct str *out) {
+static double error_of(const struct figure *f, const struct bench_row *row) {
+    double error = f->error != NULL ? f->error(row) : 0.0;
+    return bench_known(error) ? error : 0.0;
+}
+
+static void point(const struct figure *f, const struct bench_row *row, const struct plot *p, struct str *out) {
+    double x = place_x(p, row->bits_per_weight);
+    double y = place_y(p, f->value(row));
+    double error = error_of(f, row);
+    bool right = x > (PLOT_LEFT + PLOT_RIGHT) / 2.0;
+    if (error > 0.0) {
+        line(out, x, place_y(p, f->value(row) - error), x, place_y(p, f->value(row) + error));
+    }
+    str_printf(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"4\" class=\"s-compute\" fill=\"%s\"/>\n", x, y, COMPUTE_COLOR);
+    words(out, right ? x - 8 : x + 8, y - 6, right ? "end" : "start", row->codec);
+}
+
+static void quality(const struct bench_result *b, const struct figure *f, struct str *out) {
     struct plot p = {INFINITY, -INFINITY, INFINITY, -INFINITY};
     struct str caption = {0};
     for (uint32_t i = 0; i < b->rows->count; i++) {
         const struct bench_row *row = &b->rows->row[i];
-        if (is_point(b->rows, i, value)) {
+        if (is_point(b->rows, i, f->value)) {
             p.x_low = fmin(p.x_low, row->bits_per_weight);
             p.x_high = fmax(p.x_high, row->bits_per_weight);
-            p.y_low = fmin(p.y_low, value(row));
-            p.y_high = fmax(p.y_high, value(row));
+            p.y_low = fmin(p.y_low, f->value(row) - error_of(f, row));
+            p.y_high = fmax(p.y_high, f->value(row) + error_of(f, row));
         }
     }
     if (!(p.x_high >= p.x_low)) {
         return;
     }
     widen(&p.x_low, &p.x_high);
+    bool below_zero = p.y_low < 0.0;
     widen(&p.y_low, &p.y_high);
-    str_printf(&caption, "%s against bits per weight, a point per codec; lower is better", name);
+    p.y_low = below_zero ? p.y_low : fmax(p.y_low, 0.0); /* none of these figures can be there */
+    str_printf(&caption, "%s against bits per weight, a point per codec%s; %s is better", f->name,
+               f->error != NULL ? " with its standard error" : "", f->better);
     begin(out, PLOT_HEIGHT, str_text(&caption));
     axes(&p, out);
     for (uint32_t i = 0; i < b->rows->count; i++) {
         const struct bench_row *row = &b->rows->row[i];
-        if (is_point(b->rows, i, value)) {
-            double x = place_x(&p, row->bits_per_weight);
-            bool right = x > (PLOT_LEFT + PLOT_RIGHT) / 2.0;
-            str_printf(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"4\" class=\"s-compute\" fill=\"%s\"/>\n", x,
-                       place_y(&p, value(row)), COMPUTE_COLOR);
-            words(out, right ? x - 8 : x + 8, place_y(&p, value(row)) - 6, right ? "end" : "start", row->codec);
+        if (is_point(b->rows, i, f->value)) {
+            point(f, row, &p, out);
         }
     }
-    end(out, str_text(&caption));
+    end(out);
     str_drop(&caption);
 }
 
 void bench_chart_quality(const struct bench_result *b, struct str *out) {
-    quality(b, "Perplexity", ppl_of, out);
-    quality(b, "KL divergence (nats)", kl_of, out);
+    for (size_t i = 0; i < ARRAY_LEN(figures); i++) {
+        quality(b, &figures[i], out);
+    }
 }

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which configuration to choose, by a rule that stands beside the answer. Only what was measured counts.
+ * Which configuration to choose on each storage, by a rule that stands beside the answer. Only what was measured counts.
  */
 #include <math.h>
 #include <string.h>
 
 #include "app/cli/bench.h"
 
-static const double AS_FAST = 0.95;    /* of the fastest */
-static const double AS_GOOD = 1.01;    /* times the best perplexity */
+static const double AS_FAST = 0.95; /* of the fastest */
 
-const char bench_rule[] =
-    "Rule: among configurations whose answers are exact (codecs raw and planes) or whose measured perplexity is at most 1 % above "
-    "the best one, those within 5 % of the most tokens per second count as equally fast (token by token, or in prompts where "
-    "nothing else was measured). Of these the one with the smallest peak memory is chosen, then the smallest store, then the "
-    "shortest cold start.";
+void bench_rule_words(const struct bench_result *b, struct str *out) {
+    str_printf(out, "Rule: among configurations whose answers are exact (codecs raw and planes) or whose measured loss is less "
+                    "than %.4g %% (--max-loss), those within 5 %% of the most tokens per second count as equally fast (token by "
+                    "token, or in prompts where nothing else was measured). ", 100.0 * b->max_loss);
+    str_add_text(out, "Of these the one with the smallest peak memory is chosen, then the smallest store, then the shortest cold "
+                      "start.");
+}
 
 bool bench_first_of_cell(const struct bench_rows *rows, uint32_t index) {
     const struct bench_row *row = &rows->row[index];
@@ -34,7 +35,7 @@ void bench_row_words(const struct bench_result *b, const struct bench_row *row, 
     size_t begin = out->len;
     char threads[32];
     if (m->count[BENCH_CODEC] > 1 || m->cells == 1) {
-        part(out, begin, "", row->codec);
+        part(out, begin, "", row->codec[0] != '\0' ? row->codec : "the one configuration");
     }
     if (m->count[BENCH_STORAGE] > 1) {
         part(out, begin, "", row->storage);
@@ -51,21 +52,21 @@ void bench_row_words(const struct bench_result *b, const struct bench_row *row, 
     }
 }
 
-static bool is_exact(const struct bench_row *row) {
+bool bench_is_exact(const struct bench_row *row) {
     return strcmp(row->codec, "raw") == 0 || strcmp(row->codec, "planes") == 0;
 }
 
-static double best_perplexity(const struct bench_rows *rows) {
-    double best = INFINITY;
-    for (uint32_t i = 0; i < rows->count; i++) {
-        best = fmin(best, rows->row[i].ppl); /* fmin passes over NaN */
-    }
-    return best;
-}
+/* What is to be chosen among. */
+struct choosing {
+    const struct bench_result *b;
+    const char *storage; /* "": there is one */
+    const char *kind;    /* of the test that counts: token by token where it was measured */
+};
 
-/* Rows of the test that counts: token by token where it was measured. */
-static bool counts(const struct bench_row *row, const char *kind, double best) {
-    return row->status == 0 && strncmp(row->test, kind, 2) == 0 && (is_exact(row) || row->ppl <= best * AS_GOOD);
+static bool counts(const struct choosing *c, const struct bench_row *row, const char *kind) {
+    const struct bench_result *b = c->b;
+    bool here = row->status == 0 && strcmp(row->storage, c->storage) == 0 && strncmp(row->test, kind, 2) == 0;
+    return here && (bench_is_exact(row) || bench_loss_of(b, row) < b->max_loss);
 }
 
 static double speed(const struct bench_row *row) {
@@ -96,7 +97,7 @@ static void add_stage(const struct bench_row *row, struct str *why) {
     const char *words = most == read      ? "waiting for the drive"
                         : most == compute ? "computing"
                         : most == check   ? "checking what was read"
-                                          : "neither reading nor computing (sampling, waking threads, small steps)";
+                                          : "neither reading nor computing (waiting for each other, sampling, small steps)";
     str_printf(why, " Most of its time, %.0f %%, goes to %s", 100.0 * most / sum, words);
     if (bench_known(bench_share(row))) {
         str_printf(why, "; it reads at %.0f %% of the drive's limit", 100.0 * bench_share(row));
@@ -113,7 +114,7 @@ static void explain(const struct bench_result *b, const struct bench_row *chosen
     if (b->matrix->cells == 1) {
         str_add_text(why, "; it is the only configuration");
     } else if (equals == 1) {
-        str_add_text(why, ", and no other comes within 5 % of it");
+        str_printf(why, ", and no other%s comes within 5 %% of it", b->matrix->count[BENCH_STORAGE] > 1 ? " there" : "");
     } else {
         str_printf(why, ", %u configurations are within 5 %% of the fastest", equals);
         if (chosen != fastest) {
@@ -128,45 +129,53 @@ static void explain(const struct bench_result *b, const struct bench_row *chosen
 }
 
 /* Codecs that could not be judged are named: their rows may look faster. */
-static void add_unjudged(const struct bench_rows *rows, struct str *why) {
+static void add_unjudged(const struct choosing *c, struct str *why) {
+    const struct bench_rows *rows = c->b->rows;
     const char *last = "";
     for (uint32_t i = 0; i < rows->count; i++) {
         const struct bench_row *row = &rows->row[i];
-        if (row->status == 0 && !is_exact(row) && !bench_known(row->ppl) && strcmp(row->codec, last) != 0) {
-            str_printf(why, " Not considered: %s, whose perplexity was not measured.", row->codec);
+        bool here = row->status == 0 && strcmp(row->storage, c->storage) == 0;
+        if (here && !bench_is_exact(row) && !bench_known(bench_loss_of(c->b, row)) && strcmp(row->codec, last) != 0) {
+            str_printf(why, " Not considered: %s, whose loss was not measured.", row->codec);
             last = row->codec;
         }
     }
 }
 
-const struct bench_row *bench_choose(const struct bench_result *b, struct str *why) {
-    const struct bench_rows *rows = b->rows;
-    double best = best_perplexity(rows);
+static const struct bench_row *choose(struct choosing *c, struct str *why) {
+    const struct bench_rows *rows = c->b->rows;
     const struct bench_row *fastest = NULL;
     const struct bench_row *chosen = NULL;
-    const char *kind = "pp";
     uint32_t equals = 0;
     for (uint32_t i = 0; i < rows->count; i++) {
-        kind = counts(&rows->row[i], "tg", best) ? "tg" : kind;
+        c->kind = counts(c, &rows->row[i], "tg") ? "tg" : c->kind;
     }
     for (uint32_t i = 0; i < rows->count; i++) {
-        if (counts(&rows->row[i], kind, best) && (fastest == NULL || speed(&rows->row[i]) > speed(fastest))) {
+        if (counts(c, &rows->row[i], c->kind) && (fastest == NULL || speed(&rows->row[i]) > speed(fastest))) {
             fastest = &rows->row[i];
         }
     }
-    if (fastest == NULL) {
-        str_add_text(why, "No configuration can be chosen: none was measured whose answers are known to be as good.");
-        add_unjudged(rows, why);
-        return NULL;
-    }
-    for (uint32_t i = 0; i < rows->count; i++) {
+    for (uint32_t i = 0; i < rows->count && fastest != NULL; i++) {
         const struct bench_row *row = &rows->row[i];
-        if (counts(row, kind, best) && speed(row) >= AS_FAST * speed(fastest)) {
+        if (counts(c, row, c->kind) && speed(row) >= AS_FAST * speed(fastest)) {
             equals++;
             chosen = chosen == NULL || is_smaller(row, chosen) ? row : chosen;
         }
     }
-    explain(b, chosen, fastest, equals, why);
-    add_unjudged(rows, why);
+    if (chosen != NULL) {
+        explain(c->b, chosen, fastest, equals, why);
+    }
+    return chosen;
+}
+
+const struct bench_row *bench_choose(const struct bench_result *b, uint32_t storage, struct str *why) {
+    const char *value = b->matrix->value[BENCH_STORAGE][storage];
+    struct choosing c = {.b = b, .storage = value != NULL ? value : "", .kind = "pp"};
+    const struct bench_row *chosen = choose(&c, why);
+    if (chosen == NULL) {
+        str_printf(why, "No configuration can be chosen%s%s: none was measured whose answers are known to be as good.",
+                   b->matrix->count[BENCH_STORAGE] > 1 ? " for " : "", b->matrix->count[BENCH_STORAGE] > 1 ? c.storage : "");
+    }
+    add_unjudged(&c, why);
     return chosen;
 }

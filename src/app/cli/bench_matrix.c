@@ -23,16 +23,52 @@ static bool is_number(const char *text, unsigned long most) {
     return *text != '\0' && value <= most;
 }
 
+/* "200MB/s" up to `end`. */
+static bool read_rate(const char *text, const char *end, uint64_t *bytes_per_s) {
+    enum { LEAST = 1000 * 1000 };
+    char size[32];
+    size_t len = (size_t)(end - text);
+    if (len < 3 || len - 2 >= sizeof(size) || memcmp(end - 2, "/s", 2) != 0) {
+        return false;
+    }
+    memcpy(size, text, len - 2);
+    size[len - 2] = '\0';
+    return parse_bytes(size, bytes_per_s) && *bytes_per_s >= LEAST;
+}
+
+bool bench_storage_read(const char *value, struct bench_storage *out) {
+    static const char slow[] = "slow:";
+    *out = (struct bench_storage){.dir = value};
+    if (strncmp(value, slow, strlen(slow)) == 0) {
+        const char *rate = value + strlen(slow);
+        const char *colon = strchr(rate, ':');
+        out->dir = colon != NULL ? colon + 1 : "default";
+        if (!read_rate(rate, colon != NULL ? colon : rate + strlen(rate), &out->bytes_per_s)) {
+            return false;
+        }
+    }
+    out->dir = strcmp(out->dir, "default") != 0 ? out->dir : NULL;
+    return true;
+}
+
 static lamina_status check_storage(const char *value, struct lamina_error *err) {
+    struct bench_storage storage;
     struct stat st;
     if (strlen(value) >= sizeof(((struct bench_row *)NULL)->storage)) {
         return base_fail(err, LAMINA_USAGE, "--matrix storage: a path of %zu bytes is too long", strlen(value));
     }
-    if (stat(value, &st) != 0) {
-        return base_fail_errno(err, errno, "--matrix storage: %s", value);
+    if (!bench_storage_read(value, &storage)) {
+        return base_fail(err, LAMINA_USAGE, "--matrix storage: \"%s\" is not slow:RATE/s:DIR, like slow:200MB/s:/mnt/disk, with at "
+                         "least 1MB/s; a directory of such a name can be given as ./%s", value, value);
+    }
+    if (storage.dir == NULL) {
+        return LAMINA_OK;
+    }
+    if (stat(storage.dir, &st) != 0) {
+        return base_fail_errno(err, errno, "--matrix storage: %s", storage.dir);
     }
     return S_ISDIR(st.st_mode) ? LAMINA_OK
-                               : base_fail(err, LAMINA_USAGE, "--matrix storage: %s is not a directory", value);
+                               : base_fail(err, LAMINA_USAGE, "--matrix storage: %s is not a directory", storage.dir);
 }
 
 static lamina_status check_value(enum bench_axis axis, const char *value, struct lamina_error *err) {

@@ -24,25 +24,31 @@ struct field {
 #define FIGURE_FIELD(member) {#member, FIGURE, AT(member), 0}
 #define SERIES_FIELD(member) {#member, SERIES, AT(member), 0}
 
+#define TEXT_QUALITY(member) {#member, FIGURE, AT(of_text.member), 0}
+#define TASK_QUALITY(kind, member) {#member, kind, AT(of_tasks.member), 0}
+
 static const struct field fields[] = {
     TEXT_FIELD(model), TEXT_FIELD(codec), TEXT_FIELD(storage), TEXT_FIELD(memory), TEXT_FIELD(read_ahead),
     COUNT_FIELD(threads), COUNT_FIELD(memory_budget_bytes),
     TEXT_FIELD(test), COUNT_FIELD(status), TEXT_FIELD(error), COUNT_FIELD(tokens),
     SERIES_FIELD(tokens_per_s), SERIES_FIELD(disk_bytes_per_s), FIGURE_FIELD(disk_limit_bytes_per_s),
-    SERIES_FIELD(bytes_read),
+    FIGURE_FIELD(throttle_bytes_per_s), SERIES_FIELD(bytes_read),
     SERIES_FIELD(read_wait_s), SERIES_FIELD(decode_s), SERIES_FIELD(compute_s), SERIES_FIELD(other_s),
     FIGURE_FIELD(ttft_cold_s), SERIES_FIELD(ttft_warm_s), FIGURE_FIELD(load_s), TEXT_FIELD(split), FIGURE_FIELD(split_s),
     FIGURE_FIELD(cold_start_s), COUNT_FIELD(peak_memory_bytes),
-    TEXT_FIELD(store), COUNT_FIELD(store_bytes), FIGURE_FIELD(bits_per_weight), FIGURE_FIELD(store_bits_per_weight),
-    FIGURE_FIELD(ppl), FIGURE_FIELD(ppl_error), FIGURE_FIELD(kl), FIGURE_FIELD(top1),
-    COUNT_FIELD(tasks), FIGURE_FIELD(accuracy),
+    TEXT_FIELD(store), TEXT_FIELD(drive), COUNT_FIELD(store_bytes), FIGURE_FIELD(bits_per_weight),
+    FIGURE_FIELD(store_bits_per_weight),
+    TEXT_QUALITY(ppl), TEXT_QUALITY(ppl_error), TEXT_QUALITY(ppl_ratio), TEXT_QUALITY(ppl_ratio_error),
+    TEXT_QUALITY(kl), TEXT_QUALITY(kl_error), TEXT_QUALITY(top1), TASK_QUALITY(COUNT, tasks),
+    TASK_QUALITY(COUNT, choice_tasks), TASK_QUALITY(FIGURE, accuracy), TASK_QUALITY(FIGURE, accuracy_error),
+    TASK_QUALITY(FIGURE, accuracy_norm), TASK_QUALITY(FIGURE, rouge_l), TASK_QUALITY(FIGURE, bleu),
     TEXT_FIELD(numerics), TEXT_FIELD(isa), TEXT_FIELD(io_engine), TEXT_FIELD(date),
 };
 
 /* Fields that only some models or runs have: they appear where one row has them. */
 static bool is_optional(const struct field *f) {
-    return f->offset == AT(ppl) || f->offset == AT(ppl_error) || f->offset == AT(kl) || f->offset == AT(top1) ||
-           f->offset == AT(tasks) || f->offset == AT(accuracy);
+    return f->offset == AT(throttle_bytes_per_s) ||
+           (f->offset >= AT(of_text) && f->offset < AT(of_tasks) + sizeof(struct bench_of_tasks));
 }
 
 void bench_row_init(struct bench_row *row) {
@@ -73,6 +79,16 @@ double bench_median(const struct bench_series *s) {
     qsort(sorted, s->count, sizeof(double), compare);
     uint32_t half = s->count / 2;
     return s->count % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2.0;
+}
+
+bool bench_range(const struct bench_series *s, double *low, double *high) {
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (uint32_t i = 0; i < s->count; i++) {
+        *low = fmin(*low, s->value[i]);
+        *high = fmax(*high, s->value[i]);
+    }
+    return s->count > 0;
 }
 
 bool bench_known(double value) {

@@ -8,13 +8,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "app/cli/bench.h"
-#include "app/cli/child.h"
+#include "app/cli/bench_ask.h"
+#include "app/cli/drive.h"
+#include "app/cli/throttle.h"
 #include "base/hash.h"
-#include "base/json.h"
 #include "base/status.h"
 
-enum { WAIT_MS = 200, MOST_ARGS = 40 };
 static const double BAR_EVERY_S = 0.1;
 static const double LINE_EVERY_S = 5.0;
 /* Before this share the store and the drive's limit, which come first, make any guess of the time left a wild one. */
@@ -29,10 +28,10 @@ static void clear_bar(struct bench_run *b) {
     }
 }
 
-/* "cell 2 of 8: tg128, 1 of 3; 31 % of all, 2 min 10 s left". `share`: of this cell. */
+/* "cell 2 of 8: tg128, 1 of 3; 31 % of all, 2 min 10 s left". `share`: of the part of the cell at hand. */
 static void progress_words(const struct bench_run *b, const char *what, double share, struct str *out) {
     char left[32];
-    double all = ((double)b->done + share) / (double)b->todo;
+    double all = ((double)b->done + ((double)b->part + share) / (double)(b->parts > 0 ? b->parts : 1)) / (double)b->todo;
     str_printf(out, "cell %u of %u: %s", b->cell + 1, b->matrix->cells, what);
     str_printf(out, "; %.0f %% of all", 100.0 * all);
     if (all >= ENOUGH_TO_GUESS) {
@@ -40,7 +39,7 @@ static void progress_words(const struct bench_run *b, const char *what, double s
     }
 }
 
-static void show_progress(struct bench_run *b, const char *what, double share) {
+void bench_show_progress(struct bench_run *b, const char *what, double share) {
     double now = cli_now_s();
     if (b->o->quiet || now - b->said_s < (b->terminal.err_bar ? BAR_EVERY_S : LINE_EVERY_S)) {
         return;
@@ -62,7 +61,7 @@ static void show_progress(struct bench_run *b, const char *what, double share) {
     str_drop(&line);
 }
 
-static bool on_split_progress(void *user, const struct lamina_progress *p) {
+bool bench_on_split(void *user, const struct lamina_progress *p) {
     struct bench_run *b = (struct bench_run *)user;
     struct str what = {0};
     char done[32];
@@ -71,12 +70,12 @@ static bool on_split_progress(void *user, const struct lamina_progress *p) {
     if (p->total_bytes > 0) {
         str_printf(&what, " of %s", format_bytes(total, p->total_bytes));
     }
-    show_progress(b, str_text(&what), 0.0);
+    bench_show_progress(b, str_text(&what), 0.0);
     str_drop(&what);
     return cli_interrupted();
 }
 
-static void on_log(void *user, int level, const char *text) {
+void bench_say(void *user, int level, const char *text) {
     struct bench_run *b = (struct bench_run *)user;
     if (!b->o->quiet && (level == 0 || b->o->verbose)) {
         clear_bar(b);
@@ -97,12 +96,16 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
     struct stat st = {0};
     struct stat tasks = {0};
     struct stat text = {0};
+    struct stat chat = {0};
     (void)stat("/proc/self/exe", &st);
     if (o->tasks != NULL) {
         (void)stat(o->tasks, &tasks);
     }
     if (o->text != NULL) {
         (void)stat(o->text, &text);
+    }
+    if (o->chat_template != NULL) { /* a name is no file, most likely */
+        (void)stat(o->chat_template, &chat);
     }
     str_printf(&s, "%s\n%s\n%lld %lld %ld\n", b->identity, lamina_version(), (long long)st.st_size, (long long)st.st_mtim.tv_sec,
                st.st_mtim.tv_nsec);
@@ -112,7 +115,11 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
     }
     str_printf(&s, "%u %u %u %u %d\n", o->prompt_tokens, o->predict, o->repeats, o->prompt_rows, o->no_pin);
     str_printf(&s, "%d %lld %lld %ld\n", o->raw, (long long)tasks.st_size, (long long)tasks.st_mtim.tv_sec, tasks.st_mtim.tv_nsec);
-    str_printf(&s, "%lld %lld %ld\n", (long long)text.st_size, (long long)text.st_mtim.tv_sec, text.st_mtim.tv_nsec);
+    str_printf(&s, "%lld %lld %ld %u\n", (long long)text.st_size, (long long)text.st_mtim.tv_sec, text.st_mtim.tv_nsec, o->chunks);
+    if (o->chat_template != NULL) { /* older journals stay good without */
+        str_printf(&s, "%s %lld %lld %ld\n", o->chat_template, (long long)chat.st_size, (long long)chat.st_mtim.tv_sec,
+                   chat.st_mtim.tv_nsec);
+    }
     const char *const words[] = {o->tasks, o->text, o->home, o->keep_stores, o->io, o->sim, o->isa, o->kv, o->numerics};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         add_word(&s, words[i]);
@@ -121,197 +128,10 @@ static void cell_key(const struct bench_run *b, const struct bench_cell *cell, c
     str_drop(&s);
 }
 
-/* ---- the child ---- */
-
-struct args {
-    char *word[MOST_ARGS];
-    struct str text[MOST_ARGS];
-    uint32_t count;
-    bool failed;
-};
-
-static void push(struct args *a, const char *word) {
-    struct str *s = &a->text[a->count];
-    str_add_text(s, word);
-    (void)str_reserve(s, 1); /* "" too has its own memory */
-    a->failed = a->failed || s->failed;
-    a->word[a->count++] = s->ptr;
-}
-
-static void push_pair(struct args *a, const char *name, const char *value) {
-    if (value != NULL) {
-        push(a, name);
-        push(a, value);
-    }
-}
-
-static void push_number(struct args *a, const char *name, uint32_t value) {
-    char text[16];
-    (void)snprintf(text, sizeof(text), "%u", value);
-    push_pair(a, name, text);
-}
-
-static void fill_args(const struct bench_run *b, const char *command, const struct bench_cell *cell,
-                      const struct bench_row *about, struct args *a) {
-    const struct cli_options *o = b->o;
-    push(a, "lamina");
-    push(a, command);
-    push_pair(a, "--model", about->store);
-    push_pair(a, "--home", o->home);
-    push_pair(a, "--memory", cell->value[BENCH_MEMORY]);
-    push_pair(a, "--read-ahead", cell->value[BENCH_READ_AHEAD]);
-    push_pair(a, "--threads", cell->value[BENCH_THREADS] != NULL ? cell->value[BENCH_THREADS] : "0");
-    push_pair(a, "--store-codec", strcmp(about->split, "given") == 0 ? cell->value[BENCH_CODEC] : NULL);
-    push_number(a, "--n-prompt", o->prompt_tokens);
-    push_number(a, "--predict", o->predict);
-    push_number(a, "--repeats", o->repeats);
-    push_number(a, "--prompt-rows", o->prompt_rows);
-    push_pair(a, "--kv", o->kv);
-    push_pair(a, "--numerics", o->numerics);
-    push_pair(a, "--io", o->io);
-    push_pair(a, "--sim", o->sim);
-    push_pair(a, "--isa", o->isa);
-    if (o->no_pin) {
-        push(a, "--no-pin");
-    }
-    if (strcmp(command, "bench-tasks") == 0) {
-        push_pair(a, "--tasks", o->tasks);
-        if (o->raw) {
-            push(a, "--raw");
-        }
-    }
-}
-
-static void drop_args(struct args *a) {
-    for (uint32_t i = 0; i < a->count; i++) {
-        str_drop(&a->text[i]);
-    }
-}
-
-/* What the child has said so far. */
-struct answer {
-    struct bench_rows rows;
-    struct str error, what, warning;
-    uint64_t status;
-    double share;
-    bool finished;
-    struct bench_row quality; /* of lamina kl */
-};
-
-static void drop_answer(struct answer *a) {
-    bench_rows_drop(&a->rows);
-    str_drop(&a->error);
-    str_drop(&a->what);
-    str_drop(&a->warning);
-}
-
-/* One line of the child. A line that is no JSON is passed over: the child's end then says that it failed. */
-static void take_line(struct answer *a, const struct str *line) {
-    struct lamina_error ignored = {0};
-    struct json_reader r;
-    struct str scratch = {0};
-    struct span key;
-    double done = 0.0;
-    double of = 0.0;
-    json_init(&r, str_span(line), "the measuring process", &scratch, &ignored);
-    (void)json_enter_object(&r);
-    while (json_next_key(&r, &key)) {
-        if (span_is(key, "rows")) {
-            bench_rows_parse(&r, &a->rows);
-            a->finished = true;
-        } else if (span_is(key, "status")) {
-            a->finished = json_u64(&r, &a->status);
-        } else if (span_is(key, "mean_kl")) {
-            a->finished = json_double(&r, &a->quality.kl);
-        } else if (span_is(key, "top1_agreement")) {
-            (void)json_double(&r, &a->quality.top1);
-            a->quality.top1 /= 100.0; /* it says percent */
-        } else if (span_is(key, "ppl")) {
-            (void)json_double(&r, &a->quality.ppl);
-        } else if (span_is(key, "ppl_error")) {
-            (void)json_double(&r, &a->quality.ppl_error);
-        } else if (span_is(key, "error")) {
-            (void)json_string(&r, &a->error);
-        } else if (span_is(key, "done")) {
-            (void)json_double(&r, &done);
-        } else if (span_is(key, "of")) {
-            (void)json_double(&r, &of);
-        } else if (span_is(key, "what")) {
-            str_clear(&a->what);
-            (void)json_string(&r, &a->what);
-        } else if (span_is(key, "warning")) {
-            str_clear(&a->warning);
-            (void)json_string(&r, &a->warning);
-        } else {
-            (void)json_skip(&r);
-        }
-    }
-    a->finished = json_finish(&r) == LAMINA_OK && a->finished;
-    a->share = of > 0.0 && done <= of ? done / of : a->share;
-    str_drop(&scratch);
-}
-
-static lamina_status listen(struct bench_run *b, struct child *c, struct answer *a, struct lamina_error *err) {
-    struct str line = {0};
-    bool stopped = false;
-    for (;;) {
-        enum child_news news = child_line(c, &line, WAIT_MS);
-        if (news == CHILD_END) {
-            break;
-        }
-        if (news == CHILD_LINE) {
-            take_line(a, &line);
-            if (a->warning.len > 0) {
-                on_log(b, 0, str_text(&a->warning));
-                str_clear(&a->warning);
-            }
-        }
-        if (cli_interrupted() && !stopped) {
-            child_stop(c);
-            stopped = true;
-        }
-        show_progress(b, a->what.len > 0 ? str_text(&a->what) : "opening", a->share);
-    }
-    str_drop(&line);
-    int code = child_end(c);
-    if (cli_interrupted()) {
-        return base_fail(err, LAMINA_INTERRUPTED, "interrupted");
-    }
-    if (code < 0) {
-        return base_fail(err, LAMINA_UNEXPECTED, "the measuring process was ended by signal %d%s", -code,
-                         code == -9 ? ": perhaps memory ran out" : "");
-    }
-    if (!a->finished) {
-        return base_fail(err, LAMINA_UNEXPECTED, "the measuring process ended with code %d and no result", code);
-    }
-    if (a->status != 0) {
-        return base_fail(err, -(lamina_status)a->status, "%s", str_text(&a->error));
-    }
-    return LAMINA_OK;
-}
-
-static lamina_status ask_with(struct bench_run *b, const struct args *args, struct answer *a, struct lamina_error *err) {
-    struct child child;
-    if (args->failed) {
-        return base_fail(err, LAMINA_NO_FIT, "out of memory for the options of a cell");
-    }
-    LAMINA_TRY(child_start(&child, args->word, err));
-    return listen(b, &child, a, err);
-}
-
-static lamina_status ask_child(struct bench_run *b, const char *command, const struct bench_cell *cell,
-                               const struct bench_row *about, struct answer *a, struct lamina_error *err) {
-    struct args args = {0};
-    fill_args(b, command, cell, about, &args);
-    lamina_status status = ask_with(b, &args, a, err);
-    drop_args(&args);
-    return status;
-}
-
 /* ---- a cell ---- */
 
 /* What the parent knows of a cell. */
-static void describe(const struct bench_run *b, const struct bench_cell *cell, struct bench_row *row) {
+void bench_describe(const struct bench_run *b, const struct bench_cell *cell, struct bench_row *row) {
     time_t now = time(NULL);
     struct tm utc;
     const char *const *v = cell->value;
@@ -329,13 +149,6 @@ static void describe(const struct bench_run *b, const struct bench_cell *cell, s
     }
 }
 
-static void take_quality(struct bench_row *to, const struct bench_row *from) {
-    to->ppl = from->ppl;
-    to->ppl_error = from->ppl_error;
-    to->kl = from->kl;
-    to->top1 = from->top1;
-}
-
 /* The parent's part of a row beside the child's. */
 static void join(struct bench_row *row, const struct bench_row *about) {
     memcpy(row->model, about->model, sizeof(row->model));
@@ -346,13 +159,14 @@ static void join(struct bench_row *row, const struct bench_row *about) {
     memcpy(row->memory, about->memory, sizeof(row->memory));
     memcpy(row->read_ahead, about->read_ahead, sizeof(row->read_ahead));
     memcpy(row->store, about->store, sizeof(row->store));
+    memcpy(row->drive, about->drive, sizeof(row->drive));
     memcpy(row->split, about->split, sizeof(row->split));
     memcpy(row->date, about->date, sizeof(row->date));
     row->split_s = about->split_s;
-    row->tasks = about->tasks;
-    row->accuracy = about->accuracy;
-    take_quality(row, about);
+    row->of_text = about->of_text;
+    row->of_tasks = about->of_tasks;
     row->disk_limit_bytes_per_s = about->disk_limit_bytes_per_s;
+    row->throttle_bytes_per_s = about->throttle_bytes_per_s;
     row->cold_start_s = row->split_s + row->load_s + row->ttft_cold_s; /* NaN when a part was not measured */
 }
 
@@ -360,96 +174,82 @@ static void join(struct bench_row *row, const struct bench_row *about) {
 static void measure_drive(struct bench_run *b, struct bench_row *about) {
     struct lamina_drive drive = {.size = sizeof(drive)};
     struct lamina_error why = {0};
-    show_progress(b, "measuring the drive", 0.0);
+    drive_words(about->store, about->drive, sizeof(about->drive));
+    bench_show_progress(b, "measuring the drive", 0.0);
     if (lamina_measure(about->store, b->o->home, true, &drive, &why) == LAMINA_OK && drive.direct_bytes_per_s > 0.0) {
         about->disk_limit_bytes_per_s = drive.direct_bytes_per_s;
     } else {
-        on_log(b, 0, why.message[0] != '\0' ? why.message : "the drive's limit could not be measured");
+        bench_say(b, 0, why.message[0] != '\0' ? why.message : "the drive's limit could not be measured");
     }
 }
 
-/* Answers depend on the codec alone, so a codec does its tasks once. `known`: a row of this cell. */
-static lamina_status solve_tasks(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
-                                 const struct bench_row *known, struct lamina_error *err) {
-    struct answer a = {0};
-    const char *codec = about->codec[0] != '\0' ? about->codec : known->codec;
-    if (b->o->tasks == NULL) {
-        return LAMINA_OK;
-    }
-    for (uint32_t i = 0; i < b->rows->count; i++) {
-        const struct bench_row *row = &b->rows->row[i];
-        if (bench_known(row->accuracy) && strcmp(row->codec, codec) == 0) {
-            about->tasks = row->tasks;
-            about->accuracy = row->accuracy;
-            return LAMINA_OK;
-        }
-    }
-    lamina_status status = ask_child(b, "bench-tasks", cell, about, &a, err);
-    if (status == LAMINA_OK && a.rows.count == 1) {
-        about->tasks = a.rows.row[0].tasks;
-        about->accuracy = a.rows.row[0].accuracy;
-    }
-    drop_answer(&a);
+/* `group`: of a throttle, "": none. */
+static lamina_status ask_cell(struct bench_run *b, const struct bench_cell *cell, const struct bench_row *about, const char *group,
+                              struct bench_answer *a, struct lamina_error *err) {
+    struct bench_args args = {0};
+    bench_args_of_cell(b, "bench-cell", cell, about, &args);
+    bench_args_add_pair(&args, "--store-codec", strcmp(about->split, "given") == 0 ? cell->value[BENCH_CODEC] : NULL);
+    bench_args_add_number(&args, "--n-prompt", b->o->prompt_tokens);
+    bench_args_add_number(&args, "--predict", b->o->predict);
+    bench_args_add_number(&args, "--repeats", b->o->repeats);
+    bench_args_add_pair(&args, "--cgroup", group[0] != '\0' ? group : NULL);
+    lamina_status status = bench_ask(b, &args, a, err);
+    bench_args_drop(&args);
     return status;
 }
 
-/* The store of the usual, exact codec, made if need be; a model that is a store is compared with itself. */
-static lamina_status make_exact(struct bench_run *b, const struct bench_cell *cell, struct bench_row *exact,
-                                struct lamina_error *err) {
-    struct lamina_callbacks callbacks = {.log = on_log, .progress = on_split_progress, .user = b};
-    struct bench_cell usual = *cell;
-    usual.value[BENCH_CODEC] = NULL;
-    describe(b, &usual, exact);
-    return bench_store_make(b->o, &usual, b->identity, &callbacks, exact, err);
-}
-
-/* Quality too depends on the codec alone. */
-static lamina_status measure_quality(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
-                                     const struct bench_row *known, struct lamina_error *err) {
-    const struct cli_options *o = b->o;
-    const char *codec = about->codec[0] != '\0' ? about->codec : known->codec;
-    struct bench_row exact;
-    for (uint32_t i = 0; i < b->rows->count; i++) {
-        if (bench_known(b->rows->row[i].ppl) && strcmp(b->rows->row[i].codec, codec) == 0) {
-            take_quality(about, &b->rows->row[i]);
-            return LAMINA_OK;
-        }
-    }
-    LAMINA_TRY(make_exact(b, cell, &exact, err));
-    struct args args = {0};
-    struct answer a = {0};
-    bench_row_init(&a.quality);
-    str_add_text(&a.what, "comparing with the exact store");
-    push(&args, "lamina");
-    push(&args, "kl");
-    push(&args, about->store);
-    push(&args, o->text);
-    push_pair(&args, "--reference", exact.store);
-    push_pair(&args, "--home", o->home);
-    push_pair(&args, "--kv", o->kv);
-    push_pair(&args, "--io", o->io);
-    push_pair(&args, "--isa", o->isa);
-    push(&args, "--json");
-    push(&args, "--quiet");
-    lamina_status status = ask_with(b, &args, &a, err);
+/* Before anything is split: it may be that reads cannot be slowed down here. */
+static lamina_status open_throttle(const struct bench_run *b, const struct bench_cell *cell, const struct bench_storage *storage,
+                                   struct throttle *t, struct lamina_error *err) {
+    struct str place = {0};
+    lamina_status status = bench_store_place(b->o, cell, &place, err);
     if (status == LAMINA_OK) {
-        take_quality(about, &a.quality);
+        status = throttle_open(t, str_text(&place), storage->bytes_per_s, err);
     }
-    drop_args(&args);
-    drop_answer(&a);
+    str_drop(&place);
     return status;
+}
+
+/* Only the measuring process is slowed down: the split's time belongs to the storage at full speed, and so does the limit, where it
+ * is not less anyway. */
+static void slow_down(const struct bench_storage *storage, struct bench_row *about) {
+    double rate = (double)storage->bytes_per_s;
+    if (storage->bytes_per_s == 0) {
+        return;
+    }
+    about->throttle_bytes_per_s = rate;
+    about->disk_limit_bytes_per_s = about->disk_limit_bytes_per_s < rate ? about->disk_limit_bytes_per_s : rate; /* NaN: rate */
+    about->split_s = NAN;
+    if (strcmp(about->split, "given") != 0) {
+        (void)snprintf(about->split, sizeof(about->split), "unslowed");
+    }
 }
 
 static lamina_status measure_cell(struct bench_run *b, const struct bench_cell *cell, struct bench_row *about,
-                                  struct answer *a, struct lamina_error *err) {
-    struct lamina_callbacks callbacks = {.log = on_log, .progress = on_split_progress, .user = b};
-    LAMINA_TRY(bench_store_make(b->o, cell, b->identity, &callbacks, about, err));
-    measure_drive(b, about);
-    LAMINA_TRY(ask_child(b, "bench-cell", cell, about, a, err));
-    LAMINA_TRY(solve_tasks(b, cell, about, a->rows.count > 0 ? &a->rows.row[0] : about, err));
-    if (b->o->text != NULL) {
-        LAMINA_TRY(measure_quality(b, cell, about, a->rows.count > 0 ? &a->rows.row[0] : about, err));
+                                  struct bench_answer *a, struct lamina_error *err) {
+    struct lamina_callbacks callbacks = {.log = bench_say, .progress = bench_on_split, .user = b};
+    struct throttle throttle = {0};
+    struct bench_storage storage = {0};
+    if (cell->value[BENCH_STORAGE] != NULL) {
+        (void)bench_storage_read(cell->value[BENCH_STORAGE], &storage); /* it was checked */
     }
+    lamina_status status = storage.bytes_per_s > 0 ? open_throttle(b, cell, &storage, &throttle, err) : LAMINA_OK;
+    if (status == LAMINA_OK) {
+        status = bench_store_make(b->o, cell, b->identity, &callbacks, about, err);
+    }
+    if (status == LAMINA_OK) {
+        measure_drive(b, about);
+        slow_down(&storage, about);
+        status = ask_cell(b, cell, about, throttle.group, a, err);
+    }
+    throttle_close(&throttle);
+    if (status < 0) {
+        return status;
+    }
+    if (about->codec[0] == '\0' && a->rows.count > 0) { /* left to the store, which the child knows */
+        memcpy(about->codec, a->rows.row[0].codec, sizeof(about->codec));
+    }
+    LAMINA_TRY(bench_quality_measure(b, cell, about, err));
     for (uint32_t i = 0; i < a->rows.count; i++) {
         join(&a->rows.row[i], about);
     }
@@ -488,10 +288,12 @@ static void say_cell(struct bench_run *b, const struct bench_cell *cell, const s
 }
 
 static lamina_status run_cell(struct bench_run *b, const char key[33], const struct bench_cell *cell, struct lamina_error *err) {
-    struct answer a = {0};
+    struct bench_answer a = {0};
     struct lamina_error why = {0};
     struct bench_row about;
-    describe(b, cell, &about);
+    bench_describe(b, cell, &about);
+    b->part = 0;
+    b->parts = 1 + bench_quality_parts(b, &about);
     lamina_status status = measure_cell(b, cell, &about, &a, &why);
     if (status == LAMINA_OK) {
         status = bench_journal_add(b->journal, key, a.rows.row, a.rows.count, err);
@@ -514,7 +316,7 @@ static lamina_status run_cell(struct bench_run *b, const char key[33], const str
         status = append(b, &about, 1, err);
     }
     clear_bar(b);
-    drop_answer(&a);
+    bench_answer_drop(&a);
     return status;
 }
 
@@ -535,6 +337,7 @@ static uint32_t count_todo(const struct bench_run *b) {
 }
 
 lamina_status bench_run_all(struct bench_run *b, struct lamina_error *err) {
+    throttle_sweep();
     b->todo = count_todo(b);
     b->begin_s = cli_now_s();
     b->said_s = b->begin_s;
@@ -553,5 +356,6 @@ lamina_status bench_run_all(struct bench_run *b, struct lamina_error *err) {
         LAMINA_TRY(run_cell(b, key, &cell, err));
         b->done++;
     }
+    bench_quality_spread(b->rows);
     return LAMINA_OK;
 }

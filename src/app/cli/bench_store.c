@@ -106,10 +106,19 @@ lamina_status bench_home(const struct cli_options *o, struct str *dir, struct la
     return make_dirs(dir, err);
 }
 
+/* Of the axis storage, NULL: where stores lie anyway. */
+static const char *dir_of(const struct bench_cell *cell) {
+    struct bench_storage storage = {0};
+    if (cell->value[BENCH_STORAGE] != NULL) {
+        (void)bench_storage_read(cell->value[BENCH_STORAGE], &storage); /* it was checked */
+    }
+    return storage.dir;
+}
+
 /* The directory that the stores of a cell and the times of their splits lie in, made where it is missing. */
 static lamina_status place_of(const struct cli_options *o, const struct bench_cell *cell, struct str *dir,
                               struct lamina_error *err) {
-    const char *storage = cell->value[BENCH_STORAGE];
+    const char *storage = dir_of(cell);
     if (storage != NULL) {
         str_printf(dir, "%s/lamina-bench", storage);
         return make_dirs(dir, err);
@@ -247,6 +256,15 @@ static lamina_status make(const struct job *j, struct watch *w, struct bench_row
     return record_time(j->record, j->identity, row->split_s, err);
 }
 
+lamina_status bench_store_place(const struct cli_options *o, const struct bench_cell *cell, struct str *dir,
+                                struct lamina_error *err) {
+    if (exists(o->args[0], "lamina.json")) {
+        str_add_text(dir, o->args[0]);
+        return dir->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for the name of a store") : LAMINA_OK;
+    }
+    return place_of(o, cell, dir, err);
+}
+
 lamina_status bench_store_make(const struct cli_options *o, const struct bench_cell *cell, const char *identity,
                                const struct lamina_callbacks *callbacks, struct bench_row *row, struct lamina_error *err) {
     struct lamina_split_options usual;
@@ -257,14 +275,14 @@ lamina_status bench_store_make(const struct cli_options *o, const struct bench_c
     struct str path = {0};
     struct str record = {0};
     if (exists(o->args[0], "lamina.json")) {
-        if (cell->value[BENCH_STORAGE] != NULL) {
+        if (dir_of(cell) != NULL) {
             return base_fail(err, LAMINA_USAGE, "%s is a store and stays where it is; give its checkpoint to have stores made on "
-                             "other storage", o->args[0]);
+                             "other storage, or \"default\" for where it is", o->args[0]);
         }
         note(row, o->args[0], "given", NAN);
         return LAMINA_OK;
     }
-    bool of_home = cell->value[BENCH_STORAGE] == NULL && o->keep_stores == NULL && strcmp(codec, usual.codec) == 0;
+    bool of_home = dir_of(cell) == NULL && o->keep_stores == NULL && strcmp(codec, usual.codec) == 0;
     lamina_status status = place_of(o, cell, &dir, err);
     if (status == LAMINA_OK) {
         str_printf(&path, "%s/", str_text(&dir));

@@ -169,18 +169,16 @@ static uint64_t less(uint64_t budget, uint64_t reserve) {
     return budget == UINT64_MAX ? budget : budget > reserve ? budget - reserve : 1;
 }
 
-/* More rows are fewer passes, and less memory for weights that need not be read again: takes what reads the fewest bytes in
- * all. Half the rows free half the memory, so once that reads more, fewer still do too. Something fits: that was asked before. */
-static lamina_status choose_rows(const struct cli_chunks *c, const struct cli_options *o, const char *model,
-                                 struct lamina_settings *s, struct lamina_error *err) {
+lamina_status cli_passes_choose(const char *model, cli_shape *shape, void *user, struct lamina_settings *s,
+                                struct lamina_error *err) {
     struct lamina_settings best = *s;
     uint64_t best_bytes = UINT64_MAX;
+    uint64_t passes = 0;
     bool best_squeezed = true;
-    for (uint32_t rows = most_rows(c, o); rows > 0; rows = o->prompt_rows != 0 ? 0 : fewer_rows(c, rows)) {
+    for (uint32_t step = 0; shape(user, step, s, &passes); step++) {
         struct lamina_plan plan = {.size = sizeof(plan)};
-        set_rows(c, rows, s);
         LAMINA_TRY(lamina_plan_make(model, s, &plan, err));
-        uint64_t bytes = passes_of(c, s) * plan.streamed_bytes;
+        uint64_t bytes = passes * plan.streamed_bytes;
         bool squeezed = is_squeezed(&plan);
         bool better = (best_squeezed && !squeezed) || (best_squeezed == squeezed && bytes < best_bytes);
         if (plan.fits && better) {
@@ -193,6 +191,23 @@ static lamina_status choose_rows(const struct cli_chunks *c, const struct cli_op
     }
     *s = best;
     return LAMINA_OK;
+}
+
+struct shapes {
+    const struct cli_chunks *c;
+    const struct cli_options *o;
+    uint32_t rows;
+};
+
+static bool next_shape(void *user, uint32_t step, struct lamina_settings *s, uint64_t *passes) {
+    struct shapes *x = (struct shapes *)user;
+    x->rows = step == 0 ? most_rows(x->c, x->o) : x->o->prompt_rows != 0 ? 0 : fewer_rows(x->c, x->rows);
+    if (x->rows == 0) {
+        return false;
+    }
+    set_rows(x->c, x->rows, s);
+    *passes = passes_of(x->c, s);
+    return true;
 }
 
 lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_options *o, const char *model, uint64_t reserve,
@@ -208,7 +223,8 @@ lamina_status cli_chunks_plan(const struct cli_chunks *c, const struct cli_optio
     if (plan.smallest_budget_bytes > s->memory_bytes) {
         return refuse_budget(c, model, budget, plan.smallest_budget_bytes + reserve, err);
     }
-    LAMINA_TRY(choose_rows(c, o, model, s, err));
+    struct shapes shapes = {.c = c, .o = o};
+    LAMINA_TRY(cli_passes_choose(model, next_shape, &shapes, s, err));
     s->memory_bytes = budget;
     *vocab = plan.vocab;
     return LAMINA_OK;
@@ -232,12 +248,15 @@ static void show_progress(const struct run *run) {
     struct str line = {0};
     char left[32];
     double spent = cli_now_s() - run->begin_s;
-    str_printf(&line, "%s: chunk %u of %u", r->path, r->done, r->chunks->count);
+    str_printf(&line, "%s%schunk %u of %u", r->progress->lines ? "" : r->path, r->progress->lines ? "" : ": ", r->done,
+               r->chunks->count);
     if (r->running != NULL) {
         r->running(r->user, &line);
     }
-    str_printf(&line, ", %s left", cli_seconds(left, spent / r->done * (r->chunks->count - r->done)));
-    cli_progress_step(r->progress, spent, str_text(&line));
+    if (!r->progress->lines) { /* the parent reckons for all cells */
+        str_printf(&line, ", %s left", cli_seconds(left, spent / r->done * (r->chunks->count - r->done)));
+    }
+    cli_progress_step(r->progress, spent, (double)r->done / r->chunks->count, str_text(&line));
     str_drop(&line);
 }
 

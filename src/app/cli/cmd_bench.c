@@ -79,6 +79,10 @@ static lamina_status check_options(const struct cli_options *o, struct lamina_er
     if (o->repeats == 0 || o->repeats > BENCH_MOST_REPEATS) {
         return base_fail(err, LAMINA_USAGE, "-r %u: between 1 and %d repeats are possible", o->repeats, BENCH_MOST_REPEATS);
     }
+    if (!(o->min_gain > 0.0f) || !(o->max_loss >= 0.0f)) {
+        return base_fail(err, LAMINA_USAGE, "--min-gain %g, --max-loss %g: the first must be above 0, the second not below it",
+                         (double)o->min_gain, (double)o->max_loss);
+    }
     LAMINA_TRY(cli_settings(o, &ignored, err));
     LAMINA_TRY(check_tasks(o, err));
     for (uint32_t i = 0; i < o->outputs.count; i++) {
@@ -157,7 +161,9 @@ static lamina_status run_and_write(struct cli_options *o, struct bench_run *run,
     }
     command_words(o, &command);
     struct bench_result result = {.matrix = run->matrix, .rows = run->rows, .machine = *run->machine, .model = o->args[0],
-                                  .command = str_text(&command), .date = date, .repeats = o->repeats};
+                                  .command = str_text(&command), .date = date, .text = o->text, .tasks = o->tasks,
+                                  .kv = o->kv, .repeats = o->repeats,
+                                  .min_gain = (double)o->min_gain, .max_loss = (double)o->max_loss / 100.0};
     lamina_status status = write_all(o, &result, err);
     if (status == LAMINA_OK && run->failed > 0) {
         status = base_fail(err, LAMINA_PARTIAL, "%u of %u cells failed; their rows say why", run->failed, run->matrix->cells);

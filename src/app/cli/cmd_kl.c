@@ -147,6 +147,7 @@ static lamina_status run_both(struct comparison *k, const struct cli_options *o,
         k->s.run.take = keep;
         LAMINA_TRY(cli_chunks_run(&k->s.run, err));
         LAMINA_TRY(logit_file_finish(&k->file, &k->s.chunks, err));
+        k->progress.part = 1;
     }
     k->s.run = of_model;
     k->s.run.path = o->args[0];
@@ -167,7 +168,7 @@ static lamina_status check_options(const struct cli_options *o, bool *saved, str
     return LAMINA_OK;
 }
 
-lamina_status cmd_kl(struct cli_options *o, struct lamina_error *err) {
+static lamina_status kl(const struct cli_options *o, bool lines, struct lamina_error *err) {
     struct comparison k = {.file = {.fd = -1}};
     bool saved = false;
     k.s.run = (struct cli_chunk_run){.o = o, .chunks = &k.s.chunks, .progress = &k.progress, .user = &k};
@@ -182,6 +183,8 @@ lamina_status cmd_kl(struct cli_options *o, struct lamina_error *err) {
         goto done;
     }
     cli_progress_init(&k.progress, o, &k.s.run.settings.callbacks);
+    k.progress.lines = lines;
+    k.progress.parts = saved ? 1 : 2;
     status = cli_trace_open(&k.progress, o, &k.s.run.settings.callbacks, err);
     if (status == LAMINA_OK) {
         status = check_both(&k, o, saved, err);
@@ -202,4 +205,26 @@ done:
     lamina_tally_close(&k.s.tally);
     cli_chunks_drop(&k.s.chunks);
     return status;
+}
+
+lamina_status cmd_kl(struct cli_options *o, struct lamina_error *err) {
+    return kl(o, false, err);
+}
+
+/* The same for lamina bench, which reads lines of JSON (bench.h): how far it is, and the result or why there is none. */
+lamina_status cmd_bench_text(struct cli_options *o, struct lamina_error *err) {
+    struct lamina_error failure = {0};
+    struct str line = {0};
+    o->json = true;
+    o->quiet = true;
+    lamina_status status = kl(o, true, &failure);
+    if (status == LAMINA_OK) {
+        return LAMINA_OK;
+    }
+    str_printf(&line, "{\"status\": %d, \"error\": ", -status);
+    json_write_string(&line, span_of_text(failure.message));
+    str_add_text(&line, "}\n");
+    lamina_status written = cli_out_str(&line, err);
+    str_drop(&line);
+    return written;
 }

@@ -23,9 +23,10 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 def check_json(path, model):
     with open(path, encoding="utf-8") as f:
         d = json.load(f)
-    assert d["model"] == model and d["machine"]["cpu"] and d["rule"].startswith("Rule: ") and d["choice"].startswith("Choose ")
+    assert d["model"] == model and d["machine"]["cpu"] and d["rule"].startswith("Rule: ") and d["choices"][0]["words"].startswith("Choose ")
     assert "bench" in d["command"]
-    chosen = d["rows"][d["choice_row"]]
+    assert len(d["choices"]) == 1
+    chosen = d["rows"][d["choices"][0]["row"]]
     assert chosen["status"] == 0 and chosen["test"] == "tg4", chosen
     good = [r for r in d["rows"] if r["status"] == 0]
     failed = [r for r in d["rows"] if r["status"] != 0]
@@ -110,18 +111,20 @@ def check_html(path, model):
     page, words, tree = read_page(path)
     space = "{http://www.w3.org/2000/svg}"
     pictures = list(tree.iter(space + "svg"))
-    assert len(pictures) == page.count["svg"] and len(pictures) in (2, 3), len(pictures)
+    assert len(pictures) == page.count["svg"] and len(pictures) in (4, 5), len(pictures)
     for svg in pictures:
         left, top, width, height = map(float, svg.get("viewBox").split())
         assert (left, top) == (0, 0) and svg.get("role") == "img" and svg.get("aria-label")
         for rect in svg.iter(space + "rect"):
             x, y, w, h = (float(rect.get(k)) for k in ("x", "y", "width", "height"))
             assert x >= 0 and y >= 0 and w >= 0 and h > 0 and rect.get("fill") and x + w <= width + 0.1 and y + h <= height, rect.attrib
-    stages = [r for svg in pictures[:2] for r in svg.iter(space + "rect")]
+    speeds = [r for svg in pictures[:2] for r in svg.iter(space + "rect")]
+    assert len(speeds) == 4 and sum(1 for svg in pictures[:2] for _ in svg.iter(space + "line")) == 3 * 4, len(speeds)
+    stages = [r for svg in pictures[2:4] for r in svg.iter(space + "rect")]
     assert len(stages) == 2 * (4 + 2 * 4), len(stages)
     assert page.count["table"] == 2 and page.count["tr"] == (1 + 6) + (1 + 2), page.count
     for needed in (f"lamina bench: {model}", "Choose ", "Rule: ", "planes", "pp16", "tg4", "What failed", "1MiB", "cores",
-                   "Command", "lamina bench ", "a token"):
+                   "Command", "lamina bench ", "a token", "tokens/s (", "KV cache f16", "lamina 0.1.0", "medians of 3 repeats"):
         assert needed in words, needed
     assert "Perplexity" not in words
 
@@ -155,22 +158,31 @@ def ids_of(lamina, model, text, *options):
     return json.loads(done.stdout)["ids"]
 
 
-def make_choices(lamina, model, right_path, wrong_path):
-    """Tasks of which lamina logits says what is likeliest; and the same with another answer."""
+def make_choices(lamina, model, right_path, wrong_path, norm_path):
+    """Tasks of which lamina logits says what is likeliest, by number and by text; the same with another answer; and those whose
+    answer is the likeliest per character, beside the share of them whose likeliest is another one."""
     tasks = [("The capital of France is", [" Lima", " Paris", " Vienna or Rome"]),
-             ("The capital of Peru is", [" Lima", " Paris"]),
-             ("What is the", [" capital of Austria", " zebra", " Vienna"])]
-    with open(right_path, "w", encoding="utf-8") as right, open(wrong_path, "w", encoding="utf-8") as wrong:
+             ("The capital of Peru is ", ["Lima", "Paris"]),
+             ("What is the", [" capital of Austria", " zebra", " Vienna"]),
+             ("The capital of", [" Peru", " \u00d6sterreich, \u6771\u4eac", " x"]),
+             ("The capital of Norway", [" is", " is Oslo.", " is the capital of Norway"]),
+             ("What is the capital of Norway? zebra", [" The capital of Norway is Oslo.", " x"])]
+    same = 0
+    with open(right_path, "w", encoding="utf-8") as right, open(wrong_path, "w", encoding="utf-8") as wrong, \
+            open(norm_path, "w", encoding="utf-8") as by_length:
         for prompt, choices in tasks:
-            begin, sums = ids_of(lamina, model, prompt), []
+            begin, sums = ids_of(lamina, model, prompt.rstrip()), []
             for choice in choices:
-                ids = begin + ids_of(lamina, model, choice, "--no-special")
+                ids = ids_of(lamina, model, prompt + choice)
                 done = subprocess.run([lamina, "logits", model, "--ids", ",".join(map(str, ids)), "--kv", "f16", "--json"],
                                       capture_output=True, check=True)
                 sums.append(sum(json.loads(done.stdout)["logprob_next"][len(begin) - 1:]))
-            best = sums.index(max(sums))
-            for out, answer in ((right, best), (wrong, (best + 1) % len(choices))):
+            norms = [s / len(c.lstrip()) for s, c in zip(sums, choices)]
+            best, norm = sums.index(max(sums)), norms.index(max(norms))
+            same += best == norm
+            for out, answer in ((right, best), (wrong, choices[(best + 1) % len(choices)]), (by_length, norm)):
                 out.write(json.dumps({"prompt": prompt, "choices": choices, "answer": answer}) + "\n")
+    print(same / len(tasks))
 
 
 def children_of(group):
@@ -187,13 +199,21 @@ def children_of(group):
 
 
 def kill_after_first(number, journal, *command):
-    """Runs a bench, sends it a signal once its journal has a line and it measures the next cell; prints its status."""
+    """Runs a bench, sends it a signal once its journal has a line and it measures the next cell; prints its status. CHILD: kills
+    the measuring process instead. SLOW-SIGKILL and the like wait until a control group of this bench has a process."""
+    number, slow = (number[5:], True) if number.startswith("SLOW-") else (number, False)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 120
     while child.poll() is None and time.monotonic() < end and not (os.path.exists(journal) and open(journal, "rb").read()):
         time.sleep(0.02)
-    if child.poll() is None:
+    group = f"/sys/fs/cgroup/blkio/lamina-bench-{child.pid}/cgroup.procs"
+    group = group if os.path.exists("/sys/fs/cgroup/blkio") else group.replace("/blkio", "")
+    while slow and child.poll() is None and time.monotonic() < end and not (os.path.exists(group) and open(group, "rb").read()):
+        time.sleep(0.02)
+    if child.poll() is None and number == "CHILD":
+        os.kill(int(open(group, "rb").read().split()[0]), signal.SIGKILL)
+    elif child.poll() is None:
         child.send_signal(getattr(signal, number))
     status = child.wait(60)
     while children_of(child.pid) and time.monotonic() < end:
@@ -204,4 +224,4 @@ def kill_after_first(number, journal, *command):
 
 if __name__ == "__main__":
     {"json": check_json, "csv": check_csv, "html": check_html, "quality": check_quality, "inject": inject_quality,
-     "choices": make_choices, "kill": kill_after_first}[sys.argv[1]](*sys.argv[2:])
+     "choices": make_choices, "page": read_page, "kill": kill_after_first}[sys.argv[1]](*sys.argv[2:])
