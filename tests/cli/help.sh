@@ -4,9 +4,14 @@
 # shellcheck source=tests/cli/lib/tap.bash
 . "$(dirname "$0")/lib/tap.bash"
 
-commands='run split plan verify show bench families doctor logits ppl kl tokenize detokenize template completion version'
+commands='run chat serve pull split plan verify show ls rm ps bench families doctor logits ppl kl tokenize detokenize template completion
+    version'
 flags_run='model prompt file memory predict ctx-size temp top-k top-p min-p repeat-penalty seed stop ignore-eos raw kv numerics
-    threads prompt-rows io sim isa no-read-ahead no-pin report profile home json color quiet verbose help'
+    chat-template threads prompt-rows io sim isa no-read-ahead no-pin report profile home json color quiet verbose help'
+flags_serve='memory ctx-size parallel host port uds api-key alias allowed-host cors-origin max-connections queue keep-alive hold-open
+    grace kv threads chat-template home quiet'
+flags_chat='model system session predict ctx-size memory temp top-k top-p min-p repeat-penalty seed stop ignore-eos kv chat-template
+    chat-template-kwargs threads prompt-rows io isa no-read-ahead no-pin home json color quiet verbose help'
 flags_logits='ids predict ctx-size kv memory numerics threads json report isa io'
 flags_ppl='memory ctx-size chunks kv numerics threads prompt-rows io isa json report home quiet'
 flags_kl='reference save memory ctx-size chunks kv numerics threads prompt-rows io isa json report home quiet'
@@ -14,13 +19,17 @@ flags_plan='memory ctx-size json kv threads'
 flags_split='output codec quant fit delete-original home json'
 flags_verify='source home json'
 flags_show='home json'
-flags_bench='matrix tasks raw n-prompt predict repeats output format keep-stores again memory threads codec no-read-ahead io kv
-    home json'
+flags_pull='revision include exclude dry-run connections piece stream codec quant home json quiet'
+flags_ls='home json quiet'
+flags_rm='dry-run home json quiet'
+flags_ps='home json quiet'
+flags_bench='matrix tasks text chunks raw n-prompt predict repeats output format keep-stores min-gain max-loss again memory threads codec
+    no-read-ahead io kv chat-template home json'
 flags_families='json color quiet verbose help'
 flags_doctor='again home json'
 flags_tokenize='no-special json'
 flags_detokenize='skip-special'
-flags_template='no-generation-prompt tools chat-template-kwargs'
+flags_template='no-generation-prompt tools chat-template chat-template-kwargs'
 flags_completion='help'
 flags_version='json'
 

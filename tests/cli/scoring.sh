@@ -36,8 +36,9 @@ for way in '-t 1' '-t 3 --no-pin' '--prompt-rows 1' '--prompt-rows 7' '--prompt-
     [ "$status" -eq 0 ] && [ "$out" = "$want" ]
     ok "the same bits with $way"
 done
-go "$lamina" ppl "$demo" "$text" -c 32 --memory 20MiB --report "$scratch/report" -q
-python3 -c "import json,sys; d=json.load(open(sys.argv[1])); sys.exit(d['peak_memory_bytes'] > 20 << 20)" "$scratch/report"
+go "$lamina" ppl "$demo" "$text" -c 32 --memory "$smallest" --report "$scratch/report" -q
+python3 -c "import json,sys; d=json.load(open(sys.argv[1])); sys.exit(d['peak_memory_bytes'] > int(sys.argv[2]) << 20)" \
+    "$scratch/report" "${smallest%MiB}"
 ok 'the peak is within the budget'
 go "$lamina" ppl "$demo" "$text" -c 32 --chunks 3 --json -q
 [ "$status" -eq 0 ] && json 'd["chunks"] == 3 and d["tokens"] == 45'

@@ -33,6 +33,8 @@ refuses 'numerics that do not exist yet' 9 \
 refuses 'sim options without sim' 2 'lamina: --sim says how --io sim misbehaves; give --io sim too' "$lamina" run m t --sim short=1
 refuses 'text given twice' 2 'lamina: the text is given twice; use one of TEXT, --prompt and --file' "$lamina" run m t --prompt u
 refuses 'file that is not there' 3 "lamina: cannot open $scratch/none: No such file or directory" "$lamina" run m -f "$scratch/none"
+refuses 'chat without a model' 2 'lamina: an argument is missing; usage: lamina chat MODEL [options]' "$lamina" chat
+refuses 'context of chat' 2 'lamina: --ctx-size: "all" is not a whole number' "$lamina" chat m --context all
 refuses 'logits without ids' 2 'lamina: --ids is missing; see: lamina logits --help' "$lamina" logits m
 refuses 'ids that are none' 2 'lamina: --ids: "x" is no token id; expected whole numbers like 1,2,3' "$lamina" logits m --ids 1,x,3
 refuses 'id beyond 32 bits' 2 'lamina: --ids: "4294967296" is no token id; expected whole numbers like 1,2,3' \

@@ -9,8 +9,9 @@
 #include "app/cli/cli.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "sys/library.h"
 
-enum { MAX_ADVICE = 8, ADVICE_BYTES = 320 };
+enum { MAX_ADVICE = 12, ADVICE_BYTES = 320 };
 
 struct doctor {
     struct lamina_machine machine;
@@ -55,8 +56,36 @@ static void find_advice(struct doctor *d) {
     if (!m->io_uring) {
         char line[ADVICE_BYTES];
         snprintf(line, sizeof(line), "io_uring is not usable (%.80s): reads go through threads, which is slower on fast drives; "
-                 "see sysctl kernel.io_uring_disabled and the container's seccomp profile", m->io_uring_note);
+                 "set sysctl kernel.io_uring_disabled=0, and in a container allow io_uring in its seccomp "
+                 "profile", m->io_uring_note);
         advise(d, line);
+    }
+    if (d->drive_error.code < 0) {
+        advise(d, "the drive was not measured, for the reason above, so plan and run cannot forecast times; set "
+                  "LAMINA_HOME to a directory "
+                  "on a local drive that you may write to, or look at another one with lamina doctor PATH");
+    } else if (d->drive.direct_alignment == 0) {
+        advise(d, "direct reads are not possible here (tmpfs, some network and overlay file systems): put LAMINA_HOME on a "
+                  "local drive");
+    }
+    if (d->drive_error.code == 0 && d->drive.free_bytes < (8ull << 30)) {
+        advise(d, "less than 8 GiB are free here, and a store takes about as much as its checkpoint: lamina ls "
+                  "shows what there is, lamina rm removes it; or set LAMINA_HOME to a larger drive");
+    }
+    if (strcmp(m->isa, "scalar") == 0) {
+        advise(d, "no vector unit is used, so computing, not the drive, will set the pace: leave LAMINA_ISA "
+                  "unset, and give a virtual machine the host's processor (qemu -cpu host)");
+    }
+}
+
+static void find_memory_advice(struct doctor *d) {
+    const struct lamina_machine *m = &d->machine;
+    if (m->default_budget_bytes < (512u << 20)) {
+        advise(d, m->memory_limit_bytes < m->memory_total_bytes
+                      ? "little memory is left under this control group's limit: raise it (docker run --memory, "
+                        "systemd MemoryMax=); lamina plan MODEL says the smallest budget that a model fits in"
+                      : "little memory is available: end what takes it; lamina plan MODEL says the smallest "
+                        "budget that a model fits in");
     }
     if (m->memlock_bytes < (64u << 20)) {
         advise(d, "the memlock limit is small: buffers may not be registered with io_uring; raise it with ulimit -l or "
@@ -66,17 +95,22 @@ static void find_advice(struct doctor *d) {
         advise(d, "transparent huge pages are off: large direct reads are cut into pieces; "
                   "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
     }
-    if (d->drive_error.code < 0) {
-        advise(d, "the drive was not measured, so plan and run cannot forecast times; see the reason above");
-    } else if (d->drive.direct_alignment == 0) {
-        advise(d, "direct reads are not possible here (tmpfs, some network and overlay file systems): put LAMINA_HOME on a "
-                  "local drive");
-    }
-    if (d->drive_error.code == 0 && d->drive.free_bytes < (8ull << 30)) {
-        advise(d, "less than 8 GiB are free here: a store takes about as much as its checkpoint");
-    }
-    if (strcmp(m->isa, "scalar") == 0) {
-        advise(d, "no vector unit is used: computing, not the drive, will set the pace");
+}
+
+/* What one command each loads when it runs: without it the others work. */
+static void find_libraries(struct doctor *d) {
+    static const struct {
+        const char *file, *package, *loss;
+    } libraries[] = {{"libcurl.so.4", "libcurl4", "lamina pull cannot fetch models"},
+                   {"libmicrohttpd.so.12", "libmicrohttpd12", "lamina serve cannot serve"},
+                   {"libedit.so.2", "libedit2", "lamina chat reads plain lines"}};
+    for (size_t i = 0; i < ARRAY_LEN(libraries); i++) {
+        if (sys_library_open(libraries[i].file) == NULL) {
+            char words[ADVICE_BYTES];
+            (void)snprintf(words, sizeof(words), "%s is not there, so %s; on Debian: apt-get install %s", libraries[i].file,
+                           libraries[i].loss, libraries[i].package);
+            advise(d, words);
+        }
     }
 }
 
@@ -204,6 +238,8 @@ lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err) {
     }
     (void)lamina_measure(str_text(&d.path), o->home, o->again, &d.drive, &d.drive_error);
     find_advice(&d);
+    find_memory_advice(&d);
+    find_libraries(&d);
     if (o->json) {
         doctor_json(&s, &d);
     } else {

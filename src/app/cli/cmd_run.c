@@ -3,22 +3,9 @@
  * lamina run: one answer. The tokenizer is opened first and closed again before the model, because the context is
  * prompt + -n and the plan wants to know it, and because its memory must not stand beside the model's.
  */
-#include <errno.h>
-#include <string.h>
-#include <sys/random.h>
-
 #include "app/cli/cli.h"
 #include "base/json.h"
 #include "base/status.h"
-
-struct run_state {
-    struct cli_terminal terminal;
-    struct str answer; /* kept for --json only */
-    struct str safe;
-    bool json;
-    struct lamina_error *err;
-    lamina_status out_status; /* of writing to stdout */
-};
 
 static lamina_status prompt_text(const struct cli_options *o, struct str *text, struct lamina_error *err) {
     const char *given = o->args[1] != NULL ? o->args[1] : o->prompt;
@@ -40,8 +27,8 @@ static lamina_status prompt_text(const struct cli_options *o, struct str *text, 
 }
 
 /* The user's words as one turn of the model's chat template. */
-static lamina_status chat_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
-                              size_t *count, struct lamina_error *err) {
+static lamina_status chat_text(struct lamina_text *t, const struct cli_options *o, const struct str *text, struct str *out,
+                               struct lamina_error *err) {
     struct str messages = {0};
     char *prompt = NULL;
     size_t len = 0;
@@ -51,17 +38,42 @@ static lamina_status chat_ids(struct lamina_text *t, const struct cli_options *o
     lamina_status status = messages.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for the prompt")
                                            : lamina_template(t, str_text(&messages), NULL, o->kwargs, true, &prompt, &len, err);
     if (status == LAMINA_OK) {
-        status = lamina_tokenize_prompt(t, prompt, len, ids, count, err);
+        str_add(out, prompt, len);
     }
     lamina_free(prompt);
     str_drop(&messages);
     return status;
 }
 
+lamina_status cli_text_open(struct lamina_text **t, const struct cli_options *o, struct lamina_error *err) {
+    struct lamina_text_options options;
+    lamina_text_defaults(&options);
+    options.chat_template = o->raw ? NULL : o->chat_template;
+    return lamina_text_open_with(t, o->args[0], &options, err);
+}
+
+lamina_status cli_prompt_text(struct lamina_text *t, const struct cli_options *o, const struct str *text, struct str *out,
+                              bool *rendered, struct lamina_error *err) {
+    *rendered = !o->raw && lamina_text_has_template(t);
+    if (*rendered) {
+        LAMINA_TRY(chat_text(t, o, text, out, err));
+    } else {
+        str_add_span(out, str_span(text));
+    }
+    return out->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory for the prompt") : LAMINA_OK;
+}
+
 lamina_status cli_prompt_ids(struct lamina_text *t, const struct cli_options *o, const struct str *text, uint32_t **ids,
                              size_t *count, struct lamina_error *err) {
-    return !o->raw && lamina_text_has_template(t) ? chat_ids(t, o, text, ids, count, err)
-                                                  : lamina_tokenize(t, str_text(text), text->len, true, ids, count, err);
+    struct str prompt = {0};
+    bool rendered = false;
+    lamina_status status = cli_prompt_text(t, o, text, &prompt, &rendered, err);
+    if (status == LAMINA_OK) {
+        status = rendered ? lamina_tokenize_prompt(t, str_text(&prompt), prompt.len, ids, count, err)
+                          : lamina_tokenize(t, str_text(&prompt), prompt.len, true, ids, count, err);
+    }
+    str_drop(&prompt);
+    return status;
 }
 
 static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, size_t *count, struct lamina_error *err) {
@@ -69,7 +81,7 @@ static lamina_status prompt_ids(const struct cli_options *o, uint32_t **ids, siz
     struct str text = {0};
     lamina_status status = prompt_text(o, &text, err);
     if (status == LAMINA_OK) {
-        status = lamina_text_open(&t, o->args[0], err);
+        status = cli_text_open(&t, o, err);
     }
     if (status == LAMINA_OK) {
         status = cli_prompt_ids(t, o, &text, ids, count, err);
@@ -107,85 +119,23 @@ static lamina_status size_context(const struct cli_options *o, uint32_t prompt, 
     return LAMINA_OK;
 }
 
-static lamina_status set_sampling(struct lamina_session *session, const struct lamina_model *model,
-                                  const struct cli_options *o, uint64_t *seed, struct lamina_error *err) {
-    struct lamina_sampling sampling;
-    lamina_sampling_of_model(model, &sampling);
-    sampling.temperature = o->temp_given ? o->temp : sampling.temperature;
-    sampling.top_k = o->top_k_given ? o->top_k : sampling.top_k;
-    sampling.top_p = o->top_p_given ? o->top_p : sampling.top_p;
-    sampling.min_p = o->min_p_given ? o->min_p : sampling.min_p;
-    sampling.repetition_penalty = o->repeat_penalty_given ? o->repeat_penalty : sampling.repetition_penalty;
-    if (o->seed_given) {
-        sampling.seed = o->seed;
-    } else if (sampling.temperature > 0.0f && getrandom(&sampling.seed, sizeof(sampling.seed), 0) < 0) {
-        return base_fail_errno(err, errno, "cannot draw a seed; give --seed");
-    }
-    *seed = sampling.seed;
-    return lamina_session_sampling(session, &sampling, err);
-}
-
-static bool on_text(void *user, const char *text, size_t len, uint32_t id) {
-    struct run_state *r = (struct run_state *)user;
-    (void)id;
-    if (r->json) {
-        str_add(&r->answer, text, len);
-    } else if (r->terminal.out_tty) {
-        str_clear(&r->safe);
-        cli_safe_text(&r->safe, text, len);
-        r->out_status = cli_out_str(&r->safe, r->err);
-    } else if (len > 0) {
-        r->out_status = cli_out(text, len, r->err);
-    }
-    return r->out_status < 0 || cli_interrupted();
-}
-
-static const char *reason_words(enum lamina_stop_reason reason) {
-    switch (reason) {
-    case LAMINA_STOP_EOS:
-        return "eos";
-    case LAMINA_STOP_STRING:
-        return "stop";
-    case LAMINA_STOP_LENGTH:
-        return "length";
-    case LAMINA_STOP_CALLER:
-        return "interrupted";
-    case LAMINA_STOP_NONE:
-        break;
-    }
-    return "none";
-}
-
-static lamina_status finish_output(struct run_state *r, const struct lamina_generate *g, size_t prompt_tokens,
-                                   struct lamina_error *err) {
-    if (!r->json) {
-        return cli_out("\n", 1, err);
-    }
-    struct str s = {0};
-    str_add_text(&s, "{\"text\": ");
-    json_write_string(&s, str_span(&r->answer));
-    str_printf(&s, ", \"stop_reason\": \"%s\", \"prompt_tokens\": %zu, \"new_tokens\": %u}\n", reason_words(g->reason),
-               prompt_tokens, g->new_tokens);
-    s.failed = s.failed || r->answer.failed;
-    lamina_status status = cli_out_str(&s, err);
-    str_drop(&s);
-    return status;
-}
-
 /* Everything from the open session on. */
 static lamina_status answer(struct lamina_model *model, struct lamina_session *session, const struct cli_options *o,
                             const uint32_t *ids, size_t count, uint32_t tokens, struct lamina_error *err) {
     struct cli_run_facts facts = {.model = o->args[0], .prompt_tokens = count, .profile = o->profile};
-    struct run_state r = {.json = o->json, .err = err};
+    struct cli_reply r;
     struct lamina_generate g;
-    cli_terminal_init(&r.terminal, o->color);
-    LAMINA_TRY(set_sampling(session, model, o, &facts.seed, err));
+    struct lamina_sampling sampling;
+    LAMINA_TRY(cli_sampling(model, o, &sampling, err));
+    LAMINA_TRY(lamina_session_sampling(session, &sampling, err));
+    facts.seed = sampling.seed;
+    cli_reply_init(&r, o, err);
     lamina_generate_defaults(&g);
     g.max_tokens = tokens;
     g.ignore_eos = o->ignore_eos;
     g.stop = o->stop.value;
     g.stop_count = o->stop.count;
-    g.on_text = on_text;
+    g.on_text = cli_reply_text;
     g.user = &r;
     lamina_status status = lamina_session_generate(session, ids, (uint32_t)count, &g, err);
     if (status == LAMINA_OK) {
@@ -196,7 +146,7 @@ static lamina_status answer(struct lamina_model *model, struct lamina_session *s
         facts.wall_s = g.wall_s;
         facts.ttft_s = g.ttft_s;
         facts.stopped_early = cli_interrupted();
-        lamina_status written = finish_output(&r, &g, count, err);
+        lamina_status written = cli_reply_end(&r, &g, count, err);
         if (!o->quiet) {
             cli_say_facts(model, &facts);
         }
@@ -208,8 +158,7 @@ static lamina_status answer(struct lamina_model *model, struct lamina_session *s
         }
         status = written < 0 ? written : status;
     }
-    str_drop(&r.answer);
-    str_drop(&r.safe);
+    cli_reply_drop(&r);
     return status;
 }
 

@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "app/cli/cli.h"
+#include "app/cli/streamed.h"
 #include "base/json.h"
 
 /* --quant q8, q4 or bits a weight: the codec's name. */
-static lamina_status codec_of_quant(const char *text, char codec[16], struct lamina_error *err) {
+lamina_status cli_codec_of_quant(const char *text, char codec[16], struct lamina_error *err) {
     char *end = NULL;
     if (strcmp(text, "q8") == 0 || strcmp(text, "q4") == 0) {
         (void)snprintf(codec, 16, "%s", text);
@@ -32,7 +33,7 @@ static lamina_status choose_codec(const struct cli_options *o, struct lamina_spl
     }
     options->fit_bytes = o->fit;
     if (o->quant != NULL) {
-        LAMINA_TRY(codec_of_quant(o->quant, codec, err));
+        LAMINA_TRY(cli_codec_of_quant(o->quant, codec, err));
         options->codec = codec;
     }
     return LAMINA_OK;

@@ -53,6 +53,21 @@ static lamina_status show_bytes(const char *bytes, size_t len, const char *color
     return status;
 }
 
+/* The one string that is the answer: as it is, or as a member of an object. */
+static lamina_status show_text(const struct cli_options *o, const char *name, const char *bytes, size_t len,
+                               struct lamina_error *err) {
+    if (!o->json) {
+        return show_bytes(bytes, len, o->color, err);
+    }
+    struct str line = {0};
+    str_printf(&line, "{\"%s\": ", name);
+    json_write_string(&line, span_of(bytes, len));
+    str_add_text(&line, "}\n");
+    lamina_status status = cli_out_str(&line, err);
+    str_drop(&line);
+    return status;
+}
+
 lamina_status cmd_detokenize(struct cli_options *o, struct lamina_error *err) {
     struct lamina_text *text = NULL;
     struct str input = {0};
@@ -71,7 +86,7 @@ lamina_status cmd_detokenize(struct cli_options *o, struct lamina_error *err) {
         status = lamina_detokenize(text, ids, count, o->skip_special, &bytes, &len, err);
     }
     if (status == LAMINA_OK) {
-        status = show_bytes(bytes, len, o->color, err);
+        status = show_text(o, "text", bytes, len, err);
     }
     lamina_free(bytes);
     lamina_free(ids);
@@ -100,7 +115,7 @@ lamina_status cmd_template(struct cli_options *o, struct lamina_error *err) {
     struct str input = {0};
     char *prompt = NULL;
     size_t len = 0;
-    lamina_status status = lamina_text_open(&text, o->args[0], err);
+    lamina_status status = cli_text_open(&text, o, err);
     if (status == LAMINA_OK) {
         status = cli_read_stdin(&input, err);
     }
@@ -117,7 +132,7 @@ lamina_status cmd_template(struct cli_options *o, struct lamina_error *err) {
         status = lamina_template(text, str_text(&input), o->tools, o->kwargs, !o->no_generation_prompt, &prompt, &len, err);
     }
     if (status == LAMINA_OK) {
-        status = show_bytes(prompt, len, o->color, err);
+        status = show_text(o, "prompt", prompt, len, err);
     }
     lamina_free(prompt);
     str_drop(&input);

@@ -6,31 +6,9 @@
 #include <string.h>
 
 #include "app/cli/cli.h"
+#include "app/cli/holding.h"
 #include "base/json.h"
 #include "base/status.h"
-
-const struct cli_command cli_commands[CMD_COUNT] = {
-    [CMD_RUN] = {"run", "MODEL [TEXT]", "answer TEXT once; reads stdin when TEXT is not given", 1, 2, cmd_run},
-    [CMD_SPLIT] = {"split", "MODEL", "make or complete the model's store", 1, 1, cmd_split},
-    [CMD_PLAN] = {"plan", "MODEL", "say what a run will take, without running", 1, 1, cmd_plan},
-    [CMD_VERIFY] = {"verify", "MODEL", "check every byte of the model's store", 1, 1, cmd_verify},
-    [CMD_SHOW] = {"show", "MODEL", "describe the model's store: files, matrices, tiles", 1, 1, cmd_show},
-    [CMD_BENCH] = {"bench", "MODEL", "measure a matrix of configurations and say which to choose", 1, 1, cmd_bench},
-    [CMD_BENCH_CELL] = {"bench-cell", "MODEL", NULL, 1, 1, cmd_bench_cell},
-    [CMD_BENCH_TASKS] = {"bench-tasks", "MODEL", NULL, 1, 1, cmd_bench_tasks},
-    [CMD_FAMILIES] = {"families", "[DIR]", "the supported model families; with a checkpoint, the one that reads it", 0, 1,
-                      cmd_families},
-    [CMD_DOCTOR] = {"doctor", "[PATH]", "what this machine and the drive under PATH can do, and what to mend", 0, 1,
-                    cmd_doctor},
-    [CMD_LOGITS] = {"logits", "MODEL", "logits and greedy tokens for given ids", 1, 1, cmd_logits},
-    [CMD_PPL] = {"ppl", "MODEL FILE", "perplexity of the text in FILE", 2, 2, cmd_ppl},
-    [CMD_KL] = {"kl", "MODEL FILE", "how far a model is from a reference, on the text in FILE", 2, 2, cmd_kl},
-    [CMD_TOKENIZE] = {"tokenize", "MODEL", "text on stdin to token ids", 1, 1, cmd_tokenize},
-    [CMD_DETOKENIZE] = {"detokenize", "MODEL", "token ids on stdin to text", 1, 1, cmd_detokenize},
-    [CMD_TEMPLATE] = {"template", "MODEL", "a JSON list of messages on stdin to the prompt text", 1, 1, cmd_template},
-    [CMD_COMPLETION] = {"completion", "bash|zsh|fish", "print a shell completion script", 1, 1, cmd_completion},
-    [CMD_VERSION] = {"version", "", "print the version", 0, 0, cmd_version},
-};
 
 lamina_status cmd_version(struct cli_options *o, struct lamina_error *err) {
     struct str s = {0};
@@ -69,6 +47,16 @@ static lamina_status help(const char *word, struct lamina_error *err) {
     return cli_out("", 0, err);
 }
 
+/* Whoever keeps to a budget does so because of a model; plan only reckons. */
+static bool holds_model(enum cli_command_id command) {
+    for (size_t i = 0; i < cli_option_count && command != CMD_PLAN; i++) {
+        if (strcmp(cli_option_table[i].name, "memory") == 0 && (cli_option_table[i].commands & 1u << command) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static lamina_status dispatch(int argc, char **argv, struct lamina_error *err) {
     const char *word = argc > 1 ? argv[1] : NULL;
     if (word == NULL) {
@@ -91,7 +79,17 @@ static lamina_status dispatch(int argc, char **argv, struct lamina_error *err) {
         struct cli_terminal terminal;
         cli_terminal_init(&terminal, o.color);
         cli_color_init(terminal.color);
-        status = o.help ? help(word, err) : cli_commands[command].run(&o, err);
+        const char *model = o.args[0]; /* as the user called it */
+        status = o.help ? help(word, err) : cli_models_resolve(&o, (enum cli_command_id)command, err);
+        if (status == LAMINA_OK && !o.help) {
+            struct cli_holding holding = {.fd = -1};
+            if (holds_model((enum cli_command_id)command)) {
+                cli_holding_begin(&holding, &o, cli_commands[command].name, model);
+                o.holding = &holding;
+            }
+            status = cli_commands[command].run(&o, err);
+            cli_holding_end(&holding);
+        }
     }
     cli_options_drop(&o);
     return status;

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "app/cli/cli.h"
+#include "app/cli/live.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -48,11 +50,10 @@ static void figures(struct str *s, const struct lamina_progress *p) {
     }
 }
 
-static void draw_bar(struct cli_progress *c, const struct lamina_progress *p) {
+static void draw_bar(struct cli_progress *c, const char *words, const struct lamina_progress *p) {
     struct str numbers = {0};
     struct str line = {0};
     figures(&numbers, p);
-    const char *words = kind_words(p->kind);
     size_t used = strlen(words) + numbers.len + 5;
     size_t room = c->terminal.columns > used ? c->terminal.columns - used : 0;
     size_t cells = room < BAR_CELLS_MAX ? room : BAR_CELLS_MAX;
@@ -88,15 +89,30 @@ void cli_progress_clear(struct cli_progress *c) {
     }
 }
 
-void cli_progress_step(struct cli_progress *c, double spent_s, const char *line) {
+/* A parent that is gone ends this process by SIGPIPE. */
+static void step_line(const struct cli_progress *c, double share, const char *line) {
+    struct str out = {0};
+    struct lamina_error ignored = {0};
+    str_printf(&out, "{\"done\": %.4f, \"of\": %u, \"what\": ", c->part + share, c->parts);
+    json_write_string(&out, span_of_text(line));
+    str_add_text(&out, "}\n");
+    (void)cli_out_str(&out, &ignored);
+    str_drop(&out);
+}
+
+void cli_progress_step(struct cli_progress *c, double spent_s, double share, const char *line) {
     uint64_t now = (uint64_t)(spent_s * 1e9);
     if (now < c->last_ns) { /* another job */
         c->last_ns = 0;
     }
-    if (c->quiet || now - c->last_ns < (c->terminal.err_bar ? BAR_EVERY_NS : LINE_EVERY_NS)) {
+    if ((c->quiet && !c->lines) || now - c->last_ns < (c->lines || c->terminal.err_bar ? BAR_EVERY_NS : LINE_EVERY_NS)) {
         return;
     }
     c->last_ns = now;
+    if (c->lines) {
+        step_line(c, share, line);
+        return;
+    }
     if (!c->terminal.err_bar) {
         cli_say(1, "%s", line);
         return;
@@ -111,14 +127,10 @@ void cli_progress_step(struct cli_progress *c, double spent_s, const char *line)
     str_drop(&safe);
 }
 
-static bool on_progress(void *user, const struct lamina_progress *p) {
-    struct cli_progress *c = (struct cli_progress *)user;
+bool cli_progress_bytes(struct cli_progress *c, const char *words, const struct lamina_progress *p) {
     bool done = p->total_bytes > 0 && p->done_bytes >= p->total_bytes;
-    if (p->kind == LAMINA_PROGRESS_PROMPTS) { /* the command has a line of its own */
-        return cli_interrupted();
-    }
-    if (c->last_kind != (int)p->kind || p->elapsed_ns < c->last_ns) {
-        c->last_kind = (int)p->kind;
+    if (c->last_words != words || p->elapsed_ns < c->last_ns) {
+        c->last_words = words;
         c->last_ns = 0;
     }
     if (c->quiet) {
@@ -129,17 +141,35 @@ static bool on_progress(void *user, const struct lamina_progress *p) {
             cli_progress_clear(c);
         } else if (p->elapsed_ns - c->last_ns >= BAR_EVERY_NS) {
             c->last_ns = p->elapsed_ns;
-            draw_bar(c, p);
+            draw_bar(c, words, p);
         }
     } else if (p->elapsed_ns - c->last_ns >= LINE_EVERY_NS && !done) {
         struct str line = {0};
         c->last_ns = p->elapsed_ns;
         figures(&line, p);
-        cli_say(1, "%s: %s%s%s", kind_words(p->kind), str_text(&line), p->what != NULL ? ", " : "",
-                p->what != NULL ? p->what : "");
+        cli_say(1, "%s: %s%s%s", words, str_text(&line), p->what != NULL ? ", " : "", p->what != NULL ? p->what : "");
         str_drop(&line);
     }
     return cli_interrupted();
+}
+
+static bool on_progress(void *user, const struct lamina_progress *p) {
+    if (p->kind == LAMINA_PROGRESS_PROMPTS) { /* the command has a line of its own */
+        return cli_interrupted();
+    }
+    const struct cli_progress *c = (const struct cli_progress *)user;
+    if (p->kind == LAMINA_PROGRESS_PROMPT && c->live != NULL) {
+        cli_live_prompt(c->live, p->done_bytes);
+        return cli_interrupted();
+    }
+    return cli_progress_bytes(user, kind_words(p->kind), p);
+}
+
+static void on_layer(void *user, uint32_t layer) {
+    const struct cli_progress *c = (const struct cli_progress *)user;
+    if (c->live != NULL) {
+        cli_live_layer(c->live, layer);
+    }
 }
 
 static void on_log(void *user, int level, const char *text) {
@@ -148,13 +178,16 @@ static void on_log(void *user, int level, const char *text) {
         return;
     }
     cli_progress_clear(c);
+    if (c->live != NULL) {
+        cli_live_clear(c->live);
+    }
     cli_say(level, "%s", text);
 }
 
 void cli_progress_init(struct cli_progress *c, const struct cli_options *o, struct lamina_callbacks *callbacks) {
-    *c = (struct cli_progress){.quiet = o->quiet, .verbose = o->verbose, .last_kind = -1};
+    *c = (struct cli_progress){.quiet = o->quiet, .verbose = o->verbose};
     cli_terminal_init(&c->terminal, o->color);
-    *callbacks = (struct lamina_callbacks){.log = on_log, .progress = on_progress, .user = c};
+    *callbacks = (struct lamina_callbacks){.log = on_log, .progress = on_progress, .layer = on_layer, .user = c};
 }
 
 /* "layer: expert expert ..." */

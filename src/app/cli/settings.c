@@ -31,9 +31,10 @@ lamina_status cli_settings(const struct cli_options *o, struct lamina_settings *
     s->threads = o->threads;
     s->io = engine_of(o->io);
     s->kv = strcmp(o->kv, "f32") == 0 ? LAMINA_KV_F32 : LAMINA_KV_F16;
-    s->read_ahead = !o->no_read_ahead;
+    s->read_ahead = !o->no_read_ahead && (o->read_ahead == NULL || strcmp(o->read_ahead, "on") == 0);
     s->pin = !o->no_pin;
     s->isa = strcmp(o->isa, "auto") == 0 ? NULL : o->isa;
     s->sim = o->sim;
+    s->chat_template = o->raw ? NULL : o->chat_template;
     return LAMINA_OK;
 }

@@ -19,16 +19,30 @@ static void on_signal(int number) {
     seen_signal = number;
 }
 
-void cli_signals_init(void) {
+void cli_signals_wake(bool wake) {
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
+    action.sa_flags = wake ? 0 : SA_RESTART;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
 
+void cli_signals_init(void) {
+    cli_signals_wake(false);
+}
+
+bool cli_interrupt_take(void) {
+    bool was = seen_signal == SIGINT;
+    seen_signal = was ? 0 : seen_signal;
+    return was;
+}
+
 bool cli_interrupted(void) {
     return seen_signal != 0;
+}
+
+void cli_signals_done(void) {
+    seen_signal = 0;
 }
 
 int cli_interrupt_exit_code(void) {

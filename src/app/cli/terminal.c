@@ -48,7 +48,7 @@ void cli_terminal_init(struct cli_terminal *t, const char *color) {
     } else if (color != NULL && strcmp(color, "never") == 0) {
         t->color = false;
     } else {
-        t->color = has_text("CLICOLOR_FORCE") || (t->err_bar && !has_text("NO_COLOR"));
+        t->color = !has_text("NO_COLOR") && (has_text("CLICOLOR_FORCE") || t->err_bar);
     }
 }
 
