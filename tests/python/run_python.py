@@ -1,0 +1,430 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Python package against the headers and the program: the same sizes, the same answers, the same numbers. TAP on stdout.
+
+usage: run_python.py LAMINA [TESTDATA, not needed]    (liblamina.so lies beside LAMINA)
+
+Needs the standard library alone; numpy and a wheel's build tools are used when they are here. What needs torch and transformers is
+tools/airllm_check.py.
+"""
+import array
+import ctypes
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+LAMINA = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LAMINA_PROGRAM", "build/lamina"))
+WORK = pathlib.Path(tempfile.mkdtemp(prefix="lamina-python."))
+MODEL = str(ROOT / "demo" / "model")
+os.environ["LAMINA_LIBRARY"] = os.path.join(os.path.dirname(LAMINA), "liblamina.so")
+os.environ["LAMINA_PROGRAM"] = LAMINA
+os.environ["LAMINA_HOME"] = str(WORK / "home")
+sys.path[:0] = [str(ROOT / "python"), str(ROOT / "tests" / "hub"), str(ROOT / "tools")]
+sys.dont_write_bytecode = True
+QUESTIONS = ["What is the capital of France?", "What is the capital of Japan?", "What is 47 + 38?", "Why is the sky blue?",
+             "Tell me a story about a boy named Tom.", "Hello"]
+MEMORY = "1GiB"
+cases = 0
+
+
+def ok(good, name, why=""):
+    global cases
+    cases += 1
+    if not good:
+        print("\n".join("# " + line for line in str(why)[:1500].splitlines()))
+    print(f"{'ok' if good else 'not ok'} {cases} - {name}", flush=True)
+
+
+def skip(name, why):
+    global cases
+    cases += 1
+    print(f"ok {cases} - {name} # SKIP {why}", flush=True)
+
+
+def refused(kind, name, function, *arguments, words="", **named):
+    try:
+        function(*arguments, **named)
+        ok(False, name, "nothing was refused")
+    except kind as error:
+        ok(words in str(error), name, f"{error!r} does not say {words!r}")
+    except Exception as error:
+        ok(False, name, f"{error!r} instead of {kind.__name__}")
+
+
+def lamina_json(*words, text=""):
+    done = subprocess.run([LAMINA, *words, "--json", "--quiet"], input=text.encode(), capture_output=True, timeout=300, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"lamina {words} ended with {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def python(script, **more):
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), **more}
+    return subprocess.run([sys.executable, "-B", "-c", script], env=env, capture_output=True, text=True, timeout=600, check=False)
+
+
+# ---- the declarations ----
+
+def test_abi():
+    import python_abi
+    from lamina import _abi, records
+    ok(not python_abi.differences(), "python/lamina/_abi.py is what the headers give", python_abi.differences())
+    cc = shutil.which(os.environ.get("CC", "cc"))
+    if cc is None:
+        skip("sizes and offsets are the compiler's", "no C compiler")
+    else:
+        lines = []
+        for struct in _abi.STRUCTS:
+            name = struct.__name__
+            lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
+            lines += [f'printf("{name}.{field} %zu %zu\\n", offsetof(struct {name}, {field}), sizeof(((struct {name} *)0)->{field}));'
+                      for field, _ in struct._fields_]
+        source = WORK / "sizes.c"
+        source.write_text("#include <lamina/lamina.h>\n#include <stdio.h>\nint main(void) {\n" + "\n".join(lines) + "\nreturn 0;\n}\n")
+        done = subprocess.run([cc, f"-I{ROOT / 'include'}", str(source), "-o", str(WORK / "sizes")], capture_output=True, text=True,
+                              check=False)
+        ok(done.returncode == 0, "each declared struct and field is one of the header", done.stderr)
+        theirs = subprocess.run([str(WORK / "sizes")], capture_output=True, text=True, check=False).stdout.splitlines()
+        ours = []
+        for struct in _abi.STRUCTS:
+            ours.append(f"{struct.__name__} {ctypes.sizeof(struct)}")
+            ours += [f"{struct.__name__}.{f} {getattr(struct, f).offset} {getattr(struct, f).size}" for f, _ in struct._fields_]
+        ok(ours == theirs and len(ours) > 150, f"{len(ours)} sizes and offsets are the compiler's",
+           "\n".join(f"{a} | {b}" for a, b in zip(ours, theirs) if a != b))
+    for record, struct in ((records.Plan, _abi.lamina_plan), (records.Info, _abi.lamina_info), (records.Stats, _abi.lamina_stats),
+                           (records.Part, _abi.lamina_part), (records.PlanLine, _abi.lamina_plan_line)):
+        fields = [f for f, _ in struct._fields_ if f not in ("size", "line_count")]
+        ok(set(record.__dataclass_fields__) == set(fields), f"{record.__name__} has the fields of {struct.__name__}",
+           set(record.__dataclass_fields__) ^ set(fields))
+    header = (ROOT / "include" / "lamina" / "lamina.h").read_text() + (ROOT / "include" / "lamina" / "status.h").read_text()
+    declared = set(re.findall(r"LAMINA_API[^;(]*?(lamina_\w+)\(", header))
+    ok(declared == set(_abi.FUNCTIONS), "every function of the header is declared", declared ^ set(_abi.FUNCTIONS))
+
+
+# ---- answers ----
+
+def test_generate(lamina, model):
+    for text in QUESTIONS:
+        said = lamina_json("run", MODEL, text, "-n", "40", "--memory", MEMORY)
+        answer = model.generate(text, max_tokens=40)
+        ours = {"text": answer.text, "stop_reason": answer.stop_reason, "prompt_tokens": answer.prompt_tokens,
+                "new_tokens": answer.new_tokens}
+        ok(ours == said, f"generate({text!r}) is what lamina run says", f"{ours}\n{said}")
+    said = lamina_json("run", MODEL, QUESTIONS[4], "-n", "60", "--raw", "--stop", "was", "--memory", MEMORY)
+    answer = model.generate(QUESTIONS[4], max_tokens=60, raw=True, stop=["was"])
+    ok((answer.text, answer.stop_reason) == (said["text"], said["stop_reason"]), "a plain prompt and a stop string", f"{answer}\n{said}")
+    said = lamina_json("run", MODEL, QUESTIONS[4], "-n", "30", "--temp", "0.9", "--top-k", "50", "--seed", "7", "--memory", MEMORY)
+    answer = model.generate(QUESTIONS[4], max_tokens=30, temperature=0.9, top_k=50, seed=7)
+    ok(answer.text == said["text"], "a sampled answer of the same seed", f"{answer.text}\n{said['text']}")
+    messages = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": QUESTIONS[0]}]
+    prompt = model.tokenizer.apply_chat_template(messages)
+    ok(model.generate(messages).ids == model.generate(model.tokenizer.encode_prompt(prompt)).ids, "messages, and their ids")
+    pieces = []
+    answer = model.generate(QUESTIONS[3], on_text=lambda text: pieces.append(text) and False)
+    ok("".join(pieces) == answer.text and len(pieces) > 3, "on_text gets the text in pieces", pieces)
+    answer = model.generate(QUESTIONS[3], on_text=lambda text: True)
+    ok(answer.stop_reason == "interrupted" and answer.new_tokens == 1, "on_text can stop", answer)
+
+
+def test_stream(lamina, model):
+    whole = model.generate(QUESTIONS[4])
+    stream = model.stream(QUESTIONS[4])
+    pieces = list(stream)
+    ok("".join(pieces) == whole.text and len(pieces) > 20 and stream.answer.ids == whole.ids, "stream gives the same text in pieces",
+       pieces)
+    with model.stream(QUESTIONS[4], max_tokens=200) as stream:
+        first = next(stream)
+    ok(whole.text.startswith(first) and stream.answer.stop_reason == "interrupted" and stream.answer.new_tokens < 143,
+       "a stream that is left stops the model", stream.answer)
+    for _ in model.stream(QUESTIONS[4]):
+        break
+    ok(model.generate(QUESTIONS[0]).stop_reason == "eos", "the model is free after a stream was forgotten")
+    refused(lamina.UsageError, "a stream says what is wrong with its prompt", model.stream, [], words="empty")
+    bad = model.stream([1, 2, 10**6])
+    refused(lamina.UsageError, "errors of a stream come to whoever reads it", list, bad, words="vocabulary")
+
+
+def test_batch(lamina, model):
+    alone = [model.generate(q, max_tokens=60) for q in QUESTIONS]
+
+    def same(answers, name):
+        a = [(x.text, x.ids, x.stop_reason, x.new_tokens, x.prompt_tokens) for x in answers]
+        b = [(x.text, x.ids, x.stop_reason, x.new_tokens, x.prompt_tokens) for x in alone]
+        ok(a == b, name, f"{a}\n{b}")
+
+    before = model.stats.passes
+    same(model.batch(QUESTIONS, max_tokens=60), f"{len(QUESTIONS)} prompts in one batch: each answer as alone")
+    passes = model.stats.passes - before if model.stats.passes >= before else model.stats.passes
+    ok(0 < passes <= 61, "a sweep carries a token of each", passes)
+    with lamina.Model(MODEL, memory=MEMORY, sequences=2) as two:
+        same(two.batch(QUESTIONS, max_tokens=60), "a batch of more prompts than sequences")
+    with lamina.Model(MODEL, memory=MEMORY, sequences=4, prompt_rows=8) as narrow:
+        same(narrow.batch(QUESTIONS, max_tokens=60), "a batch whose prompts take many passes")
+    stops = [model.generate(q, max_tokens=60, stop=["the", "is"]) for q in QUESTIONS]
+    ok([(a.text, a.stop_reason) for a in model.batch(QUESTIONS, max_tokens=60, stop=["the", "is"])] ==
+       [(a.text, a.stop_reason) for a in stops], "stop strings in a batch", stops)
+    ok(model.batch([]) == [], "a batch of nothing")
+    left = model.batch(QUESTIONS[:3], max_tokens=20, on_token=lambda index, token: index == 1)
+    ok([a.stop_reason == "interrupted" for a in left] == [False, True, False], "one of a batch is stopped", left)
+    refused(lamina.UsageError, "a batch names the prompt that is wrong", model.batch, [[1], []], words="prompt 1")
+    refused(ZeroDivisionError, "what a callback of a batch raises comes out", model.batch, QUESTIONS, on_token=lambda i, t: 1 // 0)
+    ok(model.generate(QUESTIONS[0], max_tokens=60).ids == alone[0].ids, "and the model still answers")
+    samples = [model.batch([QUESTIONS[4]] * 3, max_tokens=20, temperature=1.0, seed=5) for _ in range(2)]
+    ok([a.ids for a in samples[0]] == [a.ids for a in samples[1]] and len({tuple(a.ids) for a in samples[0]}) == 3,
+       "samples of a batch differ, and repeat with the seed", samples[0])
+
+
+def test_logits(lamina, model):
+    ids = model.prompt_ids(QUESTIONS[0])
+    said = lamina_json("logits", MODEL, "--ids", ",".join(map(str, ids)), "-n", "1", "--kv", "f16", "--memory", MEMORY)
+    last, rows = model.logits(ids), model.logits(ids, rows="all")
+    ok(last.shape == (1, 3072) and last.tolist()[0] == array.array("f", said["logits_last"]).tolist(),
+       "logits are those of lamina logits, bit for bit")
+    best = [max(range(len(row)), key=row.__getitem__) for row in rows.tolist()]
+    ok(rows.shape == (len(ids), 3072) and best == said["argmax"] and rows.tolist()[-1] == last.tolist()[0], "and those of each position")
+    if importlib.util.find_spec("numpy") is None:
+        skip("numpy takes them without copying", "numpy is not installed")
+    else:
+        import numpy
+        ok(numpy.asarray(rows).shape == (len(ids), 3072) and numpy.asarray(rows).dtype == numpy.float32, "numpy takes them without copying")
+    refused(lamina.UsageError, "no logits of nothing", model.logits, [])
+    refused(lamina.UsageError, "rows are last or all", model.logits, ids, rows="first")
+
+
+def test_facts(lamina, model):
+    said = lamina_json("show", MODEL)
+    ok(model.info.codec == "planes" and model.info.architecture == "LlamaForCausalLM" and model.info.vocab == 3072 and
+       os.path.isfile(os.path.join(model.info.store_path, "lamina.json")), "info", f"{model.info}\n{said}")
+    plan = model.plan
+    ok(plan.fits and plan.budget_bytes == 1 << 30 and sum(line.bytes for line in plan.line) == plan.total_bytes, "plan", plan)
+    ok(lamina.Model.forecast(MODEL, "40MiB", 100000).fits is False, "a forecast says that it does not fit")
+    parts = model.profile()
+    ok([p.name for p in parts] == ["embedding", *(f"layer {i}" for i in range(6)), "head"] and sum(p.pass_s for p in parts) > 0, "profile",
+       parts)
+    ok(model.stats.memory_budget_bytes == 1 << 30 and json.dumps(model.stats.as_dict()), "stats")
+
+
+def test_tokenizer(lamina, model):
+    with lamina.Tokenizer(MODEL) as t:
+        for text in ("Once upon a time", " naïve café 東京 ☕ ", "<|user|>\nhi<|end|>", "zero\0inside", "\ud800 lone"):
+            said = lamina_json("tokenize", MODEL, text=text) if "\0" not in text and "\ud800" not in text else None
+            ids = t.encode(text)
+            ok(said is None or ids == said["ids"], f"encode({text!a})", f"{ids}\n{said}")
+            if "\ud800" not in text:
+                ok(t.decode(t.encode(text, special=False), skip_special=False) == text, f"decode is its inverse for {text!a}")
+        ok(t.encode("<|end|>", special=False, parse_special=False) != [5] and t.encode("<|end|>", special=False) == [5],
+           "special tokens in a text are parsed when asked for")
+        refused(lamina.UsageError, "-1 is no id", t.decode, [-1], words="-1")
+        refused(lamina.LaminaError, "nor is one of another tokenizer", t.decode, [4000000])
+        refused(lamina.LaminaError, "a conversation that is none", t.apply_chat_template, ["x"])
+    refused(lamina.NotFoundError, "a chat template that is not there", lamina.Tokenizer, MODEL, "no-such-format", words="no-such-format")
+    refused(lamina.UsageError, "a closed tokenizer says so", t.encode, "x", words="closed")
+    empty = WORK / "empty"
+    empty.mkdir()
+    refused(lamina.NotFoundError, "a folder without a tokenizer", lamina.Tokenizer, str(empty))
+
+
+def test_errors(lamina, model):
+    refused(FileNotFoundError, "a path that is not there", lamina.Model, str(WORK / "nothing"), words="does not exist")
+    refused(lamina.NoFitError, "a budget that is too small names one that is not", lamina.Model, MODEL, "8MiB", words="smallest")
+    refused(MemoryError, "and is a MemoryError", lamina.Model, MODEL, "8MiB")
+    refused(lamina.UsageError, "a size that is none", lamina.Model, MODEL, "much", words="much")
+    refused(lamina.UnsupportedError, "a codec that is none", lamina.Model, MODEL, codec="zip", words="zip")
+    refused(lamina.UsageError, "an option that is none", model.generate, "x", heat=1, words="heat")
+    refused(lamina.UsageError, "a temperature out of range", model.generate, "x", temperature=-1.0, words="temperature")
+    refused(lamina.UsageError, "no tokens", model.generate, "x", max_tokens=0)
+    refused(lamina.UsageError, "a store has its codec", lamina.Model, model.info.store_path, codec="q8", words="planes")
+    with lamina.Model(MODEL, memory=MEMORY, context=20) as short:
+        refused(lamina.UsageError, "a prompt longer than a given context", short.generate, list(range(7, 40)), words="context")
+        answer = short.generate(QUESTIONS[4], max_tokens=50)
+        ok(answer.stop_reason == "length" and answer.prompt_tokens + answer.new_tokens in (20, 21), "an answer ends with a given context",
+           answer)
+        pair = short.batch([QUESTIONS[4]] * 2, max_tokens=50)
+        ok([a.ids for a in pair] == [answer.ids] * 2, "in a batch too", pair)
+    long = model.generate([7] * 700, max_tokens=3, ignore_eos=True)
+    ok(long.new_tokens == 3 and model.plan.context_tokens >= 703, "a context that was not given grows")
+    closed = lamina.Model(MODEL, memory=MEMORY)
+    closed.close()
+    closed.close()
+    refused(lamina.UsageError, "a closed model says so", closed.generate, "x", words="closed")
+    done = python("import lamina; lamina.Model('x/y')", LAMINA_LIBRARY=str(WORK / "none.so"))
+    ok("NotFoundError" in done.stderr and "LAMINA_LIBRARY" in done.stderr, "a library that is not there", done.stderr)
+    ok([lamina.parse_size(s) for s in ("4GiB", "512M", "20GB", "1500", 7, None, "1.5K")] ==
+       [4 << 30, 512 << 20, 20 * 10**9, 1500, 7, 0, 1536], "sizes are read as the program reads them")
+
+
+def test_threads(lamina, model):
+    want = {q: model.generate(q, max_tokens=30).ids for q in QUESTIONS}
+    got = {}
+
+    def ask(which, questions):
+        for q in questions:
+            got[q, threading.get_ident()] = which.generate(q, max_tokens=30).ids == want[q]
+
+    with lamina.Model(MODEL, memory=MEMORY) as other:
+        threads = [threading.Thread(target=ask, args=(m, QUESTIONS)) for m in (model, model, other, other)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    ok(len(got) == 4 * len(QUESTIONS) and all(got.values()), "four threads and two models: the same answers", got)
+    refused(lamina.UsageError, "a callback that calls its model is refused", model.generate, "x", on_text=lambda t: model.stats, words="callback")
+    refused(KeyError, "what a callback raises comes out", model.generate, "x", on_text=lambda t: {}["a"])
+
+    def interrupt(_text):
+        os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+    refused(KeyboardInterrupt, "Ctrl-C while the model computes", model.generate, QUESTIONS[4], on_text=interrupt)
+    ok(model.generate(QUESTIONS[0]).stop_reason == "eos", "and the model still answers")
+    seen = []
+    with lamina.Model(MODEL, memory=MEMORY, home=str(WORK / "other"), progress=seen.append, log=lambda *a: None) as fresh:
+        fresh.generate([7] * 20, max_tokens=1)
+    ok({"split", "prompt"} <= {p.kind for p in seen}, "progress of splitting and of prompts", seen[:3])
+    refused(lamina.StoppedError, "progress can stop", lamina.Model, MODEL, home=str(WORK / "third"), progress=lambda p: True)
+    done = python(f"import lamina, gc\nm = lamina.Model({MODEL!r})\ns = m.stream('Tell me a story.')\nnext(s)\ndel m, s\ngc.collect()\n"
+                  f"print(lamina.Model({MODEL!r}).generate('Hello').text)\n")
+    ok(done.returncode == 0 and done.stdout == "Hello! How can I help you?\n" and not done.stderr,
+       "a model and its stream are forgotten while it computes", f"{done.returncode} {done.stdout} {done.stderr}")
+    done = python(f"import lamina\nm = lamina.Model({MODEL!r}, memory='1GiB')\nprint(m.generate('Hello').text)\n"
+                  "s = m.stream('Tell me a story.')\nnext(s)\n")
+    ok(done.returncode == 0 and done.stdout == "Hello! How can I help you?\n" and not done.stderr,
+       "a program that closes nothing ends cleanly", f"{done.returncode} {done.stdout} {done.stderr}")
+
+
+# ---- AirLLM ----
+
+def test_airllm(lamina, model):
+    from lamina import airllm
+    with airllm.AutoModel.from_pretrained(MODEL, memory=MEMORY) as m:
+        tokens = m.tokenizer(QUESTIONS[:1], return_attention_mask=False, truncation=True, max_length=128, padding=False)
+        out = m.generate(tokens["input_ids"], max_new_tokens=20, use_cache=True, return_dict_in_generate=True)
+        ids = model.prompt_ids(QUESTIONS[0], raw=True)
+        want = model.generate(ids, max_tokens=20)
+        ok(out.sequences[0][: len(ids)] == ids and out["sequences"][0][len(ids):len(ids) + len(want.ids)] == want.ids,
+           "the quick start with lists", out.sequences)
+        prompts = [model.prompt_ids(q) for q in QUESTIONS]
+        alone = [m.generate([p], max_new_tokens=12)[0][len(p):] for p in prompts]
+        ok(all(a[: len(w.ids)] == w.ids for a, w in zip(alone, (model.generate(p, max_tokens=12) for p in prompts))),
+           "generate() gives the model's tokens")
+        width = max(map(len, prompts))
+        for side in ("left", "right"):
+            m.tokenizer.padding_side = side
+            padded = m.tokenizer.pad([{"input_ids": p} for p in prompts])
+            rows = m.generate(padded["input_ids"], attention_mask=padded["attention_mask"], max_new_tokens=12)
+            ok(all(r[width: width + len(a)] == a and r[:width] == p for r, a, p in zip(rows, alone, padded["input_ids"])),
+               f"padding on the {side} changes no answer", rows)
+        rows = m.generate(padded["input_ids"], max_new_tokens=12)
+        ok(all(r[width: width + len(a)] == a for r, a in zip(rows, alone)), "padding tokens are padding without a mask too")
+        scores = m.generate([prompts[0]], max_new_tokens=3, return_dict_in_generate=True, output_logits=True)
+        ok(len(scores.logits) == 3 and scores.logits[0][0] == model.logits(prompts[0]).tolist()[0] and scores.scores is None,
+           "output_logits are the model's")
+        ok(m.config.num_hidden_layers == 6 and m.generation_config.eos_token_id == [5, 1] and str(m.device) == "cpu", "config, device")
+        refused(ValueError, "greedy sequences are all one", m.generate, [prompts[0]], num_return_sequences=2)
+        refused(lamina.UsageError, "a batch is not token ids", m.generate, tokens, words="input_ids")
+        m.tokenizer.pad_token = None
+        refused(ValueError, "padding needs a token", m.tokenizer, QUESTIONS, padding=True, words="padding token")
+        refused(TypeError, "what the tokenizer does not know", m.tokenizer, "x", return_offsets_mapping=True, words="return_offsets_mapping")
+    for compression, codec in (("8bit", "q8"), ("4bit", "q4")):
+        with airllm.AutoModel.from_pretrained(MODEL, compression=compression, memory=MEMORY) as m:
+            row = m.generate([prompts[0]], max_new_tokens=8)[0]
+            ok(m.lamina.info.codec == codec and len(row) > len(prompts[0]), f"compression={compression!r} is a store in {codec}",
+               m.lamina.info)
+    refused(lamina.UsageError, "other compressions are refused", airllm.AutoModel.from_pretrained, MODEL, compression="2bit")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            airllm.AirLLMLlama2(MODEL, delete_original=True, memory=MEMORY).close()
+    said = [str(w.message) for w in seen]
+    ok(len(said) == 1 and "lamina split" in said[0], "what means nothing is warned about once, with what to do instead", said)
+    done = python(f"from lamina.airllm import AutoModel\nm = AutoModel.from_pretrained({MODEL!r})\nm.generate([[7, 8]], max_new_tokens=2)\n"
+                  "import sys\nassert not {'torch', 'numpy', 'transformers'} & set(sys.modules)\n")
+    ok(done.returncode == 0, "neither torch nor numpy is imported for lists", done.stderr)
+
+
+def test_hub(lamina, model):
+    from hub_server import Hub, Repo
+    server = Hub()
+    files = pathlib.Path(MODEL)
+    repo = server.add("org/demo", Repo({p.name: p.read_bytes() for p in files.iterdir() if p.suffix != ".tsv"}))
+    before = {k: os.environ.pop(k) for k in list(os.environ) if k.startswith("HF_") or k.lower().endswith("_proxy")}
+    os.environ.update(HF_ENDPOINT=server.endpoint, HF_HOME=str(WORK / "hf"))
+    try:
+        with lamina.Model("org/demo", memory=MEMORY, token="hf_secret") as pulled:
+            ok("Paris" in pulled.generate(QUESTIONS[0]).text, "a model of the hub is fetched and answers")
+        ok({r["token"] for r in server.requests if r["where"] == "hub"} == {"Bearer hf_secret"}, "the token goes to the hub")
+        server.reset()
+        with lamina.Model("org/demo", memory=MEMORY):
+            ok(not server.requests, "and the second time nobody is asked", server.requests)
+        refused(lamina.NotFoundError, "a model that the hub has not", lamina.Model, "org/none", words="org/none")
+        ok(os.path.isfile(os.path.join(lamina.pull("org/demo"), "config.json")) and repo.commit in lamina.pull("org/demo"), "pull")
+    finally:
+        for name in ("HF_ENDPOINT", "HF_HOME"):
+            os.environ.pop(name)
+        os.environ.update(before)
+
+
+# ---- the wheel ----
+
+def test_wheel():
+    missing = [m for m in ("mesonpy", "pip") if importlib.util.find_spec(m) is None]
+    missing += [t for t in ("meson", "ninja", "patchelf") if shutil.which(t) is None]
+    if missing:
+        skip("the wheel", f"needs {' and '.join(missing)}")
+        return
+    source = WORK / "source"
+    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, check=False)
+    if done.returncode != 0 or subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=False).returncode != 0:
+        skip("the wheel", "this is no git checkout")
+        return
+    done = subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(WORK), str(source)],
+                          capture_output=True, text=True, check=False)
+    wheels = list(WORK.glob("*.whl"))
+    ok(done.returncode == 0 and len(wheels) == 1 and "-py3-none-linux_" in wheels[0].name, "pip builds a wheel for every Python 3",
+       f"{wheels} {done.stderr[-1400:]}")
+    if len(wheels) == 1:
+        names = zipfile.ZipFile(wheels[0]).namelist()
+        for part in ("liblamina.so", "scripts/lamina", "lamina/py.typed", "lamina/_abi.py", "lamina/airllm.py"):
+            ok(any(n.endswith(part) for n in names), f"the wheel holds {part}", names)
+        done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(WORK / "site"), str(wheels[0])],
+                              capture_output=True, text=True, check=False)
+        env = {k: v for k, v in os.environ.items() if k not in ("LAMINA_LIBRARY", "LAMINA_PROGRAM")}
+        done = subprocess.run([sys.executable, "-c", f"import lamina; print(lamina.Model({MODEL!r}).generate('Hello').text)"],
+                              env={**env, "PYTHONPATH": str(WORK / "site")}, cwd=WORK, capture_output=True, text=True, check=False)
+        ok(done.stdout == "Hello! How can I help you?\n", "what is installed answers", done.stderr)
+
+
+def main():
+    try:
+        test_abi()
+        import lamina
+        with lamina.Model(MODEL, memory=MEMORY) as model:
+            for test in (test_generate, test_stream, test_batch, test_logits, test_facts, test_tokenizer, test_errors, test_threads,
+                         test_airllm, test_hub):
+                try:
+                    test(lamina, model)
+                except Exception:
+                    ok(False, f"{test.__name__} runs to its end", traceback.format_exc())
+        test_wheel()
+    except Exception:
+        ok(False, "the package can be used", traceback.format_exc())
+    finally:
+        shutil.rmtree(WORK, ignore_errors=True)
+    print(f"1..{cases}")
+
+
+if __name__ == "__main__":
+    main()
