@@ -5,7 +5,7 @@
 Prints one line per offence and a closing line of counts; exits 1 when there was any. The arrows between rooms are data
 in tools/layers.txt. Checks: arrows, cycles, third-party and system headers, private headers, every header compiles
 alone, unique file names, file and function length, line width, family names outside their tables, licence line, tabs,
-trailing blanks, invisible characters, printing and exiting in rooms, source lists of the build.
+trailing blanks, invisible characters, printing and exiting in rooms, source lists of the build, declarations for Python.
 """
 import concurrent.futures
 import fnmatch
@@ -17,23 +17,24 @@ import sys
 import unicodedata
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import python_abi  # noqa: E402
 import update_sources  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Lines aim at 120 columns; a few more are let through so that a word need not break a table or a comment.
 MAX_FILE, MAX_FUNCTION, MAX_COLUMNS = 800, 120, 132
 KERNEL_FOLDERS = ("src/kern/ref/", "src/kern/x86/", "src/kern/arm/")
-TEXT_FOLDERS = ("src", "include", "tests", "tools", "examples", "docs", "bench", ".ci")
+TEXT_FOLDERS = ("src", "include", "tests", "tools", "examples", "docs", "bench", "python", ".ci")
 TEXT_SUFFIXES = {".c", ".h", ".cu", ".py", ".sh", ".build", ".txt", ".md", ".yml"}
 LICENSED_SUFFIXES = {".c", ".h", ".cu", ".py", ".sh", ".build"}
 ISO_HEADERS = set("assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg "
                   "stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath uchar wchar wctype".split())
 PURE_FORBIDDEN = {"signal", "setjmp", "locale", "stdatomic", "fenv"}
 # Where names of model families may stand: the table, and the tables of tokenizers and chat formats, which go by the same names
-# (in GGUF files too); the inflater makes models of one family.
+# (in GGUF files too); the inflater makes models of one family; the server speaks the interface of a program called after one.
 FAMILY_TABLES = ("src/model/family_dense.c", "src/model/family_sparse.c", "src/model/family_names_priv.h",
                  "src/model/gguf_table.c", "src/model/chat_formats.c")
-FAMILY_FREE = ("src/text/", "src/format/gguf_tokenizer_pre.c", "src/app/tools/")
+FAMILY_FREE = ("src/text/", "src/format/gguf_tokenizer_pre.c", "src/app/tools/", "src/app/server/")
 # Words of config.json, files and formulas that are called after a family, and no sign of one.
 FAMILY_WORDS = re.compile(r"llama\.cpp|minimax fit|qwen\.tiktoken", re.I)
 MODEL_WORDS = re.compile(r"llama_4_scaling_beta|(?<![a-z])(MODEL_ROPE_|take_)?llama3(_frequency)?\b|"
@@ -82,7 +83,7 @@ def read_layers():
             order.append(left)
             allowed[left] = set(words)
     for room in order:
-        for other in allowed[room] - {"api.h"}:
+        for other in (word.split("/")[0] for word in allowed[room] - {"api.h"}):
             if other not in order or order.index(other) >= order.index(room):
                 fault("tools/layers.txt", 0, f"{room} may not point at {other}: arrows go down only")
     return order, allowed, special, owners
@@ -135,7 +136,7 @@ def check_own_header(path, line, name, room, allowed):
         return
     other = name.split("/")[0]
     if other != room:
-        if other not in allowed[room]:
+        if other not in allowed[room] and name not in allowed[room]:
             fault(path, line, f"room {room} may not include {name} (tools/layers.txt)")
         elif name.endswith("_priv.h"):
             fault(path, line, f"{name} is private to room {other}")
@@ -268,7 +269,7 @@ def main():
     for name, paths in by_name.items():
         if len(paths) > 1:
             fault(paths[1], 0, f"file name {name} is taken by {paths[0]}")
-    faults.extend(update_sources.differences())
+    faults.extend(update_sources.differences() + python_abi.differences())
     check_headers(headers)
     print("\n".join(faults), end="\n" if faults else "")
     print(f"include lock: {len(order)} rooms, {counts.get('files', 0)} files, {counts.get('includes', 0)} includes, "

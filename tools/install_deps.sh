@@ -22,6 +22,9 @@ find_missing() {
     command_needs pkg-config pkg-config
     library_needs libxxhash libxxhash-dev
     library_needs libcrypto libssl-dev
+    library_needs libcurl libcurl4-openssl-dev
+    library_needs libedit libedit-dev
+    library_needs libmicrohttpd libmicrohttpd-dev
     library_needs oniguruma libonig-dev
     library_needs libutf8proc libutf8proc-dev
     pkg-config --exists liburing 2>/dev/null || want+=(liburing-dev)
@@ -32,6 +35,7 @@ find_missing() {
         command_wants aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
         command_wants qemu-aarch64-static qemu-user-static
         command_wants setpriv util-linux
+        command_wants mandoc mandoc
     fi
 }
 

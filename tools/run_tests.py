@@ -333,7 +333,7 @@ AARCH64_FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-ffp-contract=off", "-fn
 ENGINE_SOURCES = [f"src/{room}/*.c" for room in ("base", "sys", "io", "kern", "kern/ref", "kern/arm", "codec", "codec/arm", "model",
                                                  "format", "dev", "store", "state", "plan", "exec", "gen")]
 ENGINE_SOURCES += [f"src/api/{name}.c" for name in ("machine", "model", "prepare")]
-ENGINE_SOURCES += [f"src/app/cli/{name}.c" for name in ("cmd_logits", "input", "options", "progress", "report", "settings",
+ENGINE_SOURCES += [f"src/app/cli/{name}.c" for name in ("cmd_logits", "input", "live", "options", "progress", "report", "settings",
                                                         "signals", "terminal")]
 ENGINE_SOURCES += ["tests/qemu/*.c"]
 

@@ -35,7 +35,7 @@ def wanted_files():
         files = names(f"src/{room}", "*.c", recursive=True)
         if files:
             out[f"src/{room}/meson.build"] = HEAD + meson_list("sources", files)
-    for program in ("cli", "tools"):
+    for program in ("cli", "server", "tools"):
         out[f"src/app/{program}/meson.build"] = HEAD + meson_list("sources", names(f"src/app/{program}", "*.c"))
     unit = names("tests/unit", "*.c")
     tests = [n for n in unit if n.startswith("test_")]
@@ -47,6 +47,8 @@ def wanted_files():
     out["tests/kcheck/meson.build"] = HEAD + meson_list("kcheck_sources", kcheck)
     out["tests/tools/meson.build"] = HEAD + meson_list("test_tools", stems(names("tests/tools", "*.c"), ""))
     out["examples/list/meson.build"] = HEAD + meson_list("examples", names("examples", "*.c"))
+    package = [n for n in names("python/lamina", "*") if n.endswith((".py", ".typed"))]
+    out["python/lamina/meson.build"] = HEAD + meson_list("sources", package)
     return out
 
 

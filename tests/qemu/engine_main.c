@@ -10,10 +10,15 @@
 #include "app/cli/cli.h"
 
 /* A store's tokenizer is left alone: logits takes ids. NULL is what a model without tokenizer files has. */
-lamina_status lamina_text_open(struct lamina_text **text, const char *path, struct lamina_error *err) {
-    (void)path, (void)err;
+lamina_status lamina_text_open_with(struct lamina_text **text, const char *path, const struct lamina_text_options *o,
+                                    struct lamina_error *err) {
+    (void)path, (void)o, (void)err;
     *text = NULL;
     return LAMINA_OK;
+}
+
+void lamina_text_defaults(struct lamina_text_options *o) {
+    *o = (struct lamina_text_options){.size = sizeof(*o)};
 }
 
 void lamina_text_close(struct lamina_text **text) {
