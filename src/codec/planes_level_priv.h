@@ -11,7 +11,8 @@
  *     piece_merge                bits of the first where the mask has ones, else of the second
  *     piece_pairs                stores bytes of the first and the second in turns
  *     piece_wholes               the same, each pair of bytes a number, of which `middle` is taken; stores the BF16 of what is left
- *     piece_expand               codes of a unit to symbols; escapes take bytes from *next, which moves on
+ *     piece_expand               codes, `shift` bits up in the bytes of a unit and at most `last`, to symbols; escapes take bytes
+ *                                from *next, which moves on
  *
  * Damaged tiles: a level takes at most as many bytes from the next as it has codes, so reads stay inside the scratch whatever
  * the codes are; what the next level really had is compared afterwards. */
@@ -29,7 +30,7 @@
 #define PLANES_UNROLL _Pragma("unroll")
 #define PLANES_ROLLED _Pragma("nounroll")
 #else
-#define PLANES_UNROLL _Pragma("GCC unroll 4")
+#define PLANES_UNROLL _Pragma("GCC unroll 8")
 #define PLANES_ROLLED _Pragma("GCC unroll 1")
 #endif
 
@@ -43,20 +44,27 @@ struct planes_run {
     const uint8_t *end;     /* of the tile */
 };
 
-static ALWAYS_INLINE piece planes_field(const uint8_t *plane, size_t at, unsigned width) {
-    const size_t per_unit = (size_t)PLANES_UNIT * 8 / width;
-    const piece unit = piece_load(plane + at / per_unit * PLANES_UNIT);
-    return piece_and(piece_down(unit, (unsigned)(at % per_unit / PLANES_UNIT) * width), (uint8_t)((1u << width) - 1));
+/* Raw bits of 64 values from `at` on, moved to bit `to`; bits beside them are anything. `number`: of the piece, counted from a
+ * multiple of 512 values, so that compilers know how far to shift. */
+static ALWAYS_INLINE piece planes_field(const uint8_t *plane, size_t at, unsigned number, unsigned width, unsigned to) {
+    const unsigned fields = 8 / width;
+    const unsigned from = number % fields * width;
+    const piece unit = piece_load(plane + at / ((size_t)PLANES_UNIT * fields) * PLANES_UNIT);
+    return from > to ? piece_down(unit, from - to) : piece_up(unit, to - from);
 }
 
-/* The low byte of symbols above `bits` raw bits: of whole numbers, how far they are above the least that has this kind. */
-static ALWAYS_INLINE piece planes_low(const uint8_t *const *raw, unsigned bits, piece symbols, size_t at) {
+/* The low byte of symbols above `bits` raw bits, of which those of wider planes stand above those of narrower ones: of whole
+ * numbers, how far they are above the least that has this kind. No loop: compilers would not take it apart. */
+static ALWAYS_INLINE piece planes_low(const uint8_t *const *raw, unsigned bits, piece symbols, size_t at, unsigned number) {
     piece low = piece_up(symbols, bits);
-    for (unsigned width = 4, plane = (unsigned)__builtin_popcount(bits); width > 0; width /= 2) {
-        if ((bits & width) != 0) { /* its bits stand above those of the narrower planes */
-            const unsigned shift = bits & (width - 1);
-            low = piece_merge((uint8_t)(((1u << width) - 1) << shift), piece_up(planes_field(raw[--plane], at, width), shift), low);
-        }
+    if ((bits & 1) != 0) {
+        low = piece_merge(1, planes_field(*raw++, at, number, 1, 0), low);
+    }
+    if ((bits & 2) != 0) {
+        low = piece_merge((uint8_t)(3u << (bits & 1)), planes_field(*raw++, at, number, 2, bits & 1), low);
+    }
+    if ((bits & 4) != 0) {
+        low = piece_merge((uint8_t)(15u << (bits & 3)), planes_field(*raw, at, number, 4, bits & 3), low);
     }
     return low;
 }
@@ -66,7 +74,8 @@ static ALWAYS_INLINE piece planes_whole_high(unsigned bits, piece symbols) {
 }
 
 /* Joins 64 symbols with the raw bits of the values from `at` on. */
-static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at) {
+static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at,
+                                      unsigned number) {
     const uint8_t *const *raw = r->b->raw;
     if (kind == PLANES_BF16) {
         const piece bits = piece_load(raw[0] + at);
@@ -74,32 +83,41 @@ static ALWAYS_INLINE void planes_join(const struct planes_run *r, enum planes_ki
         const piece high = piece_merge(0x80, bits, piece_down(symbols, 1));
         piece_pairs(r->out + 2 * at, low, high);
     } else if (kind == PLANES_F16) {
-        const piece top = piece_merge(0x03, planes_field(raw[1], at, 2), piece_up(symbols, 2));
-        const piece high = piece_merge(0x80, piece_up(planes_field(raw[2], at, 1), 7), top);
+        const piece top = piece_merge(0x03, planes_field(raw[1], at, number, 2, 0), piece_up(symbols, 2));
+        const piece high = piece_merge(0x80, planes_field(raw[2], at, number, 1, 7), top);
         piece_pairs(r->out + 2 * at, piece_load(raw[0] + at), high);
     } else if (kind == PLANES_E4M3) {
-        const piece bits = planes_field(raw[0], at, 4);
-        const piece rest = piece_merge(0x07, bits, piece_up(bits, 4));
+        const piece rest = piece_merge(0x07, planes_field(raw[0], at, number, 4, 0), planes_field(raw[0], at, number, 4, 4));
         piece_store(r->out + at, piece_merge(0x78, piece_up(symbols, 3), rest));
     } else if (kind == PLANES_E5M2) {
-        const piece rest = piece_merge(0x03, planes_field(raw[0], at, 2), piece_up(planes_field(raw[1], at, 1), 7));
+        const piece rest = piece_merge(0x03, planes_field(raw[0], at, number, 2, 0), planes_field(raw[1], at, number, 1, 7));
         piece_store(r->out + at, piece_merge(0x7c, piece_up(symbols, 2), rest));
     } else if (kind >= PLANES_BYTE_0) {
-        piece_store(r->out + at, planes_low(raw, (unsigned)kind - PLANES_BYTE_0, symbols, at));
+        piece_store(r->out + at, planes_low(raw, (unsigned)kind - PLANES_BYTE_0, symbols, at, number));
     } else {
         const unsigned bits = (unsigned)kind - PLANES_WHOLE_0;
-        const piece low = planes_low(raw, bits, symbols, at);
+        const piece low = planes_low(raw, bits, symbols, at, number);
         piece_wholes(r->out + 2 * at, low, planes_whole_high(bits, symbols), 128 << bits);
     }
 }
 
 /* kind: PLANES_KINDS for symbols as bytes. */
-static ALWAYS_INLINE void planes_emit(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at) {
+static ALWAYS_INLINE void planes_emit(const struct planes_run *r, enum planes_kind kind, piece symbols, size_t at,
+                                      unsigned number) {
     if (kind == PLANES_KINDS) {
         piece_store(r->out + at, symbols);
     } else {
-        planes_join(r, kind, symbols, at);
+        planes_join(r, kind, symbols, at, number);
     }
+}
+
+/* Pieces after which the places of all fields repeat: as many as its narrowest plane has fields in a unit. */
+static ALWAYS_INLINE unsigned planes_pieces(enum planes_kind kind, unsigned width) {
+    const bool whole = kind >= PLANES_WHOLE_0 && kind < PLANES_BYTE_0;
+    const bool byte = kind >= PLANES_BYTE_0 && kind < PLANES_KINDS;
+    const unsigned bits = (unsigned)kind - (whole ? PLANES_WHOLE_0 : byte ? PLANES_BYTE_0 : (unsigned)kind);
+    const bool single = kind == PLANES_F16 || kind == PLANES_E5M2 || (bits & 1) != 0;
+    return single ? 8 : width == 2 || (bits & 2) != 0 ? 4 : 2;
 }
 
 /* The block after this one is decoded next, as a rule: while 64 values are made here, as many bytes as they took are asked for
@@ -115,36 +133,43 @@ static ALWAYS_INLINE const uint8_t *planes_foresee(const uint8_t *ahead, const u
     return ahead + bytes;
 }
 
+/* The symbols of a level; the code of escapes has 0. */
+static ALWAYS_INLINE piece_table planes_table(const uint8_t *symbol, uint8_t last) {
+    uint8_t symbols[16] = {0};
+    memcpy(symbols, symbol, last);
+    return piece_table_load(symbols);
+}
+
 /* Decodes a level; returns how many escapes it has. */
 static ALWAYS_INLINE size_t planes_level(const struct planes_run *r, unsigned width, enum planes_kind kind) {
     const unsigned fields = 8 / width;
+    const unsigned pieces = planes_pieces(kind, width);
     const uint8_t last = (uint8_t)((1u << width) - 1);
     const size_t count = r->b->values[r->level];
     const uint8_t *plane = r->b->level[r->level];
     const uint8_t *next = r->next;
     const uint8_t *ahead = r->ahead;
     const size_t per_piece = kind == PLANES_BF16 || kind == PLANES_F16 ? 96 : 48; /* bytes, about */
-    uint8_t symbols[16] = {0};
-    memcpy(symbols, r->b->symbol[r->level], last);
-    const piece_table table = piece_table_load(symbols);
+    const piece_table table = planes_table(r->b->symbol[r->level], last);
     size_t at = 0;
-    for (; at + (size_t)PLANES_UNIT * fields <= count; at += (size_t)PLANES_UNIT * fields, plane += PLANES_UNIT) {
-        const piece unit = piece_load(plane);
+    for (; at + (size_t)PLANES_UNIT * pieces <= count; at += (size_t)PLANES_UNIT * pieces) {
         PLANES_UNROLL
-        for (unsigned k = 0; k < fields; k++) {
-            const piece codes = piece_and(piece_down(unit, k * width), last);
-            planes_emit(r, kind, piece_expand(table, codes, last, UINT64_MAX, &next), at + (size_t)k * PLANES_UNIT);
+        for (unsigned k = 0; k < pieces; k++) {
+            const piece unit = piece_load(plane + (size_t)(k / fields) * PLANES_UNIT);
+            const piece symbols = piece_expand(table, unit, k % fields * width, last, UINT64_MAX, &next);
+            planes_emit(r, kind, symbols, at + (size_t)k * PLANES_UNIT, k);
         }
+        plane += (size_t)(pieces / fields) * PLANES_UNIT;
         if (kind != PLANES_KINDS) {
-            ahead = planes_foresee(ahead, r->end, per_piece * fields);
+            ahead = planes_foresee(ahead, r->end, per_piece * pieces);
         }
     }
     PLANES_ROLLED
     for (unsigned k = 0; at < count; k++, at += PLANES_UNIT) {
         const size_t left = count - at;
         const uint64_t live = left >= PLANES_UNIT ? UINT64_MAX : (UINT64_C(1) << left) - 1;
-        const piece codes = piece_and(piece_down(piece_load(plane), k * width), last);
-        planes_emit(r, kind, piece_expand(table, codes, last, live, &next), at);
+        const piece unit = piece_load(plane + (size_t)(k / fields) * PLANES_UNIT);
+        planes_emit(r, kind, piece_expand(table, unit, k % fields * width, last, live, &next), at, k);
     }
     return (size_t)(next - r->next);
 }

@@ -91,7 +91,9 @@ static ALWAYS_INLINE void piece_wholes(uint8_t *p, piece a, piece b, int middle)
 }
 
 /* Without a branch, since nobody foresees which values escape; the table has 0 for those that do. */
-static ALWAYS_INLINE piece piece_expand(piece_table table, piece codes, uint8_t last, uint64_t live, const uint8_t **next) {
+static ALWAYS_INLINE piece piece_expand(piece_table table, piece unit, unsigned shift, uint8_t last, uint64_t live,
+                                        const uint8_t **next) {
+    const piece codes = piece_and(piece_down(unit, shift), last);
     const size_t count = live == UINT64_MAX ? PLANES_UNIT : (size_t)__builtin_ctzll(~live);
     const uint8_t *from = *next;
     uint8_t code[PLANES_UNIT];

@@ -22,7 +22,7 @@
 
 /* Symbols of the 64 values from `at` on, four columns of a panel, joined with their raw bits. */
 static ALWAYS_INLINE sums planes_add_columns(sums s, const uint8_t *const *raw, enum planes_kind kind, piece symbols, size_t at,
-                                             const float *x) {
+                                             unsigned number, const float *x) {
     if (kind == PLANES_BF16) {
         const piece bits = piece_load(raw[0] + at);
         const piece low = piece_merge(0x7f, bits, piece_up(symbols, 7));
@@ -30,37 +30,48 @@ static ALWAYS_INLINE sums planes_add_columns(sums s, const uint8_t *const *raw, 
         return sums_add_columns(s, low, high, x);
     }
     const unsigned bits = (unsigned)kind - PLANES_WHOLE_0;
-    const piece low = planes_low(raw, bits, symbols, at);
+    const piece low = planes_low(raw, bits, symbols, at, number);
     return sums_add_wholes(s, low, planes_whole_high(bits, symbols), 128 << bits, x);
+}
+
+/* Adds 16 columns: four pieces, the first of which has `number`. */
+static ALWAYS_INLINE sums planes_add_step(sums s, const struct planes_run *r, piece_table table, unsigned width,
+                                          enum planes_kind kind, size_t at, unsigned number, const float *x, const uint8_t **next) {
+    const unsigned fields = 8 / width;
+    const uint8_t last = (uint8_t)((1u << width) - 1);
+    const uint8_t *plane = r->b->level[0] + at / ((size_t)PLANES_UNIT * fields) * PLANES_UNIT;
+    __asm__("" : "+r"(x)); /* or what two steps have in common is loaded before both, and spilled */
+    PLANES_UNROLL
+    for (unsigned k = 0; k < 4; k++) {
+        const piece unit = piece_load(plane + (size_t)(k / fields) * PLANES_UNIT);
+        const piece symbols = piece_expand(table, unit, k % fields * width, last, UINT64_MAX, next);
+        s = planes_add_columns(s, r->b->raw, kind, symbols, at + (size_t)k * PLANES_UNIT, number + k, x + (size_t)4 * k);
+    }
+    return s;
 }
 
 /* All panels of a block whose upper levels are decoded. Returns how many escapes level 1 has. */
 static ALWAYS_INLINE size_t planes_multiply_level(const struct planes_run *r, const struct planes_product *p, unsigned width,
                                                   enum planes_kind kind) {
-    const unsigned fields = 8 / width;
-    const uint8_t last = (uint8_t)((1u << width) - 1);
-    const uint8_t *plane = r->b->level[0];
+    const bool halves = planes_pieces(kind, width) == 8; /* units of the narrowest plane hold two steps */
+    const size_t per_step = kind == PLANES_BF16 ? 384 : kind >= PLANES_WHOLE_2 ? 256 : 192; /* bytes, rather more */
+    const piece_table table = planes_table(r->b->symbol[0], (uint8_t)((1u << width) - 1));
     const uint8_t *next = r->next;
     const uint8_t *ahead = r->ahead;
-    const size_t per_piece = kind == PLANES_BF16 ? 96 : 48; /* bytes, about */
     size_t at = 0;
-    uint8_t symbols[16] = {0};
-    memcpy(symbols, r->b->symbol[0], last);
-    const piece_table table = piece_table_load(symbols);
     for (uint32_t panel = 0; panel < p->panels; panel++) {
         float *y = p->y + (size_t)panel * 16;
         sums s = p->accumulate ? sums_load(y) : sums_zero();
-        for (uint32_t col = 0; col < p->cols; col += 4 * fields, plane += PLANES_UNIT) {
-            const piece unit = piece_load(plane);
-            PLANES_UNROLL
-            for (unsigned k = 0; k < fields; k++, at += PLANES_UNIT) {
-                const piece codes = piece_and(piece_down(unit, k * width), last);
-                const piece found = piece_expand(table, codes, last, UINT64_MAX, &next);
-                s = planes_add_columns(s, r->b->raw, kind, found, at, p->x + col + (size_t)4 * k);
-            }
-            ahead = planes_foresee(ahead, r->end, per_piece * fields);
+        for (uint32_t col = 0; col < p->cols; col += 16, at += (size_t)4 * PLANES_UNIT) {
+            const float *x = p->x + col;
+            s = halves && (at & (size_t)4 * PLANES_UNIT) != 0 ? planes_add_step(s, r, table, width, kind, at, 4, x, &next)
+                                                              : planes_add_step(s, r, table, width, kind, at, 0, x, &next);
+            ahead = planes_foresee(ahead, r->end, per_step);
         }
         sums_store(y, s);
+    }
+    if (p->ahead != NULL) {
+        p->ahead->at = ahead;
     }
     return (size_t)(next - r->next);
 }
@@ -114,6 +125,10 @@ bool PLANES_MULTIPLY(const struct planes_product *p) {
     struct planes_run r;
     if (!planes_upper_levels(&r, &b, p->tile + p->len, scratch)) {
         return false;
+    }
+    if (p->ahead != NULL) {
+        r.ahead = p->ahead->at;
+        r.end = p->ahead->end;
     }
     return times[b.form - PLANES_FORM](&r, p) == b.values[1];
 }

@@ -101,7 +101,6 @@ static void bench_levels(uint32_t flags) {
         }
     }
     kc_bench_planes(flags);
-    kc_bench_planes_product(flags);
     kc_bench_codes(flags);
 }
 

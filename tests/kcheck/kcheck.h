@@ -59,14 +59,6 @@ void kc_check_planes_product(struct kc *k, uint32_t cpu_flags); /* the best prod
 
 /* BF16, nearly normal, as weights are. */
 uint16_t kc_weight(struct kc *k, float scale);
-/* Weights, and the same in tiles of planes, for rates: far more than caches hold. */
-enum { KC_STREAM_BLOCKS = 4096, KC_STREAM_TILE = 64 };
-struct kc_planes_stream {
-    struct kc_buffer values, tiles;
-    size_t at[KC_STREAM_BLOCKS / KC_STREAM_TILE + 1]; /* of the tiles */
-};
-void kc_planes_stream_make(struct kc_planes_stream *s, struct kc *k);
-void kc_planes_stream_free(struct kc_planes_stream *s);
 /* A whole number that a kind of planes with `raw` raw bits has, as BF16; look 0: any, else near zero. */
 uint16_t kc_whole(struct kc *k, uint32_t raw, uint32_t look);
 
@@ -77,7 +69,6 @@ double kc_read_gbs(const void *p, size_t bytes);
 double kc_fma_gflops(uint32_t cpu_flags);
 void kc_bench(const struct kern_table *t, uint32_t cpu_flags);
 void kc_bench_planes(uint32_t cpu_flags); /* of every level in the flags */
-void kc_bench_planes_product(uint32_t cpu_flags);
 void kc_bench_codes(uint32_t cpu_flags);
 
 #endif

@@ -114,7 +114,9 @@ static ALWAYS_INLINE uint8x16_t expand_16(piece_table table, uint8x16_t codes, u
     return vorrq_u8(vqtbl1q_u8(table, codes), vcombine_u8(first, second));
 }
 
-static ALWAYS_INLINE piece piece_expand(piece_table table, piece codes, uint8_t last, uint64_t live, const uint8_t **next) {
+static ALWAYS_INLINE piece piece_expand(piece_table table, piece unit, unsigned shift, uint8_t last, uint64_t live,
+                                        const uint8_t **next) {
+    const piece codes = piece_and(piece_down(unit, shift), last);
     const uint64_t escapes = escapes_of(codes, last) & live;
     const uint64_t counts = counts_up_to(escapes);
     const uint64_t before = counts << 8; /* byte i: in the bytes before it */

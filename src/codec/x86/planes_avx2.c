@@ -111,7 +111,9 @@ static ALWAYS_INLINE __m256i expand_32(piece_table table, __m256i codes, __m256i
     return _mm256_or_si256(_mm256_shuffle_epi8(table, codes), _mm256_shuffle_epi8(more, places));
 }
 
-static ALWAYS_INLINE piece piece_expand(piece_table table, piece codes, uint8_t last, uint64_t live, const uint8_t **next) {
+static ALWAYS_INLINE piece piece_expand(piece_table table, piece unit, unsigned shift, uint8_t last, uint64_t live,
+                                        const uint8_t **next) {
+    const piece codes = piece_and(piece_down(unit, shift), last);
     const __m256i lasts = _mm256_set1_epi8((char)last);
     const __m256i low = expand_32(table, codes.low, lasts, (uint32_t)live, next);
     const __m256i high = expand_32(table, codes.high, lasts, (uint32_t)(live >> 32), next);

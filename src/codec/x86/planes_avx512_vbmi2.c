@@ -49,12 +49,23 @@ static ALWAYS_INLINE void piece_pairs(uint8_t *p, piece a, piece b) {
     _mm512_storeu_si512(p + 64, _mm512_unpackhi_epi8(a, b));
 }
 
-static ALWAYS_INLINE __m512 whole_even(__m512i pair) {
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(pair, 16), 16));
+/* Whole numbers below 2^16 become floats without a conversion: written into the fraction of 2^23, from which 2^23 and `middle` are
+ * taken, exactly. A pair is two of them in 32 bits. */
+enum { FLOAT_2_23 = 0x4b000000 };
+
+static ALWAYS_INLINE __m512 whole_even(__m512i pair, __m512 less) {
+    const __m512i low = _mm512_set1_epi32(0xffff);
+    const __m512i placed = _mm512_ternarylogic_epi32(pair, low, _mm512_set1_epi32(FLOAT_2_23), 0xea); /* pair & low | 2^23 */
+    return _mm512_sub_ps(_mm512_castsi512_ps(placed), less);
 }
 
-static ALWAYS_INLINE __m512 whole_odd(__m512i pair) {
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(pair, 16));
+static ALWAYS_INLINE __m512 whole_odd(__m512i pair, __m512 less) {
+    const __m512i placed = _mm512_shrdi_epi32(pair, _mm512_set1_epi32(FLOAT_2_23 >> 16), 16);
+    return _mm512_sub_ps(_mm512_castsi512_ps(placed), less);
+}
+
+static ALWAYS_INLINE __m512 whole_less(int middle) {
+    return _mm512_set1_ps((float)((1 << 23) + middle));
 }
 
 /* The upper halves of both, side by side. */
@@ -63,18 +74,21 @@ static ALWAYS_INLINE __m512i bf16_pair(__m512 even, __m512 odd) {
 }
 
 static ALWAYS_INLINE void piece_wholes(uint8_t *p, piece low, piece high, int middle) {
-    const __m512i less = _mm512_set1_epi16((short)middle);
+    const __m512 less = whole_less(middle);
     low = piece_in_turns(low);
     high = piece_in_turns(high);
-    const __m512i first = _mm512_sub_epi16(_mm512_unpacklo_epi8(low, high), less);
-    const __m512i second = _mm512_sub_epi16(_mm512_unpackhi_epi8(low, high), less);
-    _mm512_storeu_si512(p, bf16_pair(whole_even(first), whole_odd(first)));
-    _mm512_storeu_si512(p + 64, bf16_pair(whole_even(second), whole_odd(second)));
+    const __m512i first = _mm512_unpacklo_epi8(low, high);
+    const __m512i second = _mm512_unpackhi_epi8(low, high);
+    _mm512_storeu_si512(p, bf16_pair(whole_even(first, less), whole_odd(first, less)));
+    _mm512_storeu_si512(p + 64, bf16_pair(whole_even(second, less), whole_odd(second, less)));
 }
 
-static ALWAYS_INLINE piece piece_expand(piece_table table, piece codes, uint8_t last, uint64_t live, const uint8_t **next) {
+static ALWAYS_INLINE piece piece_expand(piece_table table, piece unit, unsigned shift, uint8_t last, uint64_t live,
+                                        const uint8_t **next) {
+    const piece codes = piece_and(piece_down(unit, shift), last);
     const __mmask64 escapes = _mm512_cmpeq_epi8_mask(codes, _mm512_set1_epi8((char)last)) & live;
-    const piece more = piece_load(*next);
+    piece more = piece_load(*next);
+    __asm__("" : "+v"(more)); /* or compilers join loading and expanding */
     *next += __builtin_popcountll(escapes);
     return _mm512_mask_expand_epi8(_mm512_shuffle_epi8(table, codes), escapes, more);
 }
@@ -104,14 +118,9 @@ static ALWAYS_INLINE sums add_pair(sums s, __m512i pair, const float *x) {
     return _mm512_fmadd_ps(odd, _mm512_set1_ps(x[1]), s);
 }
 
-/* Cut to BF16, as decoded ones are: only a damaged tile has numbers that BF16 has not. */
-static ALWAYS_INLINE __m512 cut_to_bf16(__m512 whole) {
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(whole), _mm512_set1_epi32((int)0xffff0000)));
-}
-
-static ALWAYS_INLINE sums add_whole_pair(sums s, __m512i pair, const float *x) {
-    s = _mm512_fmadd_ps(cut_to_bf16(whole_even(pair)), _mm512_set1_ps(x[0]), s);
-    return _mm512_fmadd_ps(cut_to_bf16(whole_odd(pair)), _mm512_set1_ps(x[1]), s);
+static ALWAYS_INLINE sums add_whole_pair(sums s, __m512i pair, __m512 less, const float *x) {
+    s = _mm512_fmadd_ps(whole_even(pair, less), _mm512_set1_ps(x[0]), s);
+    return _mm512_fmadd_ps(whole_odd(pair, less), _mm512_set1_ps(x[1]), s);
 }
 
 static ALWAYS_INLINE sums sums_add_columns(sums s, piece low, piece high, const float *x) {
@@ -122,11 +131,11 @@ static ALWAYS_INLINE sums sums_add_columns(sums s, piece low, piece high, const 
 }
 
 static ALWAYS_INLINE sums sums_add_wholes(sums s, piece low, piece high, int middle, const float *x) {
-    const __m512i less = _mm512_set1_epi16((short)middle);
+    const __m512 less = whole_less(middle);
     low = piece_in_turns(low);
     high = piece_in_turns(high);
-    s = add_whole_pair(s, _mm512_sub_epi16(_mm512_unpacklo_epi8(low, high), less), x);
-    return add_whole_pair(s, _mm512_sub_epi16(_mm512_unpackhi_epi8(low, high), less), x + 2);
+    s = add_whole_pair(s, _mm512_unpacklo_epi8(low, high), less, x);
+    return add_whole_pair(s, _mm512_unpackhi_epi8(low, high), less, x + 2);
 }
 
 #define PLANES_MULTIPLY planes_multiply_avx512
