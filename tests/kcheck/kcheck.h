@@ -55,6 +55,8 @@ void kc_check_vector(struct kc *k);
 void kc_check_attention(struct kc *k);
 void kc_check_planes(struct kc *k, uint32_t cpu_flags); /* the best decoder for these flags */
 void kc_check_codes(struct kc *k, uint32_t cpu_flags); /* packed tiles of coded matrices */
+/* Damaged tiles for the best decoder and product; how many of them made sense. */
+uint64_t kc_fuzz_planes(struct kc *k, uint32_t cpu_flags, uint64_t runs);
 void kc_check_planes_product(struct kc *k, uint32_t cpu_flags); /* the best product, where there is one */
 
 /* BF16, nearly normal, as weights are. */
