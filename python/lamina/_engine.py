@@ -121,13 +121,13 @@ class Session:
         self.handle = ctypes.c_void_p()
         self.tokens: List[int] = []
         error = Error()
-        check(library().lamina_session_open(ctypes.byref(self.handle), engine.handle, ctypes.byref(error)), error)
+        check(library().lamina_session_open(ctypes.byref(self.handle), engine.model(), ctypes.byref(error)), error)
 
     def close(self) -> None:
         library().lamina_session_close(ctypes.byref(self.handle))
 
     def sampling(self, sampling: Sampling, sequence: int = 0) -> None:
-        struct, error = sampling.struct(self.engine.handle, sequence), Error()
+        struct, error = sampling.struct(self.engine.model(), sequence), Error()
         check(library().lamina_session_sampling(self.handle, ctypes.byref(struct), ctypes.byref(error)), error)
 
     def sample(self) -> int:
@@ -151,7 +151,8 @@ class Engine:
                  sequences: Optional[int]) -> None:
         self.path, self.options, self.callbacks = path, options, callbacks
         self.fixed_context, self.fixed_sequences = context, sequences
-        self.handle = ctypes.c_void_p()
+        self._handle = ctypes.c_void_p()
+        self._lost = ""  # why there is no handle
         self.context = self.sequences = self.logit_rows = 0
         self.sessions: List[Session] = []
         self._kept: Tuple[Any, ...] = ()
@@ -171,14 +172,24 @@ class Engine:
     def _open(self, context: int, sequences: int, logit_rows: int) -> None:
         struct, error = self.settings(context, sequences, logit_rows), Error()
         self.callbacks.begin()
-        status = library().lamina_model_open(ctypes.byref(self.handle), self.path.encode("utf-8", "surrogateescape"),
+        status = library().lamina_model_open(ctypes.byref(self._handle), self.path.encode("utf-8", "surrogateescape"),
                                              ctypes.byref(struct), ctypes.byref(error))
-        self.callbacks.finish(status, error)
-        self.context, self.sequences, self.logit_rows = context, sequences, logit_rows
+        try:
+            self.callbacks.finish(status, error)
+        except BaseException:
+            library().lamina_model_close(ctypes.byref(self._handle))  # open, where it was a callback that raised
+            raise
+        self.context, self.sequences, self.logit_rows, self._lost = context, sequences, logit_rows, ""
+
+    def model(self) -> ctypes.c_void_p:
+        """The library's handle, for every call of it: the library takes no NULL."""
+        if not self._handle:
+            raise UsageError(self._lost or "this model is closed")
+        return self._handle
 
     def close(self) -> None:
         self.close_sessions()
-        library().lamina_model_close(ctypes.byref(self.handle))
+        library().lamina_model_close(ctypes.byref(self._handle))
 
     def need(self, context: int, sequences: int = 1, logit_rows: int = 1) -> None:
         """Opens the model again when it was opened for less than this and the caller has not fixed it. What does not fit any more
@@ -192,19 +203,38 @@ class Engine:
             sequences = self.sequences
         sequences = max(min(sequences, _MOST_SEQUENCES), self.sequences)
         logit_rows = max(logit_rows, self.logit_rows)
-        if not self.handle:
-            raise UsageError("this model could not be opened again: close it")
-        if (context, sequences, logit_rows) == before:
+        if self._handle and (context, sequences, logit_rows) == before:
             return
         self.close()
+        try:
+            self._open_most(context, sequences, logit_rows)
+        except BaseException:
+            self._open_as_before(before)
+            raise
+
+    def _open_most(self, context: int, sequences: int, logit_rows: int) -> None:
+        """With as many sequences as there is room for, not fewer than before."""
+        fewest = self.sequences
         while True:
             try:
                 return self._open(context, sequences, max(logit_rows, sequences))
             except NoFitError:
-                if sequences <= before[1]:
-                    self._open(*before)
+                if sequences <= fewest:
                     raise
-                sequences = max(before[1], sequences // 2)
+                sequences = max(fewest, sequences // 2)
+
+    def _open_as_before(self, before: Tuple[int, int, int]) -> None:
+        """After a request that the model could not be opened for. Where this fails too the model stays closed, and the next request
+        tries again."""
+        try:
+            self._open(*before)
+        except LaminaError as error:
+            self._lost = ("the model is closed: a request needed it opened anew, and then it could not be opened as it was either: "
+                          f"{error.message}; the next request tries again")
+            raise type(error)(self._lost) from error
+        except BaseException as error:
+            self._lost = f"the model is closed: a callback raised {error!r} while it was opened anew; the next request tries again"
+            raise
 
     def session(self) -> Session:
         opened = Session(self)
@@ -219,34 +249,41 @@ class Engine:
 
     def info(self) -> Info:
         struct = _abi.lamina_info()
-        library().lamina_model_info(self.handle, ctypes.byref(struct))
+        library().lamina_model_info(self.model(), ctypes.byref(struct))
         return Info.of(struct)
 
     def plan(self) -> Plan:
-        return Plan.read(library().lamina_model_plan(self.handle).contents)
+        return Plan.read(library().lamina_model_plan(self.model()).contents)
 
     def stats(self) -> Stats:
         struct = _abi.lamina_stats()
-        library().lamina_model_stats(self.handle, ctypes.byref(struct))
+        library().lamina_model_stats(self.model(), ctypes.byref(struct))
         return Stats.of(struct)
 
     def parts(self) -> List[Part]:
         parts: List[Part] = []
         struct = _abi.lamina_part()
-        while library().lamina_model_part(self.handle, len(parts), ctypes.byref(struct)):
+        while library().lamina_model_part(self.model(), len(parts), ctypes.byref(struct)):
             parts.append(Part.of(struct))
         return parts
 
     def ends(self, token: int) -> bool:
-        return library().lamina_model_ends(self.handle, token)
+        return library().lamina_model_ends(self.model(), token)
 
     def stop_strings(self) -> List[bytes]:
+        """Those of the chat format; none without a tokenizer."""
         found: List[bytes] = []
-        while True:
-            text = library().lamina_text_stop(library().lamina_model_text(self.handle), len(found))
+        words = library().lamina_model_text(self.model())
+        while words:
+            text = library().lamina_text_stop(words, len(found))
             if text is None:
-                return found
+                break
             found.append(text)
+        return found
+
+    def has_text(self) -> bool:
+        """Whether the model came with a tokenizer."""
+        return bool(library().lamina_model_text(self.model()))
 
     # ---- one sequence, the loop in C ----
 

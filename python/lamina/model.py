@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 from . import _abi, hub
 from ._engine import FLUSH_ID, Callbacks, Engine, Sampling, plan_of, reason, split
 from ._library import library
-from .errors import StoppedError, UsageError
+from .errors import NotFoundError, StoppedError, UsageError
 from .records import Answer, Info, Part, Plan, Progress, Stats
 from .tokenizer import Tokenizer
 
@@ -309,7 +309,10 @@ class Model:
     def _batch(self, prompts: List[List[int]], most: int, sampling: Sampling, stops: List[bytes], ignore_eos: bool,
                on_token: Optional[Callable[[int, int], Any]]) -> List[Answer]:
         engine = self._engine
+        engine.need(1)  # open, also when an earlier request has left it closed
         words = stops if ignore_eos else [*stops, *engine.stop_strings()]
+        if words and not engine.has_text():
+            raise NotFoundError("stop strings need a tokenizer, and this model came without one")
         made: List[List[int]] = [[] for _ in prompts]
         counts, reasons = [0] * len(prompts), ["length"] * len(prompts)
         texts: List[Optional[bytes]] = [None] * len(prompts)
@@ -335,7 +338,7 @@ class Model:
         answers = []
         for i, ids in enumerate(prompts):
             cut = texts[i]
-            text = cut if cut is not None else self.tokenizer.decode_bytes(made[i], True)
+            text = cut if cut is not None else self.tokenizer.decode_bytes(made[i], True) if engine.has_text() else b""
             answers.append(Answer(text.decode("utf-8", "replace"), made[i], reasons[i], len(ids), counts[i]))
         return answers
 

@@ -265,6 +265,58 @@ def test_errors(lamina, model):
        [4 << 30, 512 << 20, 20 * 10**9, 1500, 7, 0, 1536], "sizes are read as the program reads them")
 
 
+def test_reopening(lamina, model):
+    """A model that a request needs opened anew, when there is no room any more: not even for what it was."""
+    done = python(f"""
+import lamina
+m = lamina.Model({MODEL!r}, memory="120MiB")
+first = m.generate("Hello").text
+room = b"x" * (100 << 20)
+for call in (lambda: m.generate("Hello", max_tokens=1000), lambda: m.stats, lambda: m.plan, m.profile, lambda: m.batch(["Hello"])):
+    try:
+        call()
+        print("nothing was refused")
+    except lamina.LaminaError as error:
+        print(type(error).__name__, "the model is closed" in str(error), "the next request tries again" in str(error))
+del room
+print(m.generate("Hello").text == first, m.stats.passes > 0)
+""")
+    want = ["NoFitError True True", *["UsageError True True"] * 3, "NoFitError True True", "True True"]
+    ok(done.stdout.splitlines() == want and done.returncode == 0, "a model that cannot be opened again says so, and is when it can be",
+       f"{done.returncode}\n{done.stdout}\n{done.stderr}")
+    armed = []
+
+    def log(level, text):  # a context longer than the model was made for is warned about when it is opened
+        if armed:
+            raise ZeroDivisionError(text)
+
+    with lamina.Model(MODEL, memory=MEMORY, log=log) as m:
+        want = m.generate(QUESTIONS[0]).ids
+        armed.append(True)
+        refused(ZeroDivisionError, "what a callback raises while a model is opened anew comes out", m.generate, QUESTIONS[0],
+                max_tokens=3000)
+        ok(m.plan.context_tokens < 3000 and m.generate(QUESTIONS[0]).ids == want, "and the model is as it was")
+        armed.clear()
+        m.generate(QUESTIONS[0], max_tokens=3000)
+        armed.append(True)
+        refused(ZeroDivisionError, "where it raises once more", m.batch, QUESTIONS)
+        refused(lamina.UsageError, "the model is closed", lambda: m.stats, words="a callback raised")
+        armed.clear()
+        ok([a.ids for a in m.batch(QUESTIONS[:1])] == [want], "and the next request opens it")
+
+
+def test_mute(lamina, model):
+    """A checkpoint without the files of a tokenizer."""
+    folder = WORK / "mute"
+    subprocess.run([sys.executable, str(ROOT / "tests" / "cli" / "mkmodel.py"), str(folder)], check=True, stdout=subprocess.DEVNULL)
+    with lamina.Model(str(folder), memory=MEMORY) as mute:
+        alone = [mute.generate(ids, max_tokens=4, seed=1) for ids in ([5, 6, 7], [8, 9])]
+        both = mute.batch([[5, 6, 7], [8, 9]], 4, seed=1)
+        ok([(a.ids, a.text) for a in both] == [(a.ids, "") for a in alone], "a model without a tokenizer answers with ids", both)
+        for call in (mute.generate, lambda ids, **more: mute.batch([ids], **more)):
+            refused(lamina.NotFoundError, "stop strings need a tokenizer", call, [5, 6], stop=["x"], words="tokenizer")
+
+
 def test_threads(lamina, model):
     want = {q: model.generate(q, max_tokens=30).ids for q in QUESTIONS}
     got = {}
@@ -412,8 +464,8 @@ def main():
         test_abi()
         import lamina
         with lamina.Model(MODEL, memory=MEMORY) as model:
-            for test in (test_generate, test_stream, test_batch, test_logits, test_facts, test_tokenizer, test_errors, test_threads,
-                         test_airllm, test_hub):
+            for test in (test_generate, test_stream, test_batch, test_logits, test_facts, test_tokenizer, test_errors, test_reopening,
+                         test_mute, test_threads, test_airllm, test_hub):
                 try:
                     test(lamina, model)
                 except Exception:
