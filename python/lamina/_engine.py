@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _abi
@@ -40,14 +41,20 @@ def _type_of(struct: Any, field: str) -> Any:
 
 
 class Callbacks:
-    """The C callbacks of a model, which live as long as it does. ``stop`` may be set by any thread."""
+    """The C callbacks of a model, which live as long as it does. ``closed``, and the flag of the job, may be set by any thread."""
 
     def __init__(self, progress: Optional[Callable[[Progress], Any]], log: Optional[Callable[[int, str], Any]]) -> None:
         self.raised: Optional[BaseException] = None
-        self.stop = self.closed = False
+        self.closed = False
+        self.job: Optional[threading.Event] = None  # of what runs now: set when that is to stop
         self._progress, self._log = progress, log
         self._kept = (_type_of(_abi.lamina_callbacks, "log")(self._on_log),
                       _type_of(_abi.lamina_callbacks, "progress")(self._on_progress))
+
+    @property
+    def stop(self) -> bool:
+        """Whether what runs now is to end after its sweep."""
+        return self.closed or (self.job is not None and self.job.is_set())
 
     def struct(self) -> Any:
         callbacks = _abi.lamina_callbacks()

@@ -6,7 +6,6 @@ and Ctrl-C reaches the caller while a sweep runs; what was going on then ends af
 """
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import queue
 import re
@@ -18,6 +17,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 from . import _abi, hub
 from ._engine import FLUSH_ID, Callbacks, Engine, Sampling, plan_of, reason, split
 from ._library import library
+from ._worker import Future, Worker
 from .errors import NotFoundError, StoppedError, UsageError
 from .records import Answer, Info, Part, Plan, Progress, Stats
 from .tokenizer import Tokenizer
@@ -46,16 +46,17 @@ def parse_size(size: Union[None, int, str]) -> int:
 
 
 class Stream:
-    """The text of an answer as it comes: an iterator of pieces. ``answer`` is there when it has ended. Closing it, or leaving the
-    loop and dropping it, stops the model after the token at hand."""
+    """The text of an answer as it comes: an iterator of pieces. ``answer`` is there when it has ended. Closing it, leaving the loop
+    and dropping it, or an exception like Ctrl-C while a piece is awaited stops the model after its sweep; one that is stopped before
+    its first token has no ``answer``."""
 
     _END = object()
 
-    def __init__(self, start: Callable[["Stream"], "concurrent.futures.Future[Answer]"]) -> None:
+    def __init__(self, start: Callable[["Stream"], "Future[Answer]"]) -> None:
         self.answer: Optional[Answer] = None
         self._pieces: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
         self._stopped = threading.Event()
-        self._future: Optional["concurrent.futures.Future[Answer]"] = start(self)
+        self._future: Optional["Future[Answer]"] = start(self)
         pieces = self._pieces
         self._future.add_done_callback(lambda _f: pieces.put(Stream._END))
 
@@ -65,7 +66,11 @@ class Stream:
     def __next__(self) -> str:
         if self._future is None:
             raise StopIteration
-        piece = self._pieces.get()
+        try:
+            piece = self._pieces.get()
+        except BaseException:  # of a signal
+            self._stopped.set()
+            raise
         if piece is not Stream._END:
             return piece
         future, self._future = self._future, None
@@ -75,7 +80,10 @@ class Stream:
     def close(self) -> None:
         """Stops the answer; returns when the model is free again."""
         self._stopped.set()
-        for _ in self:
+        try:
+            for _ in self:
+                pass
+        except StoppedError:  # as asked for
             pass
 
     def __enter__(self) -> "Stream":
@@ -90,21 +98,15 @@ class Stream:
             stopped.set()
 
 
-def _close(engine_box: List[Any], worker: concurrent.futures.ThreadPoolExecutor, thread: threading.Thread,
-           callbacks: Callbacks) -> None:
-    """Frees a model; also when nobody did before it was forgotten."""
-    callbacks.stop = callbacks.closed = True
-
+def _close(engine_box: List[Any], worker: Worker, callbacks: Callbacks) -> None:
+    """Frees a model; also when nobody did before it was forgotten, or before the interpreter ends."""
     def free() -> None:
         while engine_box:
             engine_box.pop().close()
 
-    try:
-        worker.submit(free)
-    except RuntimeError:  # the interpreter is ending: the worker takes nothing more, and is idle
-        free()
-    # The last to forget a model may be its own thread, at the end of a stream: it cannot wait for itself.
-    worker.shutdown(wait=threading.current_thread() is not thread)
+    callbacks.closed = True
+    # The last to forget a model may be its own thread, at the end of a stream: it does not wait for itself.
+    worker.end(free)
 
 
 class Model:
@@ -138,12 +140,11 @@ class Model:
                 raise UsageError(f"{name}={value}: a positive number is expected")
         library()  # before anything is fetched
         self._callbacks = Callbacks(progress, log)
-        self._worker = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="lamina")
-        self._worker_thread = self._worker.submit(threading.current_thread).result()
+        self._worker = Worker()
         self._box: List[Engine] = []
         self._tokenizer: Optional[Tokenizer] = None
         self._chat_template = chat_template
-        self._finalizer = weakref.finalize(self, _close, self._box, self._worker, self._worker_thread, self._callbacks)
+        self._finalizer = weakref.finalize(self, _close, self._box, self._worker, self._callbacks)
         try:
             path = hub.resolve(model, token)
             self._run(self._open, path, options, context, sequences, codec)
@@ -172,36 +173,35 @@ class Model:
             raise UsageError("this model is closed")
         return self._box[0]
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> "concurrent.futures.Future[Any]":
-        if threading.current_thread() is self._worker_thread:
+    def _submit(self, stopped: threading.Event, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Has `function` called on the model's thread; `stopped` ends it."""
+        callbacks = self._callbacks
+
+        def work() -> Any:
+            callbacks.job = stopped
+            if callbacks.stop:
+                raise StoppedError("stopped before it began")
+            return function(*arguments)
+
+        if self._worker.is_here():
             raise UsageError("a callback of a model must not call the model: it is at work")
-        try:
-            return self._worker.submit(function, *arguments)
-        except RuntimeError:
-            raise UsageError("this model is closed") from None
+        future = self._worker.submit(work)
+        if future is None:
+            raise UsageError("this model is closed")
+        return future
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Calls `function` on the model's thread. Whoever is interrupted while waiting has the work stopped."""
-        def work() -> Any:
-            if cancelled.is_set():
-                raise StoppedError("interrupted before it began")
-            self._callbacks.stop = self._callbacks.closed
-            return function(*arguments)
-
-        cancelled = threading.Event()
-        future = self._submit(work)
+        stopped = threading.Event()
         try:
-            return future.result()
+            return self._submit(stopped, function, *arguments).result()
         except BaseException:
-            if not future.done():
-                cancelled.set()
-                if future.running():
-                    self._callbacks.stop = True
+            stopped.set()
             raise
 
     def close(self) -> None:
         """Frees the memory; what is going on ends after its sweep. The model cannot be used afterwards."""
-        if threading.current_thread() is self._worker_thread:
+        if self._worker.is_here():
             raise UsageError("a callback of a model must not close the model")
         self._finalizer()
 
@@ -259,7 +259,7 @@ class Model:
     def stream(self, prompt: Prompt, max_tokens: int = 512, *, stop: Sequence[str] = (), raw: bool = False,
                ignore_eos: bool = False, seed: Optional[int] = None, **sampling: Any) -> Stream:
         """The same as an iterator of pieces of text. The model goes on while a piece is looked at."""
-        def start(stream: Stream) -> "concurrent.futures.Future[Answer]":
+        def start(stream: Stream) -> "Future[Answer]":
             pieces, stopped = stream._pieces, stream._stopped  # and not the stream, which may be forgotten
 
             def hand_out(piece: str) -> bool:
@@ -267,13 +267,7 @@ class Model:
                     pieces.put(piece)
                 return stopped.is_set()
 
-            work = self._generating(prompt, max_tokens, stop, raw, ignore_eos, seed, hand_out, sampling)
-
-            def run() -> Answer:
-                self._callbacks.stop = self._callbacks.closed or stopped.is_set()
-                return work[0](*work[1:])
-
-            return self._submit(run)
+            return self._submit(stopped, *self._generating(prompt, max_tokens, stop, raw, ignore_eos, seed, hand_out, sampling))
 
         return Stream(start)
 

@@ -156,6 +156,54 @@ def test_stream(lamina, model):
     refused(lamina.UsageError, "errors of a stream come to whoever reads it", list, bad, words="vocabulary")
 
 
+class Interrupted:
+    """In place of a stream's queue: Ctrl-C comes while a piece is awaited."""
+
+    def get(self):
+        raise KeyboardInterrupt
+
+
+def test_stopping(lamina, model):
+    with model.stream(QUESTIONS[4], max_tokens=1900, ignore_eos=True) as stream:
+        pass
+    ok(stream.answer is None or stream.answer.stop_reason == "interrupted", "a stream that nobody reads is closed without a word")
+    stream = model.stream(QUESTIONS[4], max_tokens=1900, ignore_eos=True)
+    next(stream)
+    pieces, stream._pieces = stream._pieces, Interrupted()
+    refused(KeyboardInterrupt, "Ctrl-C while a piece is awaited", next, stream)
+    stream._pieces = pieces
+    ok(len(list(stream)) < 1000 and stream.answer.new_tokens < 1000, "and the model stops, although the stream is still there",
+       stream.answer)
+    began, chunks = threading.Event(), []
+
+    def see(progress):
+        chunks.append(progress.kind)
+        began.set()
+
+    with lamina.Model(MODEL, memory=MEMORY, prompt_rows=8, context=2000, progress=see) as slow:
+        with slow.stream([7] * 1900, max_tokens=5):
+            began.wait()
+        ok(0 < len(chunks) < 200, "closing does not wait for the rest of a prompt", len(chunks))
+        refused(lamina.UsageError, "what was stopped stops nothing else", slow.generate, [10**6], words="vocabulary")
+    # Exit handlers run last in, first out: this one counts when the model has been stopped.
+    script = f"""
+import atexit, lamina
+made = []
+def count():
+    futures = [stream._future for stream in made]
+    print(sum(f.result().new_tokens for f in futures if f.exception() is None) < 1000, isinstance(futures[1].exception(), lamina.StoppedError))
+atexit.register(count)
+m = lamina.Model({MODEL!r}, memory={MEMORY!r})
+for _ in range(2):
+    made.append(m.stream("Tell me a story.", max_tokens=1900, ignore_eos=True))
+for piece in made[0]:
+"""
+    done = python(script + "    raise KeyboardInterrupt\n")
+    ok(done.stdout == "True True\n" and done.returncode != 0, "Ctrl-C in a loop over a stream ends the program after a sweep", done)
+    done = python(script + "    break\n")
+    ok(done.stdout == "True True\n" and done.returncode == 0 and not done.stderr, "so does the end of a program with unfinished streams", done)
+
+
 def test_batch(lamina, model):
     alone = [model.generate(q, max_tokens=60) for q in QUESTIONS]
 
@@ -464,8 +512,8 @@ def main():
         test_abi()
         import lamina
         with lamina.Model(MODEL, memory=MEMORY) as model:
-            for test in (test_generate, test_stream, test_batch, test_logits, test_facts, test_tokenizer, test_errors, test_reopening,
-                         test_mute, test_threads, test_airllm, test_hub):
+            for test in (test_generate, test_stream, test_stopping, test_batch, test_logits, test_facts, test_tokenizer, test_errors,
+                         test_reopening, test_mute, test_threads, test_airllm, test_hub):
                 try:
                     test(lamina, model)
                 except Exception:
