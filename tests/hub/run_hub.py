@@ -146,6 +146,14 @@ def test_pull():
     HUB.reset()
     done = lamina("pull", "pull", "org/small")
     ok(done.returncode == 0 and len(HUB.requests) == 1, "the second pull asks for the listing alone", HUB.requests)
+    HUB.reset()
+    done = lamina("pull", "pull", "org/small", "--if-missing", "--json", "-q")
+    ok(done.returncode == 0 and json.loads(done.stdout)["path"] == str(folder("pull", "org/small") / "snapshots" / repo.commit) and
+       not HUB.requests, "--if-missing says where it is and asks nobody", done.all)
+    done = lamina("missing", "pull", "org/small", "--if-missing")
+    ok(done.returncode == 0 and whole("missing", "org/small", repo, NEEDED), "and fetches what is not there", done.all)
+    done = lamina("missing", "pull", "org/small", "--if-missing", "--dry-run")
+    ok(done.returncode == 2 and "--if-missing" in done.stderr, "--if-missing with --dry-run", done.all)
     done = lamina("include", "pull", "org/small", "--include", "*.md", "--include", "orig*", "--exclude", "*.bin")
     ok(done.returncode == 0 and whole("include", "org/small", repo, ["README.md", "original/consolidated.00.pth"]) and
        len(blobs("include", "org/small")) == 2, "--include takes what matches, and nothing else", done.all)

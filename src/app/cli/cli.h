@@ -45,7 +45,7 @@ struct cli_options {
         queue, max_connections, keep_alive, grace;
     float temp, top_p, min_p, repeat_penalty, min_gain, max_loss;
     bool raw, json, quiet, verbose, ignore_eos, no_read_ahead, no_pin, no_special, skip_special, delete_original,
-        no_generation_prompt, again, profile, dry_run, offline, stream, help;
+        no_generation_prompt, again, profile, dry_run, if_missing, offline, stream, help;
     bool model_flag; /* -m was on the command line */
     bool seed_given, temp_given, top_k_given, top_p_given, min_p_given, repeat_penalty_given;
     struct str home_text; /* backs `home` when it is a default */

@@ -107,7 +107,39 @@ static lamina_status pull_store(const struct cli_options *o, struct lamina_error
     return status;
 }
 
+/* --if-missing: where the model is that `lamina run` would take. */
+static lamina_status pull_if_missing(const struct cli_options *o, struct lamina_error *err) {
+    struct hub_name name;
+    struct str path = {0};
+    struct str out = {0};
+    if (o->dry_run || o->include.count > 0 || o->exclude.count > 0 || o->codec != NULL || o->quant != NULL) {
+        return base_fail(err, LAMINA_USAGE, "--if-missing goes without --dry-run, --include, --exclude, --codec and --quant");
+    }
+    LAMINA_TRY(take_name(o, &name, err));
+    lamina_status status = cli_model_place(o, &name, CLI_PLACE_PULL | CLI_PLACE_STORE, &path, err);
+    if (status == LAMINA_OK && o->json) {
+        str_add_text(&out, "{\"model\": ");
+        json_write_string(&out, span_of_text(name.id));
+        str_add_text(&out, ", \"revision\": ");
+        json_write_string(&out, span_of_text(name.revision));
+        str_add_text(&out, ", \"path\": ");
+        json_write_string(&out, str_span(&path));
+        str_add_text(&out, "}\n");
+    } else if (status == LAMINA_OK) {
+        str_printf(&out, "%s\n", str_text(&path));
+    }
+    if (status == LAMINA_OK) {
+        status = cli_out_str(&out, err);
+    }
+    str_drop(&path);
+    str_drop(&out);
+    return status;
+}
+
 lamina_status cmd_pull(struct cli_options *o, struct lamina_error *err) {
+    if (o->if_missing) {
+        return pull_if_missing(o, err);
+    }
     if (o->stream) {
         return pull_store(o, err);
     }

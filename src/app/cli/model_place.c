@@ -47,31 +47,23 @@ static lamina_status pull_missing(const struct cli_options *o, const struct hub_
     return status;
 }
 
-static lamina_status resolve(const struct cli_options *o, const char *word, enum cli_command_id command, struct str *out,
-                             struct lamina_error *err) {
-    static const uint32_t looking_only =
-        1u << CMD_VERIFY | 1u << CMD_SHOW | 1u << CMD_TOKENIZE | 1u << CMD_DETOKENIZE | 1u << CMD_TEMPLATE;
-    const bool may_pull = (looking_only & 1u << command) == 0;
-    const bool store_does = command != CMD_SPLIT; /* which wants the checkpoint */
+lamina_status cli_model_place(const struct cli_options *o, const struct hub_name *name, unsigned may, struct str *out,
+                              struct lamina_error *err) {
     struct hub_env env = {.offline = false};
-    struct hub_name name;
     struct lamina_error missing = {0};
-    struct lamina_error unused = {0};
-    if (hub_name_parse(word, &name, &unused) < 0) {
-        return LAMINA_OK; /* whoever opens it says that it is not there */
-    }
     lamina_status status = hub_env_read(&env, err);
     if (status == LAMINA_OK) {
         env.offline = env.offline || o->offline;
-        status = hub_find(&env, &name, out, &missing);
-        if (status == LAMINA_NOT_FOUND && store_does && cli_stream_find(o->home, &env, &name, out) == LAMINA_OK) {
+        const bool may_pull = (may & CLI_PLACE_PULL) != 0 && !env.offline;
+        status = hub_find(&env, name, out, &missing);
+        if (status == LAMINA_NOT_FOUND && (may & CLI_PLACE_STORE) != 0 && cli_stream_find(o->home, &env, name, out) == LAMINA_OK) {
             status = LAMINA_OK;
-        } else if (status == LAMINA_NOT_FOUND && may_pull && !env.offline && o->stream) {
-            status = cli_stream_pull(o, &env, &name, "planes", out, err);
-        } else if (status == LAMINA_NOT_FOUND && may_pull && !env.offline) {
-            status = pull_missing(o, &env, &name, &missing, out, err);
+        } else if (status == LAMINA_NOT_FOUND && may_pull && o->stream) {
+            status = cli_stream_pull(o, &env, name, "planes", out, err);
+        } else if (status == LAMINA_NOT_FOUND && may_pull) {
+            status = pull_missing(o, &env, name, &missing, out, err);
         } else if (status == LAMINA_NOT_FOUND) {
-            status = base_fail(err, status, "%s is no path here, and as a model of the hub: %s; %s", word, missing.message,
+            status = base_fail(err, status, "%s is no path here, and as a model of the hub: %s; %s", name->id, missing.message,
                                env.offline ? "HF_HUB_OFFLINE or --offline forbids to fetch it" : "fetch it with lamina pull");
         } else if (status < 0) {
             status = base_fail(err, status, "%s", missing.message);
@@ -79,6 +71,20 @@ static lamina_status resolve(const struct cli_options *o, const char *word, enum
     }
     hub_env_drop(&env);
     return status == LAMINA_OK && out->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : status;
+}
+
+static lamina_status resolve(const struct cli_options *o, const char *word, enum cli_command_id command, struct str *out,
+                             struct lamina_error *err) {
+    static const uint32_t looking_only =
+        1u << CMD_VERIFY | 1u << CMD_SHOW | 1u << CMD_TOKENIZE | 1u << CMD_DETOKENIZE | 1u << CMD_TEMPLATE;
+    unsigned may = command == CMD_SPLIT ? 0 : CLI_PLACE_STORE; /* splitting wants the checkpoint */
+    struct hub_name name;
+    struct lamina_error unused = {0};
+    if (hub_name_parse(word, &name, &unused) < 0) {
+        return LAMINA_OK; /* whoever opens it says that it is not there */
+    }
+    may |= (looking_only & 1u << command) == 0 ? CLI_PLACE_PULL : 0;
+    return cli_model_place(o, &name, may, out, err);
 }
 
 lamina_status cli_models_resolve(struct cli_options *o, enum cli_command_id command, struct lamina_error *err) {

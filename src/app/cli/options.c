@@ -193,6 +193,8 @@ const struct cli_option cli_option_table[] = {
     {"exclude", NULL, 0, CLI_LIST, "PATTERN", NULL, "leave out files that match; may be given several times", BIT(CMD_PULL),
      AT(exclude), 0},
     {"dry-run", NULL, 0, CLI_FLAG, NULL, NULL, "only say what would be done", BIT(CMD_PULL) | BIT(CMD_RM), AT(dry_run), 0},
+    {"if-missing", NULL, 0, CLI_FLAG, NULL, NULL, "ask the hub only when neither the model nor its store is here, as run does",
+     BIT(CMD_PULL), AT(if_missing), 0},
     {"connections", NULL, 0, CLI_U32, "N", "8", "requests at once while downloading", WITH_MODEL | BIT(CMD_PULL),
      AT(connections), 0},
     {"piece", NULL, 0, CLI_SIZE, "SIZE", "16MiB", "bytes of one request while downloading", BIT(CMD_PULL), AT(piece), 0},
