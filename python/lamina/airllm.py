@@ -83,7 +83,7 @@ class AirLLMBaseModel:
                       "checkpoint as it goes; open the store then")
         for name in unknown:
             warn_once(f"{name} is not known to lamina and changes nothing")
-        path = hub.resolve(model_local_path_or_repo_id, hf_token)
+        path = hub.resolve(model_local_path_or_repo_id, hf_token, layer_shards_saving_path)
         self.max_seq_len, self.profiling_mode, self.compression, self.seed = max_seq_len, profiling_mode, compression, seed
         self.lamina = Model(path, memory=memory, codec=_CODECS[compression], home=layer_shards_saving_path,
                             read_ahead=prefetching, **(model_options or {}))

@@ -146,7 +146,7 @@ class Model:
         self._chat_template = chat_template
         self._finalizer = weakref.finalize(self, _close, self._box, self._worker, self._callbacks)
         try:
-            path = hub.resolve(model, token)
+            path = hub.resolve(model, token, home)
             self._run(self._open, path, options, context, sequences, codec)
         except BaseException:
             self._finalizer()
@@ -354,7 +354,7 @@ class Model:
                  home: Union[None, str, os.PathLike] = None, token: Optional[str] = None) -> Plan:
         """The plan of a model without loading it: whether it fits, the smallest budget, seconds per token."""
         options = _options(memory, 0, 0, home, "f16", "auto", None, True, True, None)
-        return plan_of(hub.resolve(model, token), options, Callbacks(None, None), context, sequences)
+        return plan_of(hub.resolve(model, token, home), options, Callbacks(None, None), context, sequences)
 
 
 def _options(memory: Union[None, int, str], threads: int, prompt_rows: int, home: Union[None, str, os.PathLike], kv: str, io: str,

@@ -470,10 +470,25 @@ def test_hub(lamina, model):
         with lamina.Model("org/demo", memory=MEMORY):
             ok(not server.requests, "and the second time nobody is asked", server.requests)
         refused(lamina.NotFoundError, "a model that the hub has not", lamina.Model, "org/none", words="org/none")
+        server.reset()
+        with lamina.Model(f"org/demo@{repo.commit}", memory=MEMORY):
+            ok(not server.requests, "nor for a commit", server.requests)
+        os.environ.update(LAMINA_STREAM="1", LAMINA_DRY_RUN="1", HF_HOME=str(WORK / "hf-stream"))
+        with lamina.Model("org/demo", memory=MEMORY) as streamed:
+            ok("Paris" in streamed.generate(QUESTIONS[0]).text and not list((WORK / "hf-stream").rglob("snapshots/*/*.safetensors")),
+               "with LAMINA_STREAM the store alone is made")
+        ok(lamina.pull("org/demo") == streamed.info.store_path, "and pull gives it", streamed.info)
+        server.reset()
+        os.environ.pop("LAMINA_STREAM")
+        with lamina.Model("org/demo", memory=MEMORY) as again:
+            ok(again.info.store_path == streamed.info.store_path and not server.requests, "which later calls find", again.info)
+        os.environ.pop("LAMINA_DRY_RUN")
+        os.environ.update(HF_HOME=str(WORK / "hf"))
+        server.reset()
         ok(os.path.isfile(os.path.join(lamina.pull("org/demo"), "config.json")) and repo.commit in lamina.pull("org/demo"), "pull")
     finally:
-        for name in ("HF_ENDPOINT", "HF_HOME"):
-            os.environ.pop(name)
+        for name in ("HF_ENDPOINT", "HF_HOME", "LAMINA_STREAM", "LAMINA_DRY_RUN"):
+            os.environ.pop(name, None)
         os.environ.update(before)
 
 
