@@ -12,7 +12,7 @@ import secrets
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from . import _engine
-from ._hf_text import make_tensor, to_rows, torch_loaded
+from ._hf_text import is_off, make_tensor, to_rows, torch_loaded
 from .errors import UsageError
 
 # Arguments that are done here, and those whose value here changes nothing.
@@ -31,6 +31,7 @@ _NEUTRAL: Dict[str, Sequence[Any]] = {
 _ABOUT = {"transformers_version", "_from_model_config", "decoder_start_token_id", "return_legacy_cache", "disable_compile", "is_assistant"}
 _ASSISTANT = {"num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold", "assistant_lookbehind",
               "target_lookbehind"}
+_DEFAULT_LENGTH = 20  # in transformers: max_length of every generation_config, and new tokens where no length is given
 
 
 class GenerateOutput:
@@ -80,6 +81,8 @@ def _settings(model: Any, arguments: Dict[str, Any]) -> Dict[str, Any]:
     for config in (model.generation_config, arguments.get("generation_config")):
         if config is not None:
             values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+            if values.get("max_length") == _DEFAULT_LENGTH:  # of transformers 4, where nobody has said one
+                del values["max_length"]
             merged.update({k: v for k, v in values.items() if v is not None and k not in _ABOUT and k not in _ASSISTANT})
     merged.update({k: v for k, v in arguments.items() if k != "generation_config" and v is not None})
     return merged
@@ -93,7 +96,7 @@ def _obstacle(settings: Dict[str, Any]) -> Optional[str]:
         neutral = _NEUTRAL.get(name)
         if neutral is not None and (not neutral or any(value is n or (not hasattr(value, "shape") and value == n) for n in neutral)):
             continue
-        if value in (None, False) or (isinstance(value, (list, tuple, dict)) and not value):
+        if is_off(value) or (isinstance(value, (list, tuple, dict)) and not value):
             continue
         return f"{name}={value!r}" if isinstance(value, (int, float, str)) else name
     changed = settings.get("do_sample") or settings.get("repetition_penalty", 1.0) != 1.0
@@ -162,7 +165,7 @@ def plan_fast(model: Any, inputs: Any, arguments: Dict[str, Any]) -> Tuple[Optio
         raise UsageError("rows of input_ids differ in length")
     most = settings.get("max_new_tokens")
     if most is None:  # a model's own max_new_tokens goes before a call's max_length, as there
-        most = settings["max_length"] - width if settings.get("max_length") is not None else 20  # what transformers takes
+        most = settings["max_length"] - width if settings.get("max_length") is not None else _DEFAULT_LENGTH
     if most < 1:
         raise ValueError(f"nothing may be generated: {width} tokens are given, max_length is {settings.get('max_length')}; set "
                          "max_new_tokens")
@@ -176,9 +179,12 @@ def plan_fast(model: Any, inputs: Any, arguments: Dict[str, Any]) -> Tuple[Optio
     streamer = settings.get("streamer")
     if streamer is not None and len(rows) > 1:
         return None, "a streamer for several sequences"
-    return Request(inputs, [list(r) for r in rows for _ in range(copies)], [p for p in prompts for _ in range(copies)], int(most),
-                   sampling, set(ends), "eos_token_id" not in settings, int(pad) if pad is not None else (ends or [0])[0], streamer, bool(settings.get("return_dict_in_generate", False)), bool(settings.get("output_scores", False)),
-                   bool(settings.get("output_logits", False)), [s.encode() for s in ([stops] if isinstance(stops, str) else stops)]), ""
+    return Request(inputs=inputs, rows=[list(r) for r in rows for _ in range(copies)], prompts=[p for p in prompts for _ in range(copies)],
+                   most=int(most), sampling=sampling, ends=set(ends), own_ends="eos_token_id" not in settings,
+                   pad=int(pad) if pad is not None else (ends or [0])[0], streamer=streamer,
+                   as_dict=bool(settings.get("return_dict_in_generate", False)), scores=bool(settings.get("output_scores", False)),
+                   logits=bool(settings.get("output_logits", False)),
+                   stops=[s.encode() for s in ([stops] if isinstance(stops, str) else stops)]), ""
 
 
 class _Like:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Union
+import tempfile
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from .tokenizer import Tokenizer
 
@@ -112,6 +113,7 @@ class HFTokenizer:
             value = tokens.get(name, config.get(name))
             self._tokens[name] = value.get("content") if isinstance(value, dict) else value if isinstance(value, str) else None
         self._front = tokenizer.front()
+        self._other: Optional[Tuple[str, Tokenizer]] = None  # with another chat template
 
     # ---- special tokens ----
 
@@ -223,7 +225,8 @@ class HFTokenizer:
                                  "`pad_token` `(tokenizer.pad_token = tokenizer.eos_token e.g.)`.")
             width = max(lengths, default=0)
             if how == "max_length":
-                width = max_length if max_length is not None else min(self.model_max_length, width)
+                most = self.model_max_length if self.model_max_length < _NO_LIMIT else width
+                width = max_length if max_length is not None else most
             width = -(-width // multiple) * multiple if multiple else width
             left = (side or self.padding_side) == "left"
             for i, row in enumerate(rows):
@@ -262,25 +265,74 @@ class HFTokenizer:
 
     # ---- conversations ----
 
-    def apply_chat_template(self, conversation: Any, tools: Optional[Sequence[Any]] = None, add_generation_prompt: bool = False,
-                            tokenize: bool = True, padding: Any = False, truncation: Any = False, max_length: Optional[int] = None,
-                            return_tensors: Any = None, return_dict: bool = False, **variables: Any) -> Any:
-        """The prompt of a conversation, or of a list of them: text, ids, or with return_dict ids and mask."""
+    def apply_chat_template(self, conversation: Any, tools: Optional[Sequence[Any]] = None, documents: Optional[Sequence[Any]] = None,
+                            chat_template: Optional[str] = None, add_generation_prompt: bool = False,
+                            continue_final_message: bool = False, tokenize: bool = True, padding: Any = False,
+                            truncation: Any = False, max_length: Optional[int] = None, return_tensors: Any = None,
+                            return_dict: bool = False, return_assistant_tokens_mask: bool = False,
+                            tokenizer_kwargs: Optional[Dict[str, Any]] = None, padding_side: Optional[str] = None,
+                            **variables: Any) -> Any:
+        """The prompt of a conversation, or of a list of them: text, ids, or with return_dict ids and mask. ``chat_template`` is the
+        text of a template, or the name of a built-in chat format. With ``continue_final_message`` the prompt ends where the text of
+        the last message does, so that the answer goes on with it."""
+        _refuse({"return_assistant_tokens_mask": return_assistant_tokens_mask, "tokenizer_kwargs": tokenizer_kwargs or None})
+        if continue_final_message and add_generation_prompt:
+            raise ValueError("continue_final_message and add_generation_prompt: the first goes on with the last message, the second "
+                             "begins another; give one of them")
+        if documents is not None:
+            variables["documents"] = list(documents)
         many = bool(conversation) and not isinstance(conversation[0], dict)
-        texts = [self.lamina.apply_chat_template(c, tools, add_generation_prompt, **variables)
-                 for c in (conversation if many else [conversation])]
+        template = self._with_template(chat_template)
+        texts = []
+        for messages in conversation if many else [conversation]:
+            text = template.apply_chat_template(messages, tools, add_generation_prompt, **variables)
+            texts.append(_ending_open(text, messages) if continue_final_message else text)
         if not tokenize:
             return texts if many else texts[0]
         rows = [self.lamina.encode_prompt(t) for t in texts]
         if truncation:
             most = max_length if max_length is not None else self.model_max_length
             rows = [r[len(r) - most:] if self.truncation_side == "left" and len(r) > most else r[:most] for r in rows]
-        out = self._bundle(rows, not many, padding, max_length, return_tensors, True, None, None, False)
+        out = self._bundle(rows, not many, padding, max_length, return_tensors, True, padding_side, None, False)
         return out if return_dict else out["input_ids"]
+
+    def _with_template(self, template: Optional[str]) -> Tokenizer:
+        """lamina's tokenizer with another chat template; the last one is kept."""
+        template = template if template is not None else self.__dict__.get("chat_template")
+        if template is None:
+            return self.lamina
+        if self._other is None or self._other[0] != template:
+            with tempfile.TemporaryDirectory(prefix="lamina-template.") as folder:
+                name = template
+                if "{" in template:  # a text, which the library takes as a file
+                    name = os.path.join(folder, "template.jinja")
+                    with open(name, "w", encoding="utf-8") as file:
+                        file.write(template)
+                self._other = (template, Tokenizer(self.lamina.path, name))
+        return self._other[1]
+
+
+def _ending_open(prompt: str, messages: Sequence[Dict[str, Any]]) -> str:
+    """A prompt cut behind the text of its last message."""
+    said = messages[-1].get("content") if messages else None
+    if isinstance(said, (list, tuple)):  # in parts
+        said = next((part["text"] for part in reversed(said) if isinstance(part, dict) and "text" in part), None)
+    words = said.strip() if isinstance(said, str) else ""
+    at = prompt.rfind(words)
+    if not words or at < 0:
+        raise ValueError("continue_final_message: the last message has no text that the chat template writes as it is")
+    blanks = said[len(said.rstrip()):]  # behind it, where the template keeps them
+    end = at + len(words)
+    return prompt[: end + len(blanks)] if prompt.startswith(blanks, end) else prompt[:end]
+
+
+def is_off(value: Any) -> bool:
+    """Whether an argument asks for nothing: None, False or 0; a tensor always asks for something."""
+    return value is None or (isinstance(value, (bool, int, float)) and not value)
 
 
 def _refuse(unknown: Dict[str, Any]) -> None:
-    wanted = [name for name, value in unknown.items() if value not in (None, False)]
+    wanted = [name for name, value in unknown.items() if not is_off(value)]
     if wanted:
         raise TypeError(f"lamina's tokenizer does not know {', '.join(wanted)}; from_pretrained(use_hf_tokenizer=True) gives "
                         "transformers' own")

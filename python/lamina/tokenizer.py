@@ -25,6 +25,7 @@ class Tokenizer:
     def __init__(self, path: Union[str, os.PathLike], chat_template: Optional[str] = None) -> None:
         lib = library()
         self._handle = ctypes.c_void_p()
+        self.path = os.fspath(path)
         self._lock = threading.Lock()
         options = _abi.lamina_text_options()
         lib.lamina_text_defaults(ctypes.byref(options))

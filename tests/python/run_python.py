@@ -407,6 +407,45 @@ def test_threads(lamina, model):
 
 # ---- AirLLM ----
 
+class Ambiguous:
+    """Compares as a tensor does."""
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
+def check_airllm_tokenizer(tokenizer):
+    chat = [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": " It was "}]
+    whole = tokenizer.apply_chat_template(chat, tokenize=False)
+    open_end = tokenizer.apply_chat_template(chat, tokenize=False, continue_final_message=True)
+    ok(whole.startswith(open_end) and open_end.rstrip().endswith("It was") and len(open_end) < len(whole),
+       "continue_final_message ends the prompt with the last message", [whole, open_end])
+    ids = tokenizer.apply_chat_template([chat, chat[:1]], continue_final_message=True)
+    ok(tokenizer.decode(ids[0]) == open_end and tokenizer.decode(ids[1]).endswith("Say it."), "in ids, for each of many", ids)
+    refused(ValueError, "not together with a generation prompt", tokenizer.apply_chat_template, chat, continue_final_message=True,
+            add_generation_prompt=True)
+    refused(ValueError, "not without text", tokenizer.apply_chat_template, [{"role": "user", "content": ""}], continue_final_message=True,
+            words="last message")
+    own = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}{{ documents[0] if documents else '' }}"
+    ok(tokenizer.apply_chat_template(chat, tokenize=False, chat_template=own) == "[user:Say it.][assistant: It was ]" and
+       tokenizer.apply_chat_template(chat[:1], documents=["d"], tokenize=False, chat_template=own) == "[user:Say it.]d" and
+       tokenizer.apply_chat_template(chat, tokenize=False) == whole, "chat_template and documents are used, for this call")
+    named = tokenizer.apply_chat_template(chat[:1], tokenize=False, chat_template="chatglm2")
+    ok("Say it." in named and named != tokenizer.apply_chat_template(chat[:1], tokenize=False), "the name of a built-in format too", named)
+    for name, value in (("return_assistant_tokens_mask", True), ("tokenizer_kwargs", {"stride": 1})):
+        refused(TypeError, f"{name} is refused", tokenizer.apply_chat_template, chat, words=name, **{name: value})
+    refused(TypeError, "a tensor where nothing is known", tokenizer, "x", stride=Ambiguous(), words="stride")
+    left = tokenizer.apply_chat_template([chat, chat[:1]], padding=True, padding_side="left")
+    ok(left[1][0] == tokenizer.pad_token_id and len(left[0]) == len(left[1]), "padding_side of a call", left)
+    limit, tokenizer.model_max_length = tokenizer.model_max_length, 40
+    row = tokenizer("Say it.", padding="max_length")
+    tokenizer.model_max_length = limit
+    ok(len(row.input_ids) == 40 and sum(row.attention_mask) < 40, "padding to the model's own length", row)
+
+
 def test_airllm(lamina, model):
     from lamina import airllm
     with airllm.AutoModel.from_pretrained(MODEL, memory=MEMORY) as m:
@@ -435,6 +474,16 @@ def test_airllm(lamina, model):
         ok(m.config.num_hidden_layers == 6 and m.generation_config.eos_token_id == [5, 1] and str(m.device) == "cpu", "config, device")
         refused(ValueError, "greedy sequences are all one", m.generate, [prompts[0]], num_return_sequences=2)
         refused(lamina.UsageError, "a batch is not token ids", m.generate, tokens, words="input_ids")
+        class Defaults:  # as a generation_config of transformers 4, where nobody has said a length
+            def to_dict(self):
+                return {"max_length": 20, "do_sample": False, "num_beams": 1}
+
+        long = model.prompt_ids(QUESTIONS[4] + " It was a cold morning in the village and everybody was still asleep.")
+        m.generation_config = airllm.Config({k: v for k, v in m.generation_config.to_dict().items() if k != "max_new_tokens"})
+        row = m.generate([long], generation_config=Defaults(), eos_token_id=[])[0]
+        ok(len(long) > 20 and len(row) == len(long) + 20, "max_length=20 of a configuration is no limit, but 20 new tokens", len(row))
+        ok(len(m.generate([prompts[0]], max_length=20, eos_token_id=[])[0]) == 20, "as an argument it is")
+        check_airllm_tokenizer(m.tokenizer)
         m.tokenizer.pad_token = None
         refused(ValueError, "padding needs a token", m.tokenizer, QUESTIONS, padding=True, words="padding token")
         refused(TypeError, "what the tokenizer does not know", m.tokenizer, "x", return_offsets_mapping=True, words="return_offsets_mapping")
