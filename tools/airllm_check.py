@@ -17,32 +17,14 @@ import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
-os.environ.setdefault("LAMINA_HOME", tempfile.mkdtemp(prefix="lamina-airllm."))
+if "LAMINA_HOME" not in os.environ:
+    HOME = tempfile.TemporaryDirectory(prefix="lamina-airllm.")  # until the program ends
+    os.environ["LAMINA_HOME"] = HOME.name
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-QUICK_START = """
-from airllm import AutoModel
-
-MAX_LENGTH = 128
-model = AutoModel.from_pretrained(MODEL)
-input_text = [
-        'What is the capital of United States?',
-    ]
-input_tokens = model.tokenizer(input_text,
-    return_tensors="pt",
-    return_attention_mask=False,
-    truncation=True,
-    max_length=MAX_LENGTH,
-    padding=False)
-generation_output = model.generate(
-    input_tokens['input_ids'].cuda(),
-    max_new_tokens=20,
-    use_cache=True,
-    return_dict_in_generate=True)
-output = model.tokenizer.decode(generation_output.sequences[0])
-print(output)
-"""
-COMPRESSED = QUICK_START.replace("from_pretrained(MODEL)", "from_pretrained(MODEL, compression=COMPRESSION)")
+# What both programs print is compared: the example up to its own further steps.
+EXAMPLE = ROOT / "examples" / "airllm_quickstart.py"
+QUICK_START = EXAMPLE.read_text().split("\n# The same with a chat template")[0]
 
 import numpy  # noqa: E402
 import torch  # noqa: E402
@@ -73,10 +55,10 @@ def same(ours, theirs, name):
     ok(a == b, name, f"lamina       {a}\ntransformers {b}")
 
 
-def printed(script, **names):
+def printed(script):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(script.replace("from airllm import", "from lamina.airllm import"), "quick start", "exec"), {**names})
+        exec(compile(script, "quick start", "exec"), {"__file__": str(EXAMPLE)})
     return out.getvalue()
 
 
@@ -101,10 +83,10 @@ class After(StoppingCriteria):
 def check_quick_start(reference, tokenizer):
     ids = tokenizer(["What is the capital of United States?"], return_tensors="pt", truncation=True, max_length=128).input_ids
     theirs = reference.generate(ids, max_new_tokens=20, use_cache=True, return_dict_in_generate=True).sequences[0]
-    said = printed(QUICK_START, MODEL=MODEL)
+    said = printed(QUICK_START)
     ok(said == tokenizer.decode(theirs) + "\n", "the quick start prints what transformers does", f"{said!r}\n{tokenizer.decode(theirs)!r}")
     for compression in ("8bit", "4bit"):
-        said = printed(COMPRESSED, MODEL=MODEL, COMPRESSION=compression)
+        said = printed(QUICK_START.replace("from_pretrained(MODEL)", f"from_pretrained(MODEL, compression={compression!r})"))
         ok(said.startswith(tokenizer.decode(ids[0])), f"the quick start runs with compression='{compression}'", said)
         with AutoModel.from_pretrained(MODEL, compression=compression) as model:
             ok(model.lamina.info.codec == {"8bit": "q8", "4bit": "q4"}[compression], f"compression='{compression}' is a store in "
