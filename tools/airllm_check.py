@@ -33,6 +33,7 @@ from transformers import (AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, 
                           StoppingCriteriaList, TextIteratorStreamer, TextStreamer)
 
 from lamina.airllm import AirLLMLlama2, AutoModel  # noqa: E402
+from lamina.errors import UsageError  # noqa: E402
 
 transformers.logging.set_verbosity_error()
 MODEL = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "demo" / "model")
@@ -181,6 +182,20 @@ def check_loops(model, reference, tokenizer):
     with torch.no_grad():
         far = float((model(ids).logits - reference(ids).logits).abs().max())
     ok(far < 2e-2, f"logits of a forward pass differ by {far:.2g} at most", far)
+    labels = both.input_ids[:1].clone()
+    labels[0, 0] = labels[0, 1] = -100
+    with torch.no_grad():
+        ours, theirs = model(both.input_ids[:1], labels=labels), reference(both.input_ids[:1], labels=labels)
+    ok(abs(float(ours.loss) - float(theirs.loss)) < 2e-2, f"so do losses: {float(ours.loss):.4f}, {float(theirs.loss):.4f}")
+    pair = model(ids, return_dict=False)
+    ok(isinstance(pair, tuple) and torch.equal(pair[0], model(ids).logits), "return_dict=False gives a tuple")
+    for name, value in (("output_hidden_states", True), ("past_key_values", ((ids,),)), ("position_ids", ids)):
+        try:
+            model(ids, **{name: value})
+            ok(False, f"{name} of a forward pass is refused")
+        except UsageError as error:
+            ok(name in str(error), f"{name} of a forward pass is refused", error)
+    ok(model(ids, output_hidden_states=False, use_cache=True, labels=None).loss is None, "what changes nothing is taken")
 
 
 def check_sampling(model, tokenizer):

@@ -17,6 +17,11 @@ from transformers.configuration_utils import PretrainedConfig
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from ._hf_text import is_off
+from .errors import UsageError
+
+# What callers say to a forward pass of transformers that changes no logits here.
+_WITHOUT_EFFECT = {"use_cache", "cache_position", "token_type_ids"}
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
@@ -32,7 +37,6 @@ class Rows:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.engine: Any = None
 
     def drop(self) -> None:
         self.model._engine.close_sessions()
@@ -126,13 +130,13 @@ class LaminaForCausalLM(GenerationMixin):
         ids = inputs if isinstance(inputs, torch.Tensor) else torch.tensor(inputs, dtype=torch.long)
         device, ids = ids.device, ids.as_subclass(torch.Tensor).cpu()
         ids = ids[None] if ids.dim() == 1 else ids
-        for name in ("attention_mask",):
-            if arguments.get(name) is not None:
-                arguments[name] = torch.as_tensor(arguments[name]).cpu()
+        if arguments.get("attention_mask") is not None:
+            arguments["attention_mask"] = torch.as_tensor(arguments["attention_mask"]).cpu()
         most = arguments.get("max_new_tokens") or arguments.get("max_length") or self.generation_config.max_new_tokens or 64
         beams = max(int(arguments.get("num_beams") or 1), int(arguments.get("num_return_sequences") or 1))
         owner = self.owner.lamina
-        arguments.pop("use_cache", None)
+        for name in ("use_cache", "token_type_ids", "position_ids"):  # which the models here have no use for
+            arguments.pop(name, None)
         try:
             owner._run(lambda: owner._engine.need(ids.shape[1] + int(most), ids.shape[0] * beams))
             with torch.no_grad():
@@ -146,8 +150,16 @@ class LaminaForCausalLM(GenerationMixin):
         return result
 
     def forward(self, input_ids: torch.LongTensor = None, attention_mask: Optional[torch.Tensor] = None,
-                logits_to_keep: Any = 1, return_dict: Optional[bool] = None, **unused: Any) -> CausalLMOutputWithPast:
-        """Logits of the last position of each row; with logits_to_keep=0 of all (rows without padding)."""
+                logits_to_keep: Any = 1, return_dict: Optional[bool] = None, labels: Optional[torch.Tensor] = None,
+                **more: Any) -> CausalLMOutputWithPast:
+        """Logits of the last position of each row; with logits_to_keep=0 of all (rows without padding). With ``labels``, for which
+        all are needed, the loss: the mean cross-entropy of each next label; -100 is none."""
+        wanted = [name for name, value in more.items() if name not in _WITHOUT_EFFECT and not is_off(value)]
+        if wanted:
+            raise UsageError(f"a forward pass of lamina does not know {', '.join(wanted)}: it takes input_ids, attention_mask, labels "
+                             "and logits_to_keep, and gives logits and the loss")
+        if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
+            raise UsageError("labels are for the logits of all positions: leave logits_to_keep out")
         rows = [[t for t, m in zip(row, mask) if m] for row, mask in
                 zip(input_ids.tolist(), (attention_mask if attention_mask is not None else torch.ones_like(input_ids)).tolist())]
         owner = self.owner.lamina
@@ -156,7 +168,7 @@ class LaminaForCausalLM(GenerationMixin):
             logits = torch.frombuffer(data, dtype=torch.float32).reshape(len(rows), 1, -1)
         else:
             logits = self._all_logits(rows, input_ids.shape[1])
-        return CausalLMOutputWithPast(logits=logits)
+        return CausalLMOutputWithPast(loss=_loss(logits, labels) if labels is not None else None, logits=logits)
 
     def _all_logits(self, rows: List[List[int]], width: int) -> torch.Tensor:
         owner = self.owner.lamina
@@ -173,6 +185,12 @@ class LaminaForCausalLM(GenerationMixin):
         return self.forward(input_ids, **named)
 
 
+def _loss(logits: torch.Tensor, labels: Any) -> torch.Tensor:
+    """The mean of -log p(label) over the positions that have a next label."""
+    following = torch.as_tensor(labels, dtype=torch.long).as_subclass(torch.Tensor).cpu()[..., 1:].reshape(-1)
+    return torch.nn.functional.cross_entropy(logits[..., :-1, :].reshape(-1, logits.shape[-1]), following, ignore_index=-100)
+
+
 class Outside:
     """How a caller sees forward(): all positions unless fewer are asked for, and lists and arrays too."""
 
@@ -180,12 +198,14 @@ class Outside:
         self._model = model
         self.generate = model.generate
 
-    def __call__(self, input_ids: Any = None, **named: Any) -> Any:
+    def __call__(self, input_ids: Any = None, attention_mask: Any = None, return_dict: Optional[bool] = None, **named: Any) -> Any:
         ids = input_ids if isinstance(input_ids, torch.Tensor) else torch.tensor(input_ids, dtype=torch.long)
         named.setdefault("logits_to_keep", 0)
+        if attention_mask is not None:
+            named["attention_mask"] = torch.as_tensor(attention_mask).cpu()
         out = self._model.forward(ids.as_subclass(torch.Tensor).cpu(), **named)
         out.logits = out.logits.to(ids.device)
-        return out
+        return out.to_tuple() if return_dict is False else out
 
 
 def _config_of(owner: Any) -> Any:
