@@ -5,12 +5,8 @@
  *
  *     {"format": "lamina-chat", "version": 1, "model": "...", "messages": [{"role": "user", "content": "..."}, ...]}
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "app/cli/cli_chat.h"
 #include "base/json.h"
@@ -21,46 +17,6 @@ static const char FORMAT[] = "lamina-chat";
 
 /* ---- saving ---- */
 
-static bool write_all(int fd, const struct str *text) {
-    for (size_t at = 0; at < text->len;) {
-        ssize_t n = write(fd, text->ptr + at, text->len - at);
-        if (n < 0 && errno != EINTR) {
-            return false;
-        }
-        at += n > 0 ? (size_t)n : 0;
-    }
-    return fsync(fd) == 0;
-}
-
-static lamina_status write_private(const char *path, const struct str *text, struct lamina_error *err) {
-    struct str temp = {0};
-    lamina_status status = LAMINA_OK;
-    str_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
-    if (temp.failed || text->failed) {
-        str_drop(&temp);
-        return base_fail(err, LAMINA_NO_FIT, "out of memory for the file %s", path);
-    }
-    int fd = open(str_text(&temp), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        status = base_fail_errno(err, errno, "cannot write %s", str_text(&temp));
-        str_drop(&temp);
-        return status;
-    }
-    bool good = write_all(fd, text);
-    int why = errno;
-    good = close(fd) == 0 && good;
-    if (good && rename(str_text(&temp), path) != 0) {
-        why = errno;
-        good = false;
-    }
-    if (!good) {
-        (void)unlink(str_text(&temp));
-        status = base_fail_errno(err, why, "cannot write %s", path);
-    }
-    str_drop(&temp);
-    return status;
-}
-
 lamina_status chat_save(struct chat *c, const char *path, struct lamina_error *err) {
     struct str text = {0};
     struct str kv = {0};
@@ -70,7 +26,7 @@ lamina_status chat_save(struct chat *c, const char *path, struct lamina_error *e
     str_add_text(&text, ", \"messages\":\n ");
     chat_json(c, &text);
     str_add_text(&text, "}\n");
-    lamina_status status = write_private(path, &text, err);
+    lamina_status status = cli_put_file(path, &text, 0600, err);
     str_printf(&kv, "%s.kv", path);
     if (status == LAMINA_OK && lamina_session_length(c->session) > 0 &&
         (kv.failed || lamina_session_save(c->session, str_text(&kv), &why) < 0)) {

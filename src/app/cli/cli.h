@@ -233,6 +233,10 @@ struct cli_run_facts {
     bool profile;       /* the report tells parts of the model apart */
 };
 lamina_status cli_write_file(const char *path, const struct str *text, struct lamina_error *err);
+/* The same in one step, by a file beside it that is synced and renamed (put_file.c); a new file has `mode`, less the umask. */
+lamina_status cli_put_file(const char *path, const struct str *text, unsigned mode, struct lamina_error *err);
+/* Adds a name beside `path` that no other process or call uses. */
+void cli_temp_name(const char *path, struct str *out);
 /* The report of DESIGN section 9, one JSON object. */
 void cli_report_json(struct str *out, const struct lamina_model *model, const struct cli_run_facts *facts);
 lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,

@@ -3,7 +3,6 @@
  * lamina bench: a matrix of configurations, measured and compared. Everything that can be wrong with the command line, outputs
  * that cannot be written included, is found before the first measuring.
  */
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -92,15 +91,9 @@ static lamina_status check_options(const struct cli_options *o, struct lamina_er
 }
 
 static lamina_status write_output(const struct bench_result *b, const char *path, struct lamina_error *err) {
-    struct str part = {0};
     struct str text = {0};
-    part_of(path, &part);
     writer_of_path(path)(b, &text);
-    lamina_status status = cli_write_file(str_text(&part), &text, err);
-    if (status == LAMINA_OK && rename(str_text(&part), path) != 0) {
-        status = base_fail_errno(err, errno, "cannot write %s", path);
-    }
-    str_drop(&part);
+    lamina_status status = cli_put_file(path, &text, 0666, err);
     str_drop(&text);
     return status;
 }
