@@ -228,6 +228,19 @@ def _():
     return None if mode == 0o600 else f"mode {mode:o}"
 
 
+@case("history: two chats at once keep the lines of both")
+def _():
+    both = [Terminal(), Terminal()]
+    for t, words in zip(both, ("/nosuchone", "/nosuchtwo")):
+        t.prompt()
+        t.ask(words)
+    for t in both:
+        t.type("\x04")
+        t.end()
+    kept = (WORK / "home" / "chat_history").read_text()
+    return None if "/nosuchone" in kept and "/nosuchtwo" in kept else kept
+
+
 @case("messages of several lines: a backslash, and three quotes")
 def _():
     session = WORK / "lines.json"

@@ -98,9 +98,17 @@ static char *further_prompt(EditLine *el) {
     return text;
 }
 
+static void load_history(struct line_edit *e, History *past) {
+    HistEvent event;
+    (void)e->history(past, &event, H_SETSIZE, HISTORY_LINES);
+    (void)e->history(past, &event, H_SETUNIQUE, 1);
+    if (e->path != NULL) {
+        (void)e->history(past, &event, H_LOAD, e->path);
+    }
+}
+
 struct line_edit *line_edit_open(const char *history, const char **note) {
     struct line_edit *e = (struct line_edit *)calloc(1, sizeof(*e));
-    HistEvent event;
     if (e == NULL || !load(e, note)) {
         free(e);
         return NULL;
@@ -116,11 +124,7 @@ struct line_edit *line_edit_open(const char *history, const char **note) {
         line_edit_close(&e);
         return NULL;
     }
-    (void)e->history(e->past, &event, H_SETSIZE, HISTORY_LINES);
-    (void)e->history(e->past, &event, H_SETUNIQUE, 1);
-    if (e->path != NULL) {
-        (void)e->history(e->past, &event, H_LOAD, e->path);
-    }
+    load_history(e, e->past);
     (void)e->el_set(e->el, EL_EDITOR, "emacs");
     (void)e->el_set(e->el, EL_HIST, e->history, e->past);
     (void)e->el_set(e->el, EL_GETCFN, read_character);
@@ -145,21 +149,26 @@ void line_edit_close(struct line_edit **edit) {
     *edit = NULL;
 }
 
-/* All lines, written beside the file and put in its place. What fails here is not worth a word: the conversation goes on. */
-static void keep_history(struct line_edit *e) {
+/* The line behind those of the file, which another chat may have added to meanwhile; written beside the file and put in its place.
+ * What fails here is not worth a word: the conversation goes on. */
+static void keep_line(struct line_edit *e, const char *line) {
     HistEvent event;
     struct str temp = {0};
-    if (e->path == NULL) {
+    History *all = e->path != NULL ? e->history_init() : NULL;
+    if (all == NULL) {
         return;
     }
-    str_printf(&temp, "%s.tmp-%ld", e->path, (long)getpid());
+    load_history(e, all);
+    cli_temp_name(e->path, &temp);
     mode_t before = umask(S_IRWXG | S_IRWXO);
-    bool good = !temp.failed && e->history(e->past, &event, H_SAVE, str_text(&temp)) >= 0 &&
-                chmod(str_text(&temp), S_IRUSR | S_IWUSR) == 0 && rename(str_text(&temp), e->path) == 0;
+    bool good = !temp.failed && e->history(all, &event, H_ENTER, line) >= 0 &&
+                e->history(all, &event, H_SAVE, str_text(&temp)) >= 0 && chmod(str_text(&temp), S_IRUSR | S_IWUSR) == 0 &&
+                rename(str_text(&temp), e->path) == 0;
     (void)umask(before);
     if (!good && !temp.failed) {
         (void)unlink(str_text(&temp));
     }
+    e->history_end(all);
     str_drop(&temp);
 }
 
@@ -178,7 +187,7 @@ enum line_result line_edit_read(struct line_edit *e, bool further, struct str *o
     }
     if (len > 0) {
         (void)e->history(e->past, &event, H_ENTER, line);
-        keep_history(e);
+        keep_line(e, line);
     }
     str_add(out, line, len);
     if (out->failed) {
