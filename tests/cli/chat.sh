@@ -124,6 +124,10 @@ chat
 [ "$out" = "$(printf '%s\n%s\n%s' "$paris" 'The capital of Japan is Tokyo.' "$(sed -n 2p <<<"$whole")")" ] && said '0 messages, 0 tokens' &&
     said '2 messages, 24 tokens'
 ok '/save, /undo, /tokens, /load'
+input=$'/system Be brief. \t\n'"$france"$'\n/save '"$scratch/blank.json"$' \t\n/clear \n/quit '
+chat -q
+[ "$status" -eq 0 ] && [ -z "$err" ] && grep -Fq '"content": "Be brief."' "$scratch/blank.json"
+ok 'blanks behind a command are no part of it'
 input="$france
 /regen
 /clear

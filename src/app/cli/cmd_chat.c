@@ -116,6 +116,9 @@ static lamina_status take_message(struct talk *t, struct lamina_error *err) {
     }
     if (text[0] == '/' && text[1] != '/') {
         struct lamina_error why = {0};
+        while (strchr(" \t\n", t->message.ptr[t->message.len - 1]) != NULL) { /* the slash ends it */
+            t->message.ptr[--t->message.len] = '\0';
+        }
         if (chat_command(c, text, &to_answer, &why) < 0) {
             cli_say(-1, "%s", why.message);
         }
