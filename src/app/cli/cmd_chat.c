@@ -3,6 +3,8 @@
  * lamina chat: a conversation, by hand or through a pipe (a message a line). Only answers go to stdout. What is said
  * survives whatever happens: with --session it is on disk after each answer.
  */
+#include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -165,6 +167,9 @@ lamina_status cmd_chat(struct cli_options *o, struct lamina_error *err) {
     }
     if (status == LAMINA_OK) {
         status = talk(&t, err);
+    }
+    if (status == LAMINA_OK && t.unanswered > 0 && !t.lines.prompts) { /* nobody has seen the word about it */
+        status = base_fail(err, LAMINA_PARTIAL, "%u of %u messages got no answer; why stands above", t.unanswered, t.asked);
     }
     lamina_session_close(&t.chat.session);
     lamina_model_close(&t.chat.model);

@@ -6,7 +6,6 @@
 #include "app/cli/line_edit.h"
 
 #include <errno.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,10 +111,6 @@ struct line_edit *line_edit_open(const char *history, const char **note) {
     if (e == NULL || !load(e, note)) {
         free(e);
         return NULL;
-    }
-    /* Characters of more than one byte are known by the locale. */
-    if (setlocale(LC_CTYPE, "") == NULL || MB_CUR_MAX == 1) {
-        (void)setlocale(LC_CTYPE, "C.UTF-8");
     }
     e->el = e->el_init("lamina", stdin, stderr, stderr);
     e->past = e->history_init();
