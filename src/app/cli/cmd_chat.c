@@ -17,6 +17,7 @@ struct talk {
     struct line_reader lines;
     struct str message;
     bool warned;                 /* the last thing that happened was a Ctrl-C */
+    uint32_t asked, unanswered;  /* messages; the second for other reasons than Ctrl-C */
 };
 
 /* The home's file; the home may not be there yet when MODEL is a store. */
@@ -103,8 +104,10 @@ static lamina_status answer(struct talk *t, struct lamina_error *err) {
         *err = why;
         return status;
     }
+    t->asked++;
     if (status < 0 && status != LAMINA_INTERRUPTED) {
         cli_say(-1, "%s", why.message);
+        t->unanswered += answered ? 0 : 1;
     }
     return cli_interrupted() ? LAMINA_INTERRUPTED : LAMINA_OK;
 }
@@ -159,6 +162,10 @@ lamina_status cmd_chat(struct cli_options *o, struct lamina_error *err) {
     struct cli_progress progress;
     struct str history = {0};
     const char *note = NULL;
+    /* Characters of more than one byte, their editing and their width, are known by the locale. */
+    if (setlocale(LC_CTYPE, "") == NULL || MB_CUR_MAX == 1) {
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
+    }
     history_path(o, &history);
     line_open(&t.lines, history.len > 0 ? str_text(&history) : NULL, &note); /* before the plan: it counts what is loaded */
     lamina_status status = open_all(&t, o, &progress, err);
