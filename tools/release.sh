@@ -3,7 +3,8 @@
 #
 # The tarball of a release, from the commit at hand: the program with its libraries inside, but libc's own, which dlopen needs, and
 # those that the system has as shared ones only (Debian's Oniguruma), which go beside it into lib; the shared library, header,
-# pkg-config file, manual pages, completion. The same commit built by the same compiler gives the same bytes.
+# pkg-config file, manual pages, completion; and the licences of all libraries in it. The same commit built by the same compiler gives
+# the same bytes.
 #     tools/release.sh [DIR]     lamina-VERSION-OS-CPU.tar.gz and its .sha256 go to DIR (default: build/release)
 # Run it on the oldest system that it shall serve: libc's symbols are those of the system that builds.
 set -eu
@@ -28,7 +29,19 @@ allowed='linux-vdso|ld-linux|libc\.so|libm\.so|libdl\.so|libpthread\.so|librt\.s
 needed() { ldd "$@" | sed -n 's/^\t\([^ ]*\) => \(\/[^ ]*\) .*/\1 \2/p' | grep -Ev "^($allowed)|liblamina" | sort -u; }
 needed "$work/$name/bin/lamina" "$work/$name/lib/liblamina.so" | while read -r library path; do
     cp -L "$path" "$work/$name/lib/$library"
+    echo "$path" >>"$work/linked"
     echo "release: $library goes along; its static archive is not here" >&2
+done
+# Their licences ask that they come along: one file for each package that an archive of the link or a copied library is of.
+licences=$work/$name/licenses
+mkdir "$licences"
+tr ' ' '\n' <"$work/build/build.ninja" | grep '^/.*\.a$' >>"$work/linked"
+xargs realpath <"$work/linked" | sort -u | while read -r file; do
+    package=$(dpkg -S "$file" | sed -n '1s/:.*//p')
+    if [ -z "$package" ] || ! cp -L "/usr/share/doc/$package/copyright" "$licences/$package.txt"; then
+        echo "release: $file is in the tarball, and the licence of its package \"$package\" is not on this machine" >&2
+        exit 1
+    fi
 done
 strip --strip-unneeded "$work/$name"/bin/* "$work/$name"/lib/*.so.*
 if needed "$work/$name/bin/lamina" | grep -v " $work/" >&2; then
