@@ -436,11 +436,13 @@ def plan_of(path: str, options: Dict[str, Any], callbacks: Callbacks, context: i
     return Plan.read(plan)
 
 
-def split(path: str, codec: str, home: Optional[bytes], callbacks: Callbacks) -> str:
-    """The store of a checkpoint in a codec, in its place in the home; makes it when it is not there."""
+def split(path: str, codec: Optional[str], home: Optional[bytes], callbacks: Callbacks) -> str:
+    """The store of a checkpoint in a codec (None: the exact one), in its place in the home; makes it when it is not there."""
     options, store, error = _abi.lamina_split_options(), ctypes.c_void_p(), Error()
     library().lamina_split_defaults(ctypes.byref(options))
-    options.checkpoint, options.codec, options.home = path.encode("utf-8", "surrogateescape"), codec.encode(), home
+    options.checkpoint, options.home = path.encode("utf-8", "surrogateescape"), home
+    if codec is not None:
+        options.codec = codec.encode()
     options.callbacks = callbacks.struct()
     callbacks.begin()
     callbacks.finish(library().lamina_split(ctypes.byref(options), ctypes.byref(store), ctypes.byref(error)), error)

@@ -24,10 +24,12 @@ from . import hub
 from ._hf_generate import GenerateOutput, fast_generate, plan_fast
 from ._hf_text import HFTokenizer, read_json, torch_loaded
 from .errors import NoSpaceError, UsageError
-from .model import Model
+from .model import Model, make_store
 
 NotEnoughSpaceException = NoSpaceError
 _CODECS = {None: None, "8bit": "q8", "4bit": "q4"}
+_DELETES_NOTHING = ("delete_original deletes nothing: `lamina split MODEL -o STORE --delete-original` makes a store and frees the "
+                    "checkpoint as it goes; open the store then")
 _warned: set = set()
 _warned_lock = threading.Lock()
 
@@ -39,6 +41,12 @@ def warn_once(text: str) -> None:
             return
         _warned.add(text)
     warnings.warn(text, stacklevel=3)
+
+
+def _codec_of(compression: Optional[str]) -> Optional[str]:
+    if compression not in _CODECS:
+        raise UsageError(f"compression={compression!r}: None, '4bit' or '8bit' is expected")
+    return _CODECS[compression]
 
 
 class Config:
@@ -74,18 +82,16 @@ class AirLLMBaseModel:
                  compression: Optional[str] = None, hf_token: Optional[str] = None, prefetching: bool = True,
                  delete_original: bool = False, *, memory: Union[None, int, str] = None, seed: Optional[int] = None,
                  use_hf_tokenizer: bool = False, model_options: Optional[Dict[str, Any]] = None, **unknown: Any) -> None:
-        if compression not in _CODECS:
-            raise UsageError(f"compression={compression!r}: None, '4bit' or '8bit' is expected")
+        codec = _codec_of(compression)
         if dtype is not None:
             warn_once(f"dtype={dtype} changes nothing: lamina computes with the weights as the checkpoint has them")
         if delete_original:
-            warn_once("delete_original deletes nothing: `lamina split MODEL -o STORE --delete-original` makes a store and frees the "
-                      "checkpoint as it goes; open the store then")
+            warn_once(_DELETES_NOTHING)
         for name in unknown:
             warn_once(f"{name} is not known to lamina and changes nothing")
         path = hub.resolve(model_local_path_or_repo_id, hf_token, layer_shards_saving_path)
         self.max_seq_len, self.profiling_mode, self.compression, self.seed = max_seq_len, profiling_mode, compression, seed
-        self.lamina = Model(path, memory=memory, codec=_CODECS[compression], home=layer_shards_saving_path,
+        self.lamina = Model(path, memory=memory, codec=codec, home=layer_shards_saving_path,
                             read_ahead=prefetching, **(model_options or {}))
         folder = path if os.path.isdir(path) else self.lamina.info.store_path
         config = read_json(folder, "config.json") or read_json(self.lamina.info.store_path, "config.json")
@@ -198,12 +204,19 @@ class AutoModel:
 
 
 def split_and_save_layers(checkpoint_path: Union[str, os.PathLike], layer_shards_saving_path: Union[None, str, os.PathLike] = None,
-                          compression: Optional[str] = None, **unknown: Any) -> str:
-    """Makes the store of a checkpoint and returns where it is."""
-    for name in unknown:
+                          splitted_model_dir_name: str = "splitted_model", compression: Optional[str] = None,
+                          layer_names: Any = None, delete_original: bool = False, repo_id: Optional[str] = None,
+                          hf_token: Optional[str] = None, **unknown: Any) -> str:
+    """Makes the store of a checkpoint and returns where it is. Arguments in AirLLM's order."""
+    codec = _codec_of(compression)
+    if delete_original:
+        warn_once(_DELETES_NOTHING)
+    if splitted_model_dir_name != "splitted_model":
+        warn_once("splitted_model_dir_name changes nothing: a store has its name from its checkpoint")
+    for name in [*(["layer_names"] if layer_names is not None else []), *unknown]:
         warn_once(f"{name} is not known to lamina and changes nothing")
-    with Model(checkpoint_path, codec=_CODECS[compression], home=layer_shards_saving_path) as model:
-        return model.info.store_path
+    here = os.path.exists(checkpoint_path) or repo_id is None
+    return make_store(checkpoint_path if here else repo_id, codec, layer_shards_saving_path, hf_token)
 
 
 AirLLMLlama2 = AirLLMChatGLM = AirLLMQWen = AirLLMQWen2 = AirLLMBaichuan = AirLLMInternLM = AirLLMBaseModel

@@ -155,7 +155,7 @@ class Model:
     def _open(self, path: str, options: Dict[str, Any], context: Optional[int], sequences: Optional[int],
               codec: Optional[str]) -> None:
         store = path
-        if codec is not None and not os.path.isfile(os.path.join(path, "lamina.json")):
+        if codec is not None and not _is_store(path):
             store = split(path, codec, options.get("home"), self._callbacks)
         self._box.append(Engine(store, options, self._callbacks, context, sequences))
         self.info = self._engine.info()
@@ -357,6 +357,33 @@ class Model:
         return plan_of(hub.resolve(model, token, home), options, Callbacks(None, None), context, sequences)
 
 
+def make_store(model: Union[str, os.PathLike], codec: Optional[str] = None, home: Union[None, str, os.PathLike] = None,
+               token: Optional[str] = None) -> str:
+    """The store of a checkpoint, made when it is not there; a store is its own. Nothing is loaded."""
+    path = hub.resolve(model, token, home)
+    if _is_store(path):
+        if codec is not None:
+            raise UsageError(f"{path} is a store: codec={codec} is for checkpoints")
+        return path
+    callbacks, worker = Callbacks(None, None), Worker()  # so that Ctrl-C comes through
+    future = worker.submit(split, path, codec, _home(home), callbacks)
+    assert future is not None
+    try:
+        return future.result()
+    finally:
+        callbacks.closed = True
+        worker.end(lambda: None)
+
+
+def _is_store(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, "lamina.json"))
+
+
+def _home(home: Union[None, str, os.PathLike]) -> Optional[bytes]:
+    home = home if home is not None else os.environ.get("LAMINA_HOME")
+    return os.fsencode(home) if home else None
+
+
 def _options(memory: Union[None, int, str], threads: int, prompt_rows: int, home: Union[None, str, os.PathLike], kv: str, io: str,
              isa: Optional[str], read_ahead: bool, pin: bool, chat_template: Optional[str]) -> Dict[str, Any]:
     engines = {"auto": _abi.LAMINA_IO_AUTO, "uring": _abi.LAMINA_IO_URING, "threads": _abi.LAMINA_IO_THREADS}
@@ -365,9 +392,8 @@ def _options(memory: Union[None, int, str], threads: int, prompt_rows: int, home
         raise UsageError(f'io="{io}", kv="{kv}": io is one of {", ".join(engines)}, kv of {", ".join(kinds)}')
     if not 0 <= threads < 2**16 or not 0 <= prompt_rows < 2**31:
         raise UsageError(f"threads={threads}, prompt_rows={prompt_rows}: numbers from 0 are expected")
-    home = home if home is not None else os.environ.get("LAMINA_HOME")
     return {"memory_bytes": parse_size(memory), "threads": threads, "prompt_rows": prompt_rows,
-            "home": os.fsencode(home) if home else None, "io": engines[io], "kv": kinds[kv],
+            "home": _home(home), "io": engines[io], "kv": kinds[kv],
             "isa": isa.encode() if isa else None, "read_ahead": read_ahead, "pin": pin,
             "chat_template": os.fsencode(chat_template) if chat_template else None}
 

@@ -492,7 +492,16 @@ def test_airllm(lamina, model):
             row = m.generate([prompts[0]], max_new_tokens=8)[0]
             ok(m.lamina.info.codec == codec and len(row) > len(prompts[0]), f"compression={compression!r} is a store in {codec}",
                m.lamina.info)
-    refused(lamina.UsageError, "other compressions are refused", airllm.AutoModel.from_pretrained, MODEL, compression="2bit")
+    for call in (airllm.AutoModel.from_pretrained, airllm.split_and_save_layers):
+        refused(lamina.UsageError, "other compressions are refused", call, MODEL, compression="2bit", words="4bit")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        made = airllm.split_and_save_layers(MODEL, str(WORK / "layers"), "a_name", "8bit")
+    with lamina.Model(made, memory=MEMORY) as m:
+        ok(m.info.codec == "q8" and made == m.info.store_path and made.startswith(str(WORK / "layers")) and len(seen) == 1,
+           "split_and_save_layers takes AirLLM's arguments in their order", [made, seen])
+    ok(airllm.split_and_save_layers(made) == made and airllm.split_and_save_layers(str(WORK / "gone"), repo_id=MODEL) ==
+       model.info.store_path, "a store is its own; repo_id stands in for a checkpoint that is not there")
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for _ in range(2):
