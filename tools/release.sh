@@ -3,8 +3,8 @@
 #
 # The tarball of a release, from the commit at hand: the program with its libraries inside, but libc's own, which dlopen needs, and
 # those that the system has as shared ones only (Debian's Oniguruma), which go beside it into lib; the shared library, header,
-# pkg-config file, manual pages, completion; and the licences of all libraries in it. The same commit built by the same compiler gives
-# the same bytes.
+# pkg-config file, manual pages, completion; and the licences of all libraries in it. The same commit built by the same compiler
+# gives the same bytes.
 #     tools/release.sh [DIR]     lamina-VERSION-OS-CPU.tar.gz and its .sha256 go to DIR (default: build/release)
 # Run it on the oldest system that it shall serve: libc's symbols are those of the system that builds.
 set -eu

@@ -179,8 +179,9 @@ def plan_fast(model: Any, inputs: Any, arguments: Dict[str, Any]) -> Tuple[Optio
     streamer = settings.get("streamer")
     if streamer is not None and len(rows) > 1:
         return None, "a streamer for several sequences"
-    return Request(inputs=inputs, rows=[list(r) for r in rows for _ in range(copies)], prompts=[p for p in prompts for _ in range(copies)],
-                   most=int(most), sampling=sampling, ends=set(ends), own_ends="eos_token_id" not in settings,
+    return Request(inputs=inputs, rows=[list(r) for r in rows for _ in range(copies)],
+                   prompts=[p for p in prompts for _ in range(copies)], most=int(most), sampling=sampling, ends=set(ends),
+                   own_ends="eos_token_id" not in settings,
                    pad=int(pad) if pad is not None else (ends or [0])[0], streamer=streamer,
                    as_dict=bool(settings.get("return_dict_in_generate", False)), scores=bool(settings.get("output_scores", False)),
                    logits=bool(settings.get("output_logits", False)),

@@ -156,8 +156,8 @@ class LaminaForCausalLM(GenerationMixin):
         all are needed, the loss: the mean cross-entropy of each next label; -100 is none."""
         wanted = [name for name, value in more.items() if name not in _WITHOUT_EFFECT and not is_off(value)]
         if wanted:
-            raise UsageError(f"a forward pass of lamina does not know {', '.join(wanted)}: it takes input_ids, attention_mask, labels "
-                             "and logits_to_keep, and gives logits and the loss")
+            raise UsageError(f"a forward pass of lamina does not know {', '.join(wanted)}: it takes input_ids, attention_mask, "
+                             "labels and logits_to_keep, and gives logits and the loss")
         if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
             raise UsageError("labels are for the logits of all positions: leave logits_to_keep out")
         rows = [[t for t, m in zip(row, mask) if m] for row, mask in

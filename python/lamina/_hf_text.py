@@ -265,8 +265,9 @@ class HFTokenizer:
 
     # ---- conversations ----
 
-    def apply_chat_template(self, conversation: Any, tools: Optional[Sequence[Any]] = None, documents: Optional[Sequence[Any]] = None,
-                            chat_template: Optional[str] = None, add_generation_prompt: bool = False,
+    def apply_chat_template(self, conversation: Any, tools: Optional[Sequence[Any]] = None,
+                            documents: Optional[Sequence[Any]] = None, chat_template: Optional[str] = None,
+                            add_generation_prompt: bool = False,
                             continue_final_message: bool = False, tokenize: bool = True, padding: Any = False,
                             truncation: Any = False, max_length: Optional[int] = None, return_tensors: Any = None,
                             return_dict: bool = False, return_assistant_tokens_mask: bool = False,
@@ -277,8 +278,8 @@ class HFTokenizer:
         the last message does, so that the answer goes on with it."""
         _refuse({"return_assistant_tokens_mask": return_assistant_tokens_mask, "tokenizer_kwargs": tokenizer_kwargs or None})
         if continue_final_message and add_generation_prompt:
-            raise ValueError("continue_final_message and add_generation_prompt: the first goes on with the last message, the second "
-                             "begins another; give one of them")
+            raise ValueError("continue_final_message and add_generation_prompt: the first goes on with the last message, the "
+                             "second begins another; give one of them")
         if documents is not None:
             variables["documents"] = list(documents)
         many = bool(conversation) and not isinstance(conversation[0], dict)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From ORG/NAME[@REVISION] to a directory.
 
-The library knows no network: finding and fetching are the program's (`lamina pull`), which shares its cache with huggingface_hub and
-knows its environment. As everywhere in lamina, a path that exists wins, and a model that is whole in the cache is used without asking.
+The library knows no network: finding and fetching are the program's (`lamina pull`), which shares its cache with huggingface_hub
+and knows its environment. As everywhere in lamina, a path that exists wins, and a model that is whole in the cache is used without
+asking.
 """
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ def parse_size(size: Union[None, int, str]) -> int:
 
 class Stream:
     """The text of an answer as it comes: an iterator of pieces. ``answer`` is there when it has ended. Closing it, leaving the loop
-    and dropping it, or an exception like Ctrl-C while a piece is awaited stops the model after its sweep; one that is stopped before
-    its first token has no ``answer``."""
+    and dropping it, or an exception like Ctrl-C while a piece is awaited stops the model after its sweep; one that is stopped
+    before its first token has no ``answer``."""
 
     _END = object()
 

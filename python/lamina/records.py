@@ -144,7 +144,8 @@ class Progress(Record):
 @dataclasses.dataclass(frozen=True)
 class Answer(Record):
     """What a model made of a prompt. ``ids`` are the chosen tokens without the end token, which ``new_tokens`` counts;
-    ``text`` is without special tokens and ends before a stop string. ``stop_reason``: "eos", "stop" (a string), "length" or "interrupted"."""
+    ``text`` is without special tokens and ends before a stop string. ``stop_reason``: "eos", "stop" (a string), "length" or
+    "interrupted"."""
 
     text: str
     ids: List[int]

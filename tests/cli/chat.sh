@@ -107,7 +107,8 @@ chat --session "$scratch/none/s.json"
 [ "$status" -eq 0 ] && [ "$out" = 'The capital of Peru is Lima.' ] && said 'is not kept'
 ok 'a session that cannot be written is said, and the chat goes on'
 input="$france"
-go bash -c 'touch "$1.tmp-$$" && exec "${@:2}"' _ "$scratch/left.json" "$lamina" chat "$model" --temp 0 -q --session "$scratch/left.json"
+go bash -c 'touch "$1.tmp-$$" && exec "${@:2}"' _ "$scratch/left.json" \
+    "$lamina" chat "$model" --temp 0 -q --session "$scratch/left.json"
 [ "$status" -eq 0 ] && [ -s "$scratch/left.json" ] && [ -z "$err" ]
 ok 'what a killed process of the same number has left is in nobody'"'"'s way'
 

@@ -228,7 +228,8 @@ def test_bytes():
     ok(done.returncode == 0 and "argmax" in done.stdout, "offline, without a checkpoint", done.all)
     HUB.reset()
     done = lamina("b2", "pull", "org/b2", "--if-missing", "-q")
-    ok(done.returncode == 0 and done.stdout.strip() == seen["stores"][0]["path"] and not HUB.requests, "pull --if-missing finds it", done.all)
+    ok(done.returncode == 0 and done.stdout.strip() == seen["stores"][0]["path"] and not HUB.requests, "pull --if-missing finds it",
+       done.all)
     for name in weights(repo):
         (WORK / "b2" / "hub" / "models--org--b2" / "blobs" / f"{repo.etags[name]}.lamina-stream.incomplete").write_bytes(b"left")
     done = lamina("b2", "pull", "org/b2", "--stream")

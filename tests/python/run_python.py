@@ -191,7 +191,8 @@ import atexit, lamina
 made = []
 def count():
     futures = [stream._future for stream in made]
-    print(sum(f.result().new_tokens for f in futures if f.exception() is None) < 1000, isinstance(futures[1].exception(), lamina.StoppedError))
+    tokens = sum(f.result().new_tokens for f in futures if f.exception() is None)
+    print(tokens < 1000, isinstance(futures[1].exception(), lamina.StoppedError))
 atexit.register(count)
 m = lamina.Model({MODEL!r}, memory={MEMORY!r})
 for _ in range(2):
@@ -201,7 +202,8 @@ for piece in made[0]:
     done = python(script + "    raise KeyboardInterrupt\n")
     ok(done.stdout == "True True\n" and done.returncode != 0, "Ctrl-C in a loop over a stream ends the program after a sweep", done)
     done = python(script + "    break\n")
-    ok(done.stdout == "True True\n" and done.returncode == 0 and not done.stderr, "so does the end of a program with unfinished streams", done)
+    ok(done.stdout == "True True\n" and done.returncode == 0 and not done.stderr,
+       "so does the end of a program with unfinished streams", done)
 
 
 def test_batch(lamina, model):
@@ -330,8 +332,8 @@ del room
 print(m.generate("Hello").text == first, m.stats.passes > 0)
 """)
     want = ["NoFitError True True", *["UsageError True True"] * 3, "NoFitError True True", "True True"]
-    ok(done.stdout.splitlines() == want and done.returncode == 0, "a model that cannot be opened again says so, and is when it can be",
-       f"{done.returncode}\n{done.stdout}\n{done.stderr}")
+    ok(done.stdout.splitlines() == want and done.returncode == 0,
+       "a model that cannot be opened again says so, and is when it can be", f"{done.returncode}\n{done.stdout}\n{done.stderr}")
     armed = []
 
     def log(level, text):  # a context longer than the model was made for is warned about when it is opened
@@ -427,14 +429,15 @@ def check_airllm_tokenizer(tokenizer):
     ok(tokenizer.decode(ids[0]) == open_end and tokenizer.decode(ids[1]).endswith("Say it."), "in ids, for each of many", ids)
     refused(ValueError, "not together with a generation prompt", tokenizer.apply_chat_template, chat, continue_final_message=True,
             add_generation_prompt=True)
-    refused(ValueError, "not without text", tokenizer.apply_chat_template, [{"role": "user", "content": ""}], continue_final_message=True,
-            words="last message")
+    refused(ValueError, "not without text", tokenizer.apply_chat_template, [{"role": "user", "content": ""}],
+            continue_final_message=True, words="last message")
     own = "{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}{{ documents[0] if documents else '' }}"
     ok(tokenizer.apply_chat_template(chat, tokenize=False, chat_template=own) == "[user:Say it.][assistant: It was ]" and
        tokenizer.apply_chat_template(chat[:1], documents=["d"], tokenize=False, chat_template=own) == "[user:Say it.]d" and
        tokenizer.apply_chat_template(chat, tokenize=False) == whole, "chat_template and documents are used, for this call")
     named = tokenizer.apply_chat_template(chat[:1], tokenize=False, chat_template="chatglm2")
-    ok("Say it." in named and named != tokenizer.apply_chat_template(chat[:1], tokenize=False), "the name of a built-in format too", named)
+    ok("Say it." in named and named != tokenizer.apply_chat_template(chat[:1], tokenize=False),
+       "the name of a built-in format too", named)
     for name, value in (("return_assistant_tokens_mask", True), ("tokenizer_kwargs", {"stride": 1})):
         refused(TypeError, f"{name} is refused", tokenizer.apply_chat_template, chat, words=name, **{name: value})
     refused(TypeError, "a tensor where nothing is known", tokenizer, "x", stride=Ambiguous(), words="stride")
@@ -481,7 +484,8 @@ def test_airllm(lamina, model):
         long = model.prompt_ids(QUESTIONS[4] + " It was a cold morning in the village and everybody was still asleep.")
         m.generation_config = airllm.Config({k: v for k, v in m.generation_config.to_dict().items() if k != "max_new_tokens"})
         row = m.generate([long], generation_config=Defaults(), eos_token_id=[])[0]
-        ok(len(long) > 20 and len(row) == len(long) + 20, "max_length=20 of a configuration is no limit, but 20 new tokens", len(row))
+        ok(len(long) > 20 and len(row) == len(long) + 20, "max_length=20 of a configuration is no limit, but 20 new tokens",
+           len(row))
         ok(len(m.generate([prompts[0]], max_length=20, eos_token_id=[])[0]) == 20, "as an argument it is")
         check_airllm_tokenizer(m.tokenizer)
         m.tokenizer.pad_token = None
@@ -533,7 +537,8 @@ def test_hub(lamina, model):
             ok(not server.requests, "nor for a commit", server.requests)
         os.environ.update(LAMINA_STREAM="1", LAMINA_DRY_RUN="1", HF_HOME=str(WORK / "hf-stream"))
         with lamina.Model("org/demo", memory=MEMORY) as streamed:
-            ok("Paris" in streamed.generate(QUESTIONS[0]).text and not list((WORK / "hf-stream").rglob("snapshots/*/*.safetensors")),
+            weights = list((WORK / "hf-stream").rglob("snapshots/*/*.safetensors"))
+            ok("Paris" in streamed.generate(QUESTIONS[0]).text and not weights,
                "with LAMINA_STREAM the store alone is made")
         ok(lamina.pull("org/demo") == streamed.info.store_path, "and pull gives it", streamed.info)
         server.reset()
@@ -585,8 +590,8 @@ def main():
         test_abi()
         import lamina
         with lamina.Model(MODEL, memory=MEMORY) as model:
-            for test in (test_generate, test_stream, test_stopping, test_batch, test_logits, test_facts, test_tokenizer, test_errors,
-                         test_reopening, test_mute, test_threads, test_airllm, test_hub):
+            for test in (test_generate, test_stream, test_stopping, test_batch, test_logits, test_facts, test_tokenizer,
+                         test_errors, test_reopening, test_mute, test_threads, test_airllm, test_hub):
                 try:
                     test(lamina, model)
                 except Exception:
