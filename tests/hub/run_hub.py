@@ -7,50 +7,23 @@ usage: run_hub.py LAMINA [TESTDATA, not needed]
 import fcntl
 import json
 import os
-import pathlib
 import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hub_server import Hub, Repo  # noqa: E402
+from hub_checks import LAMINA, ROOT, Checks  # noqa: E402
+from hub_server import Repo  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-LAMINA = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LAMINA_PROGRAM", "build/lamina")
-WORK = pathlib.Path(tempfile.mkdtemp(prefix="lamina-hub."))
 KILLS = 50
 PIECE = 64 << 10
-HUB = Hub()
-cases = 0
-
-
-def ok(good, name, why=""):
-    global cases
-    cases += 1
-    if not good:
-        print("\n".join("# " + line for line in str(why)[:1500].splitlines()))
-    print(f"{'ok' if good else 'not ok'} {cases} - {name}", flush=True)
-
-
-def environment(cache, **more):
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "LAMINA_", "HUGGING", "TRANSFORMERS")) and
-           not k.lower().endswith("_proxy")}
-    env.update(HF_ENDPOINT=HUB.endpoint, HF_HOME=str(WORK / cache), LC_ALL="C.UTF-8", TERM="dumb", HOME=str(WORK))
-    env.update(more)
-    return {k: v for k, v in env.items() if v is not None}
-
-
-def lamina(cache, *words, **more):
-    done = subprocess.run([LAMINA, *words], env=environment(cache, **more), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=120)
-    done.all = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+CHECKS = Checks("hub")
+HUB, WORK, ok, environment, lamina = CHECKS.hub, CHECKS.work, CHECKS.ok, CHECKS.environment, CHECKS.lamina
 
 
 def folder(cache, name):
@@ -488,11 +461,12 @@ def main():
     began = time.monotonic()
     try:
         for test in (test_run, test_pull, test_choice, test_refusals, test_faults, test_kills, test_leftovers, test_together):
-            test()
+            if len(sys.argv) < 4 or sys.argv[3] in test.__name__:
+                test()
     finally:
         HUB.close()
         shutil.rmtree(WORK, ignore_errors=True)
-    print(f"1..{cases}")
+    print(f"1..{CHECKS.cases}")
     print(f"# {time.monotonic() - began:.0f} s, {threading.active_count()} threads", file=sys.stderr)
     return 0
 
