@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ORG/NAME[@REVISION] to a directory.
+"""From ORG/NAME[@REVISION] to a path.
 
 The library knows no network: finding and fetching are the program's (`lamina pull`), which shares its cache with huggingface_hub
 and knows its environment. As everywhere in lamina, a path that exists wins, and a model that is whole in the cache is used without
@@ -24,7 +24,7 @@ _NOT_PASSED_ON = ("LAMINA_CODEC", "LAMINA_DRY_RUN", "LAMINA_EXCLUDE", "LAMINA_IN
 
 
 def pull(name: str, token: Optional[str] = None, endpoint: Optional[str] = None) -> str:
-    """Fetches a model, or what is missing of it, and returns its directory; with LAMINA_STREAM set, its store. Runs the program
+    """Fetches a model, or what is missing of it, and returns its path; with LAMINA_STREAM set, its store's. Runs the program
     ``lamina pull``; the same call again goes on where an interrupted one ended."""
     return _pull(name, token, endpoint, [])
 

@@ -76,12 +76,15 @@ const char *hub_select_index(const struct hub_listing *listing);
 lamina_status hub_select(struct hub_listing *listing, const struct hub_patterns *patterns, struct span index, const char *id,
                          struct lamina_error *err);
 bool hub_is_weights(const char *path);
+/* The path of a part of the one GGUF model among the chosen files, when it lies in a folder, where nobody looks who is given the
+ * folder above; else NULL. */
+const char *hub_select_inner(const struct hub_listing *listing);
 
 /* ---- the cache ---- */
 
-/* The snapshot of `name` when everything that a model needs is in the cache, whoever put it there. NOT_FOUND says what is
- * missing. */
-lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, struct str *snapshot, struct lamina_error *err);
+/* Where `name` is when everything that a model needs is in the cache, whoever put it there: its snapshot, or the GGUF file in a
+ * folder of it. NOT_FOUND says what is missing; USAGE: there are several to choose from. */
+lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, struct str *model, struct lamina_error *err);
 
 struct hub_cached {
     const char *id;        /* valid during the call */
@@ -127,6 +130,7 @@ struct hub_pull {
 struct hub_pulled {
     struct hub_listing listing;
     struct str snapshot;   /* the directory of the revision */
+    struct str model;      /* what to open: that, or a GGUF file in a folder of it */
     uint64_t chosen_bytes, cached_bytes, fetch_bytes, need_bytes, free_bytes, weight_bytes;
 };
 /* Errors: USAGE, NOT_FOUND, AUTH, NETWORK (after retries), NO_SPACE (before anything is fetched), DAMAGED (wrong bytes), IO,

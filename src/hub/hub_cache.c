@@ -15,7 +15,7 @@
 #include "base/json.h"
 #include "hub/hub_priv.h"
 
-enum { INDEX_MAX = 64 << 20 };
+enum { INDEX_MAX = 64 << 20, DEEPEST = 8 };
 
 void hub_folder_name(const char *id, char out[HUB_ID_MAX + 16]) {
     const char *slash = strchr(id, '/');
@@ -142,11 +142,53 @@ bool hub_blob_there(const struct hub_env *env, const char *id, const struct hub_
            sys_stat(path, &st, &none) == LAMINA_OK && st.is_regular && st.size == file->size;
 }
 
+/* ---- files below a folder ---- */
+
+struct walk {
+    const char *dir, *below; /* the folder at hand is dir/below */
+    unsigned depth;
+    bool (*each)(void *user, const char *path);
+    void *user;
+    bool on;
+    lamina_status status;
+    struct lamina_error *err;
+};
+
+static bool walk_name(void *user, const char *name) {
+    struct walk *w = user;
+    char inside[HUB_PATH_LEN];
+    char path[2 * HUB_PATH_LEN];
+    struct sys_stat st;
+    struct lamina_error none = {0};
+    int n = snprintf(inside, sizeof(inside), "%s%s%s", w->below, w->below[0] != 0 ? "/" : "", name);
+    (void)snprintf(path, sizeof(path), "%s/%s", w->dir, inside);
+    if (n >= (int)sizeof(inside) || strlen(path) >= HUB_PATH_LEN) {
+        return true; /* nothing of a hub's */
+    }
+    if (w->depth < DEEPEST && sys_exists(path) && sys_stat(path, &st, &none) == LAMINA_OK && st.is_dir) {
+        struct walk inner = *w;
+        inner.below = inside;
+        inner.depth++;
+        w->status = sys_list_dir(path, walk_name, &inner, w->err);
+        w->status = w->status < 0 ? w->status : inner.status;
+        w->on = inner.on;
+    } else {
+        w->on = w->each(w->user, inside);
+    }
+    return w->on && w->status == LAMINA_OK;
+}
+
+lamina_status hub_walk(const char *dir, bool (*each)(void *user, const char *path), void *user, struct lamina_error *err) {
+    struct walk w = {.dir = dir, .below = "", .each = each, .user = user, .on = true, .status = LAMINA_OK, .err = err};
+    LAMINA_TRY(sys_list_dir(dir, walk_name, &w, err));
+    return w.status;
+}
+
 /* ---- is a snapshot whole? ---- */
 
 struct names {
     struct arena arena;
-    struct hub_listing listing; /* the files of the snapshot's folder, as a repository would list them */
+    struct hub_listing listing; /* the files of the snapshot, as a repository would list them */
     uint32_t cap;
     bool failed;
 };
@@ -191,13 +233,26 @@ static lamina_status all_there(const struct names *n, const char *dir, const cha
     return config || gguf ? LAMINA_OK : base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its config.json", id);
 }
 
-static lamina_status snapshot_whole(const char *dir, const char *id, struct lamina_error *err) {
+/* Several GGUF models: whoever opens the folder says so, unless they all lie deeper than anybody looks. */
+static lamina_status several(const struct names *n, const char *dir, const char *id, struct lamina_error *err) {
+    for (uint32_t i = 0; i < n->listing.count; i++) {
+        const char *path = n->listing.files[i].path;
+        if (strchr(path, '/') == NULL && span_ends_with(span_of_text(path), ".gguf")) {
+            return LAMINA_OK;
+        }
+    }
+    return base_fail(err, LAMINA_USAGE,
+                     "%s is in the cache with several GGUF models in folders; give the path of one of them, below %s", id, dir);
+}
+
+/* *inner: within the snapshot, the GGUF file that is the model; empty when the snapshot itself is. */
+static lamina_status snapshot_whole(const char *dir, const char *id, struct str *inner, struct lamina_error *err) {
     static const struct hub_patterns all = {.include = NULL};
     struct names n = {.arena = {.limit_bytes = 64 << 20}};
     struct str index = {0};
     struct lamina_error why = {0};
     char path[HUB_PATH_LEN];
-    lamina_status status = sys_list_dir(dir, add_name, &n, err);
+    lamina_status status = hub_walk(dir, add_name, &n, err);
     n.listing.arena.limit_bytes = 1 << 20;
     const char *name = status == LAMINA_OK ? hub_select_index(&n.listing) : NULL;
     if (n.failed) {
@@ -210,8 +265,10 @@ static lamina_status snapshot_whole(const char *dir, const char *id, struct lami
     }
     if (status == LAMINA_OK && hub_select(&n.listing, &all, str_span(&index), id, &why) < 0) {
         status = why.code == LAMINA_USAGE
-                     ? LAMINA_OK /* several GGUF files: whoever opens the folder says so */
+                     ? several(&n, dir, id, err)
                      : base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not all of it: %s", id, why.message);
+    } else if (status == LAMINA_OK && hub_select_inner(&n.listing) != NULL) {
+        str_add_text(inner, hub_select_inner(&n.listing));
     }
     if (status == LAMINA_OK) {
         status = all_there(&n, dir, id, err);
@@ -222,16 +279,21 @@ static lamina_status snapshot_whole(const char *dir, const char *id, struct lami
     return status;
 }
 
-lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, struct str *snapshot, struct lamina_error *err) {
+lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, struct str *model, struct lamina_error *err) {
     char commit[HUB_COMMIT_LEN + 1];
     char dir[HUB_PATH_LEN];
+    struct str inner = {0};
     LAMINA_TRY(hub_ref_read(env, name, commit, err));
     LAMINA_TRY(snapshot_path(env, name->id, commit, NULL, dir, err));
     if (!sys_exists(dir)) {
         return base_fail(err, LAMINA_NOT_FOUND, "%s (revision %s) is not in the cache %s", name->id, name->revision,
                          str_text(&env->cache));
     }
-    LAMINA_TRY(snapshot_whole(dir, name->id, err));
-    str_add_text(snapshot, dir);
-    return snapshot->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
+    lamina_status status = snapshot_whole(dir, name->id, &inner, err);
+    if (status == LAMINA_OK) {
+        str_printf(model, "%s%s%s", dir, inner.len > 0 ? "/" : "", str_text(&inner));
+        status = model->failed || inner.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
+    }
+    str_drop(&inner);
+    return status;
 }

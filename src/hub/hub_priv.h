@@ -37,6 +37,8 @@ lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const
                                 struct lamina_error *err);
 /* Makes the folders and the tag that backup programs know. */
 lamina_status hub_cache_prepare(const struct hub_env *env, const char *id, struct lamina_error *err);
+/* Every file below `dir`, by its path from there, folder after folder sorted bytewise. `each` returns false to stop. */
+lamina_status hub_walk(const char *dir, bool (*each)(void *user, const char *path), void *user, struct lamina_error *err);
 bool hub_blob_there(const struct hub_env *env, const char *id, const struct hub_file *file);
 
 /* ---- headers of an answer (hub_headers.c), pure ---- */

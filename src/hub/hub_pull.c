@@ -227,7 +227,9 @@ static lamina_status pull(struct pulling *g) {
     (void)snprintf(part, sizeof(part), "snapshots/%s", g->out->listing.commit);
     LAMINA_TRY(hub_cache_path(g->p->env, g->p->name.id, part, NULL, path, g->err));
     str_add_text(&g->out->snapshot, path);
-    if (g->out->snapshot.failed) {
+    const char *inner = hub_select_inner(&g->out->listing);
+    str_printf(&g->out->model, "%s%s%s", path, inner != NULL ? "/" : "", inner != NULL ? inner : "");
+    if (g->out->snapshot.failed || g->out->model.failed) {
         return base_fail(g->err, LAMINA_NO_FIT, "out of memory");
     }
     if (g->p->dry_run) {
@@ -257,4 +259,5 @@ lamina_status hub_pull(const struct hub_pull *p, struct hub_pulled *out, struct 
 void hub_pulled_drop(struct hub_pulled *out) {
     hub_listing_drop(&out->listing);
     str_drop(&out->snapshot);
+    str_drop(&out->model);
 }

@@ -167,16 +167,41 @@ static size_t gguf_stem(const char *path) {
     return split ? n - 15 : n;
 }
 
+/* Image encoders lie beside the models that they belong to. */
+static bool is_gguf_model(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return ends(path, ".gguf") && strstr(slash != NULL ? slash : path, "mmproj") == NULL;
+}
+
+static bool same_gguf(const char *a, const char *b) {
+    return gguf_stem(a) == gguf_stem(b) && memcmp(a, b, gguf_stem(a)) == 0;
+}
+
+const char *hub_select_inner(const struct hub_listing *listing) {
+    const char *first = NULL;
+    for (uint32_t i = 0; i < listing->count; i++) {
+        const char *path = listing->files[i].path;
+        if (!listing->files[i].chosen || !hub_is_weights(path)) {
+            continue;
+        }
+        if (strchr(path, '/') == NULL || (is_gguf_model(path) && first != NULL && !same_gguf(path, first))) {
+            return NULL;
+        }
+        first = first == NULL && is_gguf_model(path) ? path : first;
+    }
+    return first;
+}
+
 static lamina_status choose_gguf(struct hub_listing *listing, const char *id, struct lamina_error *err) {
     const char *first = NULL;
     const char *other = NULL;
     for (uint32_t i = 0; i < listing->count; i++) {
         const char *path = listing->files[i].path;
-        if (!ends(path, ".gguf") || strncmp(path, "mmproj", 6) == 0) {
+        if (!is_gguf_model(path)) {
             continue;
         }
         first = first == NULL ? path : first;
-        bool same = gguf_stem(path) == gguf_stem(first) && memcmp(path, first, gguf_stem(first)) == 0;
+        bool same = same_gguf(path, first);
         other = same || other != NULL ? other : path;
         listing->files[i].chosen = same;
     }

@@ -8,20 +8,31 @@
 
 #include "store/store_priv.h"
 
-/* The directory that links may lead into: the checkpoint itself, or, for <cache>/<model>/snapshots/<revision>,
- * <model>. */
-static void link_root(const char *real_dir, char *out, size_t len) {
-    (void)snprintf(out, len, "%s", real_dir);
-    char *last = strrchr(out, '/');
-    if (last != NULL && last != out) {
-        *last = 0;
-        char *parent = strrchr(out, '/');
-        if (parent != NULL && parent != out && strcmp(parent, "/snapshots") == 0) {
-            *parent = 0;
-            return;
-        }
-        *last = '/';
+/* Cuts the last "/name" off; false: there is none to cut. */
+static bool cut_name(char *path) {
+    char *last = strrchr(path, '/');
+    if (last == NULL || last == path) {
+        return false;
     }
+    *last = 0;
+    return true;
+}
+
+/* The directory that links may lead into: the checkpoint itself, or, for <cache>/<model>/snapshots/<revision>, <model>. A folder
+ * of the snapshot is as good (GGUF files often lie in one), when there are blobs that its links can lead to. */
+static void link_root(const char *real_dir, char *out, size_t len) {
+    char blobs[STORE_PATH_LEN];
+    (void)snprintf(out, len, "%s", real_dir);
+    for (bool itself = true; cut_name(out); itself = false) {
+        const char *parent = strrchr(out, '/');
+        if (parent != NULL && parent != out && strcmp(parent, "/snapshots") == 0) {
+            (void)cut_name(out);
+            if (itself || (store_join(blobs, sizeof(blobs), out, "blobs") && sys_exists(blobs))) {
+                return;
+            }
+        }
+    }
+    (void)snprintf(out, len, "%s", real_dir);
 }
 
 lamina_status checkpoint_stays_inside(const char *dir, const char *path, struct lamina_error *err) {

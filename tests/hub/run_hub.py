@@ -17,7 +17,10 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hub_checks import LAMINA, ROOT, Checks  # noqa: E402
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
+from gguf_files import read_checkpoint  # noqa: E402
+from gguf_rules import Conversion  # noqa: E402
+from hub_checks import LAMINA, ROOT, Checks, model  # noqa: E402
 from hub_server import Repo  # noqa: E402
 
 KILLS = 50
@@ -188,6 +191,48 @@ def test_choice():
         bad.sibling = lambda p, b, bad=bad, path=path: dict(Repo.sibling(bad, p, b), rfilename=path)
         done = lamina("choice", "pull", f"org/bad{n}")
         ok(done.returncode == 8 and "no path inside a repository" in done.stderr, f"a file called {path}", done.all)
+
+
+def gguf_bytes(seed=1):
+    """A small model that can be opened."""
+    place = WORK / "made"
+    place.mkdir()
+    files = model(2, 64, 160, vocab=64, seed=seed)
+    for name, data in files.items():
+        (place / name).write_bytes(data)
+    Conversion(json.loads(files["config.json"]), read_checkpoint(str(place))).write(str(place / "model.gguf"))
+    data = (place / "model.gguf").read_bytes()
+    shutil.rmtree(place)
+    return data
+
+
+def test_gguf():
+    logits = ("--ids", "1,2,3", "--json", "--memory", "256MiB")
+    repo = HUB.add("org/sub", Repo({"README.md": b"# read me\n", "Q4/m.gguf": gguf_bytes(), "Q4/mmproj-m.gguf": b"GGUF"}))
+    place = folder("sub", "org/sub") / "snapshots" / repo.commit / "Q4" / "m.gguf"
+    done = lamina("sub", "logits", "org/sub", *logits)
+    ok(done.returncode == 0 and "argmax" in done.stdout and place.is_symlink(), "a GGUF file in a folder is found and opened",
+       done.all)
+    HUB.reset()
+    done = lamina("sub", "logits", "org/sub", *logits)
+    ok(done.returncode == 0 and not HUB.requests, "and found again without asking", f"{HUB.requests} {done.all}")
+    done = lamina("sub", "pull", "org/sub", "-q")
+    ok(done.returncode == 0 and done.stdout.strip() == str(place), "pull prints its path", done.all)
+    both = HUB.add("org/subs", Repo({"Q4/m.gguf": b"GGUF4", "Q8/m.gguf": b"GGUF8"}))
+    for which in ("Q4", "Q8"):
+        done = lamina("sub", "pull", "org/subs", "--include", which + "/*", "-q")
+        ok(done.returncode == 0 and done.stdout.strip().endswith(f"{both.commit}/{which}/m.gguf"), f"of two the one chosen: {which}",
+           done.all)
+    done = lamina("sub", "show", "org/subs")
+    ok(done.returncode == 2 and "several GGUF models in folders; give the path" in done.stderr, "both in the cache: which is asked",
+       done.all)
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "more/model-2.safetensors"}}
+    HUB.add("org/deep", Repo({
+        "config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors.index.json": json.dumps(index).encode(),
+        "model-1.safetensors": b"one" * 99, "more/model-2.safetensors": b"two" * 99}))
+    lamina("sub", "pull", "org/deep")
+    seen = {m["model"]: m for m in json.loads(lamina("sub", "ls", "--json").stdout)["models"]}
+    ok(seen["org/deep"]["complete"], "shards in folders are found", seen)
 
 
 def test_refusals():
@@ -460,7 +505,7 @@ def test_together():
 def main():
     began = time.monotonic()
     try:
-        for test in (test_run, test_pull, test_choice, test_refusals, test_faults, test_kills, test_leftovers, test_together):
+        for test in (test_run, test_pull, test_choice, test_gguf, test_refusals, test_faults, test_kills, test_leftovers, test_together):
             if len(sys.argv) < 4 or sys.argv[3] in test.__name__:
                 test()
     finally:

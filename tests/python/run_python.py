@@ -549,6 +549,11 @@ def test_hub(lamina, model):
         os.environ.update(HF_HOME=str(WORK / "hf"))
         server.reset()
         ok(os.path.isfile(os.path.join(lamina.pull("org/demo"), "config.json")) and repo.commit in lamina.pull("org/demo"), "pull")
+        server.add("org/sub", Repo({"Q4/m-00001-of-00002.gguf": b"GGUF1", "Q4/m-00002-of-00002.gguf": b"GGUF2", "Q4/mmproj.gguf": b"P"}))
+        place = lamina.pull("org/sub")
+        server.reset()
+        ok(place.endswith("/Q4/m-00001-of-00002.gguf") and lamina.hub.resolve("org/sub") == place and not server.requests,
+           "a GGUF model in a folder is its file, and found again", place)
     finally:
         for name in ("HF_ENDPOINT", "HF_HOME", "LAMINA_STREAM", "LAMINA_DRY_RUN"):
             os.environ.pop(name, None)

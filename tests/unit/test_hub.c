@@ -201,6 +201,7 @@ static void choices(void **state) {
     /* A leftover index without shards is passed over. */
     choose("config.json,model.safetensors.index.json,pytorch_model.bin", "", "config.json,pytorch_model.bin");
     choose("m-00001-of-00002.gguf,m-00002-of-00002.gguf,mmproj-x.gguf", "", "m-00001-of-00002.gguf,m-00002-of-00002.gguf");
+    choose("Q4/m-00001-of-00002.gguf,Q4/m-00002-of-00002.gguf,Q4/mmproj-x.gguf", "", "Q4/m-00001-of-00002.gguf,Q4/m-00002-of-00002.gguf");
     choose("a.gguf,b.gguf", "", "wrong usage");
     choose("config.json,tokenizer.json", "", "model, revision or file not found");
     choose("config.json,model.safetensors.index.json,x.safetensors", "{\"weight_map\": 3}", "checksum or format damage");

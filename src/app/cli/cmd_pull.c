@@ -19,7 +19,7 @@ static void pulled_json(struct str *s, const struct hub_pull *p, const struct hu
     str_add_text(s, ", \"revision\": ");
     json_write_string(s, span_of_text(p->name.revision));
     str_printf(s, ", \"commit\": \"%s\", \"path\": ", l->commit);
-    json_write_string(s, str_span(&r->snapshot));
+    json_write_string(s, str_span(&r->model));
     str_printf(s, ", \"bytes\": %llu, \"cached_bytes\": %llu, \"fetch_bytes\": %llu, \"need_bytes\": %llu, \"free_bytes\": %llu, "
                "\"dry_run\": %s, \"files\": [", (unsigned long long)r->chosen_bytes, (unsigned long long)r->cached_bytes,
                (unsigned long long)r->fetch_bytes, (unsigned long long)r->need_bytes, (unsigned long long)r->free_bytes,
@@ -169,7 +169,7 @@ lamina_status cmd_pull(struct cli_options *o, struct lamina_error *err) {
     } else if (status == LAMINA_OK && o->dry_run) {
         dry_text(&out, &p, &pulled);
     } else if (status == LAMINA_OK) {
-        str_printf(&out, "%s\n", str_text(&pulled.snapshot));
+        str_printf(&out, "%s\n", str_text(&pulled.model));
         if (!o->quiet) {
             cli_say(1, "%s at %.12s is in the cache, %s", p.name.id, pulled.listing.commit,
                     format_bytes(bytes, pulled.chosen_bytes));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From ORG/NAME[@REVISION] to a directory: the commands themselves, and the library, know directories only. What is in the cache
+ * From ORG/NAME[@REVISION] to a path: the commands themselves, and the library, know paths only. What is in the cache
  * is used without asking anybody; `lamina pull` is what looks for something newer. A path that exists always wins.
  */
 #include <string.h>
@@ -41,7 +41,7 @@ static lamina_status pull_missing(const struct cli_options *o, const struct hub_
     lamina_status status = hub_pull(&p, &pulled, err);
     cli_progress_clear(&progress);
     if (status == LAMINA_OK) {
-        str_add_text(out, str_text(&pulled.snapshot));
+        str_add_text(out, str_text(&pulled.model));
     }
     hub_pulled_drop(&pulled);
     return status;
