@@ -3,6 +3,7 @@
  * Which files of a repository a model needs: configuration, tokenizer, templates, and its weights in one form only. Repositories
  * often hold the same weights three times (safetensors, pickles, other frameworks); the order here is the one in which checkpoints
  * are opened: safetensors in one file, in shards with an index, then torch's, then GGUF. Pure. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -192,6 +193,13 @@ const char *hub_select_inner(const struct hub_listing *listing) {
     return first;
 }
 
+/* What names all parts of a model: a pattern for --include. */
+static const char *gguf_pattern(const char *path, char *out, size_t len) {
+    const int stem = (int)gguf_stem(path);
+    (void)snprintf(out, len, "%.*s%s", stem, path, path[stem] == '-' ? "-*.gguf" : ".gguf");
+    return out;
+}
+
 static lamina_status choose_gguf(struct hub_listing *listing, const char *id, struct lamina_error *err) {
     const char *first = NULL;
     const char *other = NULL;
@@ -210,12 +218,13 @@ static lamina_status choose_gguf(struct hub_listing *listing, const char *id, st
             err, LAMINA_NOT_FOUND,
             "%s holds no weights that lamina reads (safetensors, pytorch_model.bin or GGUF); choose files with --include", id);
     }
-    if (other != NULL) {
-        return base_fail(err, LAMINA_USAGE,
-                         "%s holds several GGUF models (%.120s, %.120s, ...); choose one: lamina pull %s --include '%.120s'",
-                         id, first, other, id, other);
+    if (other == NULL) {
+        return LAMINA_OK;
     }
-    return LAMINA_OK;
+    char a[300];
+    char b[300];
+    return base_fail(err, LAMINA_USAGE, "%s holds several GGUF models (%.120s, %.120s, ...); choose one: lamina pull %s --include '%s'", id,
+                     gguf_pattern(first, a, sizeof(a)), gguf_pattern(other, b, sizeof(b)), id, b);
 }
 
 static lamina_status choose_needed(struct hub_listing *listing, struct span index, const char *id, struct lamina_error *err) {
