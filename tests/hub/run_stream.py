@@ -304,7 +304,16 @@ def test_refusals():
     ok(done.returncode == 2 and "power of two" in done.stderr, "pieces of an odd length", done.all)
     done = lamina("whole", "pull", "org/odd", "-q")
     done = lamina("whole", "pull", "org/odd", "--stream")
-    ok(done.returncode == 0 and "nothing is left to stream" in done.stderr, "a checkpoint that is in the cache", done.all)
+    ok(done.returncode == 0 and "nothing is left to stream" in done.stderr and (pathlib.Path(done.stdout.strip()) / "lamina.json").is_file(),
+       "a checkpoint that is in the cache is split from there", done.all)
+    seen = json.loads(lamina("whole", "ls", "--json").stdout)["stores"]
+    done = lamina("whole", "logits", "org/odd", "--ids", "1,2,3", "--json")
+    ok(done.returncode == 0 and json.loads(lamina("whole", "ls", "--json").stdout)["stores"] == seen and len(seen) == 1,
+       "into the store that later commands use", f"{seen} {done.all}")
+    done = lamina("whole", "pull", "org/odd", "--stream", "--quant", "q4", "-q")
+    made = tree(done.stdout.strip() or "/nowhere")
+    ok(done.returncode == 0 and done.stderr == "" and not differing(made, reference(files, ("--quant", "q4"))),
+       "with the coding that was asked for, quietly", done.all)
     dice, name = random.Random(1), "model.layers.0.self_attn.q_proj.weight"
     t = {n: (list(s), numbers(s[0] * (s[1] if len(s) > 1 else 1), dice)) for n, s in shapes(files["model.safetensors"]).items()}
     t[name] = (t[name][0], dice.randbytes(64 * 64))

@@ -293,6 +293,31 @@ static lamina_status split(struct streaming *s, struct lamina_error *err) {
     return status;
 }
 
+/* What is in the cache as a whole is kept there, and split where every later command looks for its store. */
+static lamina_status split_cached(struct streaming *s, struct str *out, struct lamina_error *err) {
+    struct lamina_split_options options;
+    char *store = NULL;
+    for (uint32_t i = 0; i < s->count; i++) {
+        hub_stream_forget(s->env, s->pull.name.id, s->weights[i]);
+    }
+    s->count = 0;
+    s->pull.without_weights = false;
+    hub_pulled_drop(&s->pulled);
+    LAMINA_TRY(hub_pull(&s->pull, &s->pulled, err));
+    if (!s->o->quiet) {
+        cli_say(1, "%s is in the cache as a whole; nothing is left to stream, it is split from there", s->pull.name.id);
+    }
+    lamina_split_defaults(&options);
+    options.checkpoint = str_text(&s->pulled.model);
+    options.home = s->o->home;
+    options.codec = s->codec;
+    options.callbacks = s->callbacks;
+    LAMINA_TRY(lamina_split(&options, &store, err));
+    str_add_text(out, store);
+    lamina_free(store);
+    return out->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
+}
+
 static lamina_status pull(struct streaming *s, struct str *out, struct lamina_error *err) {
     bool all_cached = false;
     LAMINA_TRY(hub_pull(&s->pull, &s->pulled, err));
@@ -303,12 +328,7 @@ static lamina_status pull(struct streaming *s, struct str *out, struct lamina_er
         return base_fail(err, LAMINA_NO_FIT, "out of memory");
     }
     if (all_cached && !is_store(str_text(&s->store))) {
-        s->pull.without_weights = false;
-        hub_pulled_drop(&s->pulled);
-        LAMINA_TRY(hub_pull(&s->pull, &s->pulled, err));
-        cli_say(1, "%s is in the cache as a whole; nothing is left to stream", s->pull.name.id);
-        str_add_span(out, str_span(&s->pulled.snapshot));
-        return LAMINA_OK;
+        return split_cached(s, out, err);
     }
     if (!is_store(str_text(&s->store))) {
         LAMINA_TRY(split(s, err));

@@ -9,8 +9,8 @@
 #include "app/cli/cli.h"
 #include "hub/hub.h"
 
-/* Fetches the model and makes its store; *store gets its path. Where the whole checkpoint is in the cache already, *store gets its
- * snapshot. */
+/* Fetches the model and makes its store; *store gets its path. Where the whole checkpoint is in the cache already, it stays
+ * there and is split as `lamina split` does. */
 lamina_status cli_stream_pull(const struct cli_options *o, const struct hub_env *env, const struct hub_name *name,
                               const char *codec, struct str *store, struct lamina_error *err);
 /* The finished store of a revision as it was last pulled: an exact one before one in steps. NOT_FOUND: none. */
