@@ -246,7 +246,7 @@ lamina_status hub_part_lock(struct hub_part *part, const struct hub_env *env, co
                                  : base_fail(err, LAMINA_USAGE, "the cache's path is too long");
 }
 
-lamina_status hub_part_open(struct hub_part *part, const struct hub_env *env, const char *id, const struct hub_file *file,
+lamina_status hub_part_take(struct hub_part *part, const struct hub_env *env, const char *id, const struct hub_file *file,
                             uint64_t piece_bytes, struct lamina_error *err) {
     *part = (struct hub_part){
         .file = {.fd = -1}, .log = {.fd = -1}, .lock = {.fd = -1}, .size = file->size, .piece_bytes = piece_bytes};
@@ -256,10 +256,11 @@ lamina_status hub_part_open(struct hub_part *part, const struct hub_env *env, co
                          file->size);
     }
     LAMINA_TRY(hub_part_names(part, env, id, false, err));
-    lamina_status status = hub_part_lock(part, env, id, err);
-    if (status == LAMINA_OK) {
-        status = sys_file_open_update(&part->file, part->data, err);
-    }
+    return hub_part_lock(part, env, id, err);
+}
+
+lamina_status hub_part_open(struct hub_part *part, struct lamina_error *err) {
+    lamina_status status = sys_file_open_update(&part->file, part->data, err);
     if (status == LAMINA_OK && part->file.size > part->size) { /* not of ours: a longer file would keep its tail */
         status = sys_file_truncate(&part->file, part->data, 0, err);
         part->file.size = 0;

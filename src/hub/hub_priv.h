@@ -109,10 +109,12 @@ lamina_status hub_part_names(struct hub_part *part, const struct hub_env *env, c
                              struct lamina_error *err);
 lamina_status hub_part_lock(struct hub_part *part, const struct hub_env *env, const char *id, struct lamina_error *err);
 lamina_status hub_part_sweep(struct hub_part *part, struct lamina_error *err);
-/* Takes the lock (BUSY at once when somebody has it) and finds out what an earlier run finished: each piece of the journal is read
- * again and counts only when its checksum holds. */
-lamina_status hub_part_open(struct hub_part *part, const struct hub_env *env, const char *id, const struct hub_file *file,
+/* Takes the lock, BUSY at once when somebody has it. Who gets it looks whether there is a blob by now before anything is opened. */
+lamina_status hub_part_take(struct hub_part *part, const struct hub_env *env, const char *id, const struct hub_file *file,
                             uint64_t piece_bytes, struct lamina_error *err);
+/* Opens what was taken, asks for its room, and finds out what an earlier run finished: each piece of the journal is read again and
+ * counts only when its checksum holds. Closed after a failure. */
+lamina_status hub_part_open(struct hub_part *part, struct lamina_error *err);
 uint64_t hub_part_begin(const struct hub_part *part, uint32_t piece);
 uint64_t hub_part_end(const struct hub_part *part, uint32_t piece);
 /* All bytes of the piece are written; `sum` is their checksum. */

@@ -364,7 +364,7 @@ static lamina_status open_file(struct engine *e, struct fetch *f) {
         f->phase = FILE_OPEN;
         return hub_resolve_url(e->env, p->name.id, e->job->commit, f->file->path, &f->source, e->err);
     }
-    lamina_status status = hub_part_open(f->part, e->env, p->name.id, f->file, p->piece_bytes, &why);
+    lamina_status status = hub_part_take(f->part, e->env, p->name.id, f->file, p->piece_bytes, &why);
     if (status == LAMINA_BUSY) {
         if (!f->noted) {
             note(e, "another process fetches it, waiting: ", f->file->path);
@@ -384,6 +384,7 @@ static lamina_status open_file(struct engine *e, struct fetch *f) {
         e->whole++;
         return LAMINA_OK;
     }
+    LAMINA_TRY(hub_part_open(f->part, e->err));
     f->phase = FILE_OPEN;
     LAMINA_TRY(hub_resolve_url(e->env, p->name.id, e->job->commit, f->file->path, &f->source, e->err));
     return f->part->done == f->part->pieces ? finish_file(e, f) : LAMINA_OK;

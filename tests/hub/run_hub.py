@@ -503,6 +503,29 @@ def test_together():
         fcntl.flock(held, fcntl.LOCK_EX)
         done = lamina("locked", "rm", "org/t")
     ok(done.returncode == 75 and folder("locked", "org/t").exists(), "rm leaves a model alone that is being fetched", done.all)
+    # Who waited for a file that somebody else has fetched meanwhile takes no room for it.
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    repo = HUB.add("org/two", Repo({
+        "config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors.index.json": json.dumps(index).encode(),
+        "model-1.safetensors": random_bytes(300_000, 12), "model-2.safetensors": random_bytes(300_000, 13)}))
+    first, second = repo.etags["model-1.safetensors"], repo.etags["model-2.safetensors"]
+    lock = WORK / "waited" / "hub" / ".locks" / "models--org--two" / f"{first}.lock"
+    lock.parent.mkdir(parents=True)
+    HUB.reset()
+    HUB.faults.bytes_per_s = 100_000
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        child = start("waited", "org/two")
+        for _ in range(1000):
+            time.sleep(0.02)
+            if [b for b in blobs("waited", "org/two") if b.startswith(second)]:
+                break
+        (folder("waited", "org/two") / "blobs" / first).write_bytes(repo.files["model-1.safetensors"])
+    time.sleep(0.8)
+    left, running = [b for b in blobs("waited", "org/two") if b.startswith(first)], child.poll() is None
+    out = child.communicate()
+    ok(running and left == [first] and child.returncode == 0 and HUB.sent(first) == 0, "a file that came while it was waited for takes "
+       "no room again", f"{left} {running} {out}")
 
 
 def main():
