@@ -80,6 +80,13 @@ static lamina_status digest_start(struct hub_part *part, struct lamina_error *er
     return !sha1 || sha256_add(part->digest, head, (size_t)n + 1) ? LAMINA_OK : digest_failed(part, err);
 }
 
+/* Reading back what an earlier run left can take minutes. */
+static lamina_status go_on(const struct hub_part *part, struct lamina_error *err) {
+    return hub_stopped(part->watch, NULL)
+               ? base_fail(err, LAMINA_INTERRUPTED, "interrupted; finished parts are kept, the same command goes on from there")
+               : LAMINA_OK;
+}
+
 /* Adds the finished pieces that follow what the digest has seen. */
 static lamina_status digest_more(struct hub_part *part, struct lamina_error *err) {
     while (part->hashed_bytes < part->size &&
@@ -87,6 +94,7 @@ static lamina_status digest_more(struct hub_part *part, struct lamina_error *err
         uint64_t end = hub_part_end(part, (uint32_t)(part->hashed_bytes / part->piece_bytes));
         while (part->hashed_bytes < end) {
             size_t n = (size_t)min_u64(end - part->hashed_bytes, BUFFER);
+            LAMINA_TRY(go_on(part, err));
             LAMINA_TRY(sys_file_read_at(&part->file, part->data, part->hashed_bytes, part->buffer, n, err));
             if (!sha256_add(part->digest, part->buffer, n)) {
                 return digest_failed(part, err);
@@ -150,7 +158,10 @@ static lamina_status piece_holds(struct hub_part *part, uint32_t piece, struct h
     uint64_t end = hub_part_end(part, piece);
     for (uint64_t at = hub_part_begin(part, piece); status == LAMINA_OK && at < end;) {
         size_t n = (size_t)min_u64(end - at, BUFFER);
-        status = sys_file_read_at(&part->file, part->data, at, part->buffer, n, err);
+        status = go_on(part, err);
+        if (status == LAMINA_OK) {
+            status = sys_file_read_at(&part->file, part->data, at, part->buffer, n, err);
+        }
         if (status == LAMINA_OK) {
             hash_stream_add(hash, part->buffer, n);
         }
@@ -259,7 +270,8 @@ lamina_status hub_part_take(struct hub_part *part, const struct hub_env *env, co
     return hub_part_lock(part, env, id, err);
 }
 
-lamina_status hub_part_open(struct hub_part *part, struct lamina_error *err) {
+lamina_status hub_part_open(struct hub_part *part, const struct hub_watch *watch, struct lamina_error *err) {
+    part->watch = watch;
     lamina_status status = sys_file_open_update(&part->file, part->data, err);
     if (status == LAMINA_OK && part->file.size > part->size) { /* not of ours: a longer file would keep its tail */
         status = sys_file_truncate(&part->file, part->data, 0, err);

@@ -93,6 +93,7 @@ struct hub_part {
     char blob[HUB_PATH_LEN], data[HUB_PATH_LEN], journal[HUB_PATH_LEN];
     struct sys_file file, log;
     struct sys_lock lock;
+    const struct hub_watch *watch; /* asked while bytes are read back */
     struct sha256 *digest;
     uint64_t size, piece_bytes;
     uint64_t hashed_bytes; /* prefix that the digest has seen */
@@ -114,7 +115,7 @@ lamina_status hub_part_take(struct hub_part *part, const struct hub_env *env, co
                             uint64_t piece_bytes, struct lamina_error *err);
 /* Opens what was taken, asks for its room, and finds out what an earlier run finished: each piece of the journal is read again and
  * counts only when its checksum holds. Closed after a failure. */
-lamina_status hub_part_open(struct hub_part *part, struct lamina_error *err);
+lamina_status hub_part_open(struct hub_part *part, const struct hub_watch *watch, struct lamina_error *err);
 uint64_t hub_part_begin(const struct hub_part *part, uint32_t piece);
 uint64_t hub_part_end(const struct hub_part *part, uint32_t piece);
 /* All bytes of the piece are written; `sum` is their checksum. */

@@ -384,7 +384,7 @@ static lamina_status open_file(struct engine *e, struct fetch *f) {
         e->whole++;
         return LAMINA_OK;
     }
-    LAMINA_TRY(hub_part_open(f->part, e->err));
+    LAMINA_TRY(hub_part_open(f->part, &p->watch, e->err));
     f->phase = FILE_OPEN;
     LAMINA_TRY(hub_resolve_url(e->env, p->name.id, e->job->commit, f->file->path, &f->source, e->err));
     return f->part->done == f->part->pieces ? finish_file(e, f) : LAMINA_OK;

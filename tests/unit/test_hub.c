@@ -245,9 +245,40 @@ static void digest_as_a_value(void **state) {
     sha256_close(&whole);
 }
 
+static bool stop_at_once(void *user, const struct hub_progress *p) {
+    (void)user;
+    (void)p;
+    return true;
+}
+
+/* What an earlier run left is read back: whoever wants to stop is heard meanwhile. */
+static void reading_back_stops(void **state) {
+    char dir[] = "/tmp/lamina-hub.XXXXXX";
+    const struct hub_watch watch = {.progress = stop_at_once};
+    struct hub_file file = {.path = "model.safetensors", .size = 10, .etag = HEX64};
+    struct hub_env env = {.offline = false};
+    struct hub_part part;
+    struct lamina_error err = {0};
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    str_add_text(&env.cache, dir);
+    assert_int_equal(hub_cache_prepare(&env, "org/m", &err), LAMINA_OK);
+    assert_int_equal(hub_part_take(&part, &env, "org/m", &file, 4, &err), LAMINA_OK);
+    assert_int_equal(sys_write_whole_durable(part.data, span_of_text("0123456789"), &err), LAMINA_OK);
+    assert_int_equal(sys_write_whole_durable(part.journal,
+                                             span_of_text("lamina-pieces 1 10 4 " HEX64 "\n1 0123456789abcdef0123456789abcdef\n"), &err),
+                     LAMINA_OK);
+    assert_int_equal(hub_part_open(&part, &watch, &err), LAMINA_INTERRUPTED);
+    assert_true(sys_exists(part.data) && sys_exists(part.journal));
+    hub_part_close(&part);
+    hub_env_drop(&env);
+    err = (struct lamina_error){0};
+    assert_int_equal(sys_remove_tree(dir, &err), LAMINA_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digest_as_a_value),
+        cmocka_unit_test(digest_as_a_value), cmocka_unit_test(reading_back_stops),
         cmocka_unit_test(names),   cmocka_unit_test(addresses), cmocka_unit_test(patterns),
         cmocka_unit_test(headers), cmocka_unit_test(refusals),  cmocka_unit_test(choices),
     };
