@@ -223,7 +223,8 @@ static lamina_status choose_gguf(struct hub_listing *listing, const char *id, st
     }
     char a[300];
     char b[300];
-    return base_fail(err, LAMINA_USAGE, "%s holds several GGUF models (%.120s, %.120s, ...); choose one: lamina pull %s --include '%s'", id,
+    return base_fail(err, LAMINA_USAGE,
+                     "%s holds several GGUF models (%.120s, %.120s, ...); choose one: lamina pull %s --include '%s'", id,
                      gguf_pattern(first, a, sizeof(a)), gguf_pattern(other, b, sizeof(b)), id, b);
 }
 

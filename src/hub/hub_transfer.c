@@ -203,15 +203,11 @@ static void make_idle(struct connection *c) {
         c->active = false;
     }
     if (f != NULL) {
-        for (uint32_t i = 0; f->part->state != NULL && i < f->part->pieces; i++) {
-            if (f->part->state[i] == HUB_PIECE_TAKEN && hub_part_begin(f->part, i) < c->end &&
-                hub_part_end(f->part, i) >= c->end) {
-                if (c->engine->job->stream != NULL) {
-                    hub_stream_give_back(c->engine->job->stream, f->number, i);
-                } else {
-                    f->part->state[i] = HUB_PIECE_MISSING;
-                }
-            }
+        const uint32_t piece = (uint32_t)((c->end - 1) / f->part->piece_bytes); /* the one that the connection has */
+        if (c->engine->job->stream != NULL) {
+            hub_stream_give_back(c->engine->job->stream, f->number, piece); /* whose states have a lock */
+        } else if (f->part->state != NULL && f->part->state[piece] == HUB_PIECE_TAKEN) {
+            f->part->state[piece] = HUB_PIECE_MISSING;
         }
         f->asker = f->asker == c ? NULL : f->asker;
     }

@@ -201,7 +201,8 @@ static void choices(void **state) {
     /* A leftover index without shards is passed over. */
     choose("config.json,model.safetensors.index.json,pytorch_model.bin", "", "config.json,pytorch_model.bin");
     choose("m-00001-of-00002.gguf,m-00002-of-00002.gguf,mmproj-x.gguf", "", "m-00001-of-00002.gguf,m-00002-of-00002.gguf");
-    choose("Q4/m-00001-of-00002.gguf,Q4/m-00002-of-00002.gguf,Q4/mmproj-x.gguf", "", "Q4/m-00001-of-00002.gguf,Q4/m-00002-of-00002.gguf");
+    choose("Q4/m-00001-of-00002.gguf,Q4/m-00002-of-00002.gguf,Q4/mmproj-x.gguf", "",
+           "Q4/m-00001-of-00002.gguf,Q4/m-00002-of-00002.gguf");
     choose("a.gguf,b.gguf", "", "wrong usage");
     choose("config.json,tokenizer.json", "", "model, revision or file not found");
     choose("config.json,model.safetensors.index.json,x.safetensors", "{\"weight_map\": 3}", "checksum or format damage");
@@ -265,9 +266,8 @@ static void reading_back_stops(void **state) {
     assert_int_equal(hub_cache_prepare(&env, "org/m", &err), LAMINA_OK);
     assert_int_equal(hub_part_take(&part, &env, "org/m", &file, 4, &err), LAMINA_OK);
     assert_int_equal(sys_write_whole_durable(part.data, span_of_text("0123456789"), &err), LAMINA_OK);
-    assert_int_equal(sys_write_whole_durable(part.journal,
-                                             span_of_text("lamina-pieces 1 10 4 " HEX64 "\n1 0123456789abcdef0123456789abcdef\n"), &err),
-                     LAMINA_OK);
+    const struct span journal = span_of_text("lamina-pieces 1 10 4 " HEX64 "\n1 0123456789abcdef0123456789abcdef\n");
+    assert_int_equal(sys_write_whole_durable(part.journal, journal, &err), LAMINA_OK);
     assert_int_equal(hub_part_open(&part, &watch, &err), LAMINA_INTERRUPTED);
     assert_true(sys_exists(part.data) && sys_exists(part.journal));
     hub_part_close(&part);
