@@ -37,6 +37,7 @@ struct hub_env {
     struct str endpoint; /* HF_ENDPOINT, else the public hub; no slash at its end */
     struct str ca_file;  /* SSL_CERT_FILE and its cousins; empty: the system's */
     bool offline;        /* HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE */
+    bool no_links;       /* HF_HUB_DISABLE_SYMLINKS: files lie in snapshots themselves, as where links cannot be made */
     uint32_t connect_s;  /* HF_HUB_ETAG_TIMEOUT: until a server answers */
     uint32_t stall_s;    /* HF_HUB_DOWNLOAD_TIMEOUT: without bytes until a connection counts as dead */
 };

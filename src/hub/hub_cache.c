@@ -6,7 +6,8 @@
  *     .locks/models--ORG--NAME/<etag>.lock  who fetches a blob holds it
  *     models--ORG--NAME/blobs/<etag>        the bytes; <etag>.*.incomplete: not all of them yet
  *     models--ORG--NAME/refs/<revision>     the commit, 40 hex digits and nothing else
- *     models--ORG--NAME/snapshots/<commit>/<path>  a relative link to the blob
+ *     models--ORG--NAME/snapshots/<commit>/<path>  a relative link to the blob; where the file system has no links, the
+ *                                           bytes themselves, and no blob
  *
  * A ref of ours is written last, when its snapshot is whole; so an update that was stopped leaves the revision of before. */
 #include <stdio.h>
@@ -112,17 +113,21 @@ static bool same_file(const char *a, const char *b) {
            x.inode == y.inode && x.device == y.device;
 }
 
-lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
-                                struct lamina_error *err) {
-    char path[HUB_PATH_LEN];
-    char blob[HUB_PATH_LEN];
+static bool is_file(const char *path, uint64_t size) {
+    struct sys_stat st;
+    struct lamina_error none = {0};
+    return sys_exists(path) && sys_stat(path, &st, &none) == LAMINA_OK && st.is_regular && st.size == size;
+}
+
+bool hub_file_there(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
+                    char out[HUB_PATH_LEN]) {
+    struct lamina_error none = {0};
+    return (hub_cache_path(env, id, "blobs", file->etag, out, &none) == LAMINA_OK && is_file(out, file->size)) ||
+           (snapshot_path(env, id, commit, file->path, out, &none) == LAMINA_OK && !sys_is_link(out) && is_file(out, file->size));
+}
+
+static lamina_status link_to_blob(const struct hub_file *file, const char *path, struct lamina_error *err) {
     struct str target = {0};
-    LAMINA_TRY(snapshot_path(env, id, commit, file->path, path, err));
-    LAMINA_TRY(hub_cache_path(env, id, "blobs", file->etag, blob, err));
-    LAMINA_TRY(make_parent(path, err));
-    if (same_file(path, blob)) {
-        return LAMINA_OK;
-    }
     str_add_text(&target, "../../");
     for (const char *p = file->path; *p != 0; p++) {
         str_add_text(&target, *p == '/' ? "../" : "");
@@ -134,12 +139,22 @@ lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const
     return status;
 }
 
-bool hub_blob_there(const struct hub_env *env, const char *id, const struct hub_file *file) {
+lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
+                                bool last, struct lamina_error *err) {
     char path[HUB_PATH_LEN];
-    struct sys_stat st;
-    struct lamina_error none = {0};
-    return hub_cache_path(env, id, "blobs", file->etag, path, &none) == LAMINA_OK && sys_exists(path) &&
-           sys_stat(path, &st, &none) == LAMINA_OK && st.is_regular && st.size == file->size;
+    char blob[HUB_PATH_LEN];
+    struct lamina_error why = {0};
+    LAMINA_TRY(snapshot_path(env, id, commit, file->path, path, err));
+    LAMINA_TRY(hub_cache_path(env, id, "blobs", file->etag, blob, err));
+    LAMINA_TRY(make_parent(path, err));
+    if (same_file(path, blob) || (!sys_exists(blob) && !sys_is_link(path) && is_file(path, file->size))) {
+        return LAMINA_OK;
+    }
+    lamina_status status = env->no_links ? LAMINA_UNSUPPORTED : link_to_blob(file, path, &why);
+    if (status != LAMINA_UNSUPPORTED) {
+        return status < 0 ? base_fail(err, status, "%s", why.message) : LAMINA_OK;
+    }
+    return last ? sys_rename_durable(blob, path, err) : sys_copy_durable(blob, path, err);
 }
 
 /* ---- files below a folder ---- */

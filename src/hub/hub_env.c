@@ -141,6 +141,7 @@ lamina_status hub_env_read(struct hub_env *env, struct lamina_error *err) {
     static const char *const ca_files[] = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"};
     const char *endpoint = given("HF_ENDPOINT");
     *env = (struct hub_env){.offline = is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"),
+                            .no_links = is_true("HF_HUB_DISABLE_SYMLINKS"),
                             .connect_s = seconds("HF_HUB_ETAG_TIMEOUT", CONNECT_S),
                             .stall_s = seconds("HF_HUB_DOWNLOAD_TIMEOUT", STALL_S)};
     LAMINA_TRY(read_cache(env, err));

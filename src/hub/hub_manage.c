@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What lies in the cache, and taking it away. Sizes are those of blobs: snapshots are links, and revisions share blobs. A folder is
- * renamed before it is removed, so that nobody meets half of one. */
+ * What lies in the cache, and taking it away. Sizes are those of blobs, which revisions share, and of files in snapshots that are
+ * no links to them. A folder is renamed before it is removed, so that nobody meets half of one. */
 #include <stdio.h>
 #include <string.h>
 
@@ -34,19 +34,37 @@ static bool add_snapshot(void *user, const char *name) {
     return true;
 }
 
+/* Where there are no links, the bytes are here. */
+static bool add_plain(void *user, const char *name) {
+    struct folder *f = user;
+    char path[HUB_PATH_LEN];
+    struct sys_stat st;
+    struct lamina_error none = {0};
+    int n = snprintf(path, sizeof(path), "%s/snapshots/%s", f->path, name);
+    if (n < (int)sizeof(path) && !sys_is_link(path) && sys_stat(path, &st, &none) == LAMINA_OK && st.is_regular) {
+        f->bytes += st.size;
+    }
+    return true;
+}
+
 static bool add_revision(void *user, const char *name) {
     struct folder *f = user;
     str_printf(&f->revisions, "%s%s", f->revisions.len > 0 ? "," : "", name);
     return true;
 }
 
-static void list_part(struct folder *f, const char *part, bool (*each)(void *user, const char *name)) {
+static void list_part(struct folder *f, const char *part, bool deep, bool (*each)(void *user, const char *name)) {
     char path[HUB_PATH_LEN];
     struct lamina_error none = {0};
     int n = snprintf(path, sizeof(path), "%s/%s", f->path, part);
     if (n < (int)sizeof(path) && sys_exists(path)) {
-        (void)sys_list_dir(path, each, f, &none); /* what cannot be read counts as nothing */
+        (void)(deep ? hub_walk : sys_list_dir)(path, each, f, &none); /* what cannot be read counts as nothing */
     }
+}
+
+static void add_bytes(struct folder *f) {
+    list_part(f, "blobs", false, add_blob);
+    list_part(f, "snapshots", true, add_plain);
 }
 
 struct listing {
@@ -83,9 +101,9 @@ static bool list_folder(void *user, const char *folder) {
         return true;
     }
     struct folder f = {.path = path};
-    list_part(&f, "blobs", add_blob);
-    list_part(&f, "snapshots", add_snapshot);
-    list_part(&f, "refs", add_revision);
+    add_bytes(&f);
+    list_part(&f, "snapshots", false, add_snapshot);
+    list_part(&f, "refs", true, add_revision);
     struct hub_cached repo = {.id = name.id, .folder = path, .revisions = str_text(&f.revisions), .bytes = f.bytes,
                               .partial_bytes = f.partial_bytes, .snapshots = f.snapshots,
                               .complete = hub_find(l->env, &name, &snapshot, &none) == LAMINA_OK};
@@ -135,7 +153,7 @@ lamina_status hub_cache_remove(const struct hub_env *env, const struct hub_name 
                          str_text(&env->cache));
     }
     struct folder f = {.path = path};
-    list_part(&f, "blobs", add_blob);
+    add_bytes(&f);
     *freed = f.bytes;
     struct lock_check check = {.dir = locks, .status = LAMINA_OK, .err = err};
     if (sys_exists(locks)) {

@@ -32,14 +32,17 @@ lamina_status hub_cache_path(const struct hub_env *env, const char *id, const ch
 lamina_status hub_ref_read(const struct hub_env *env, const struct hub_name *name, char commit[HUB_COMMIT_LEN + 1],
                            struct lamina_error *err);
 lamina_status hub_ref_write(const struct hub_env *env, const struct hub_name *name, const char *commit, struct lamina_error *err);
-/* snapshots/<commit>/<path> -> blobs/<etag> */
+/* snapshots/<commit>/<path> -> blobs/<etag>. Where there are no links the blob moves there, or unless it is the `last` file of the
+ * snapshot that wants it, is copied. */
 lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
-                                struct lamina_error *err);
+                                bool last, struct lamina_error *err);
 /* Makes the folders and the tag that backup programs know. */
 lamina_status hub_cache_prepare(const struct hub_env *env, const char *id, struct lamina_error *err);
 /* Every file below `dir`, by its path from there, folder after folder sorted bytewise. `each` returns false to stop. */
 lamina_status hub_walk(const char *dir, bool (*each)(void *user, const char *path), void *user, struct lamina_error *err);
-bool hub_blob_there(const struct hub_env *env, const char *id, const struct hub_file *file);
+/* Is the file whole in the cache, as a blob or in the snapshot itself? `out`: where. */
+bool hub_file_there(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
+                    char out[HUB_PATH_LEN]);
 
 /* ---- headers of an answer (hub_headers.c), pure ---- */
 

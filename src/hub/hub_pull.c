@@ -75,15 +75,14 @@ static lamina_status ask_about(struct pulling *g, struct hub_file *f) {
 static lamina_status fetch_index(struct pulling *g, struct str *text) {
     const char *name = g->p->patterns.include_count == 0 ? hub_select_index(&g->out->listing) : NULL;
     struct hub_file *f = name != NULL ? hub_listing_find(&g->out->listing, name) : NULL;
-    char blob[HUB_PATH_LEN];
+    char place[HUB_PATH_LEN];
     struct str url = {0};
     struct hub_headers h;
     if (f == NULL) {
         return LAMINA_OK;
     }
-    if (f->etag[0] != 0 && hub_blob_there(g->p->env, g->p->name.id, f)) {
-        LAMINA_TRY(hub_cache_path(g->p->env, g->p->name.id, "blobs", f->etag, blob, g->err));
-        return sys_read_whole(blob, INDEX_MAX, text, g->err);
+    if (f->etag[0] != 0 && hub_file_there(g->p->env, g->p->name.id, g->out->listing.commit, f, place)) {
+        return sys_read_whole(place, INDEX_MAX, text, g->err);
     }
     lamina_status status = file_url(g, name, &url);
     if (status == LAMINA_OK) {
@@ -98,6 +97,7 @@ static lamina_status fetch_index(struct pulling *g, struct str *text) {
 
 static lamina_status choose(struct pulling *g) {
     struct hub_listing *l = &g->out->listing;
+    char place[HUB_PATH_LEN];
     struct str index = {0};
     lamina_status status = fetch_index(g, &index);
     if (status == LAMINA_OK) {
@@ -113,7 +113,7 @@ static lamina_status choose(struct pulling *g) {
         if (status < 0) {
             break;
         }
-        f->cached = hub_blob_there(g->p->env, g->p->name.id, f);
+        f->cached = hub_file_there(g->p->env, g->p->name.id, l->commit, f, place);
         g->out->chosen_bytes += f->size;
         g->out->cached_bytes += f->cached ? f->size : 0;
         g->out->weight_bytes += hub_is_weights(f->path) ? f->size : 0;
@@ -197,12 +197,26 @@ static lamina_status fetch_files(struct pulling *g) {
     return status;
 }
 
+static bool is_published(const struct pulling *g, const struct hub_file *f) {
+    return f->chosen && !(g->p->without_weights && hub_is_weights(f->path));
+}
+
+static bool same_blob_behind(const struct pulling *g, uint32_t file) {
+    const struct hub_listing *l = &g->out->listing;
+    for (uint32_t i = file + 1; i < l->count; i++) {
+        if (is_published(g, &l->files[i]) && strcmp(l->files[i].etag, l->files[file].etag) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static lamina_status publish(struct pulling *g) {
     const struct hub_listing *l = &g->out->listing;
     for (uint32_t i = 0; i < l->count; i++) {
-        if (l->files[i].chosen && !(g->p->without_weights && hub_is_weights(l->files[i].path))) {
+        if (is_published(g, &l->files[i])) {
             hub_part_forget(g->p->env, g->p->name.id, &l->files[i]);
-            LAMINA_TRY(hub_snapshot_link(g->p->env, g->p->name.id, l->commit, &l->files[i], g->err));
+            LAMINA_TRY(hub_snapshot_link(g->p->env, g->p->name.id, l->commit, &l->files[i], !same_blob_behind(g, i), g->err));
         }
     }
     return g->p->without_weights ? LAMINA_OK : hub_ref_write(g->p->env, &g->p->name, l->commit, g->err);

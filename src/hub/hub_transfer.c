@@ -354,6 +354,7 @@ static lamina_status finish_file(struct engine *e, struct fetch *f) {
 /* Locks the file and looks what is there. Somebody else may have it, or may have had it: then it is a blob already. */
 static lamina_status open_file(struct engine *e, struct fetch *f) {
     struct lamina_error why = {0};
+    char place[HUB_PATH_LEN];
     const struct hub_pull *p = e->job->pull;
     if (e->job->stream != NULL) { /* its files are open and locked */
         f->part = hub_stream_part(e->job->stream, f->number);
@@ -372,7 +373,7 @@ static lamina_status open_file(struct engine *e, struct fetch *f) {
     if (status < 0) {
         return base_fail(e->err, status, "%s", why.message);
     }
-    if (hub_blob_there(e->env, p->name.id, f->file)) {
+    if (hub_file_there(e->env, p->name.id, e->job->commit, f->file, place)) {
         hub_part_close(f->part);
         f->phase = FILE_READY;
         e->finished_bytes += f->file->size;

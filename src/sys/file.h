@@ -71,8 +71,11 @@ bool sys_file_is_direct(const struct sys_file *f); /* as the descriptor is now, 
 /* rename + fsync of the directory. The content must have been synced before. */
 lamina_status sys_rename_durable(const char *from, const char *to, struct lamina_error *err);
 lamina_status sys_link_durable(const char *from, const char *to, struct lamina_error *err); /* hard link; replaces `to` */
-/* A symbolic link at `path` that holds `target`; replaces what is there. */
+/* A symbolic link at `path` that holds `target`; replaces what is there. UNSUPPORTED where the file system has no links. */
 lamina_status sys_symlink_durable(const char *target, const char *path, struct lamina_error *err);
+bool sys_is_link(const char *path); /* symbolic, wherever it leads */
+/* The bytes of a file in another one, as sys_write_whole_durable leaves it. */
+lamina_status sys_copy_durable(const char *from, const char *to, struct lamina_error *err);
 lamina_status sys_dir_sync(const char *dir, struct lamina_error *err);
 lamina_status sys_remove(const char *path, struct lamina_error *err); /* absent is fine */
 /* Durable when it returns, also where a stopped run had made some of them. */

@@ -96,7 +96,9 @@ static lamina_status name_durable(int (*make)(const char *from, const char *to),
         return base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", to);
     }
     if (make(from, temp) != 0) {
-        return base_fail_errno(err, errno, "cannot link %s to %s", to, from);
+        const bool never = errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS;
+        return never ? base_fail(err, LAMINA_UNSUPPORTED, "cannot link %s to %s: the file system has no links", to, from)
+                     : base_fail_errno(err, errno, "cannot link %s to %s", to, from);
     }
     lamina_status status = LAMINA_OK;
     if (rename(temp, to) != 0) {
@@ -112,6 +114,11 @@ lamina_status sys_link_durable(const char *from, const char *to, struct lamina_e
 
 lamina_status sys_symlink_durable(const char *target, const char *path, struct lamina_error *err) {
     return name_durable(symlink, target, path, err);
+}
+
+bool sys_is_link(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
 lamina_status sys_remove(const char *path, struct lamina_error *err) {

@@ -83,6 +83,45 @@ lamina_status sys_write_whole_durable(const char *path, struct span bytes, struc
     return status;
 }
 
+lamina_status sys_copy_durable(const char *from, const char *to, struct lamina_error *err) {
+    enum { BUFFER = 1 << 20 };
+    char temp[SYS_PATH_LEN];
+    struct sys_file in = {.fd = -1};
+    struct sys_file out = {.fd = -1};
+    void *buffer = malloc(BUFFER);
+    lamina_status status = buffer == NULL ? base_fail(err, LAMINA_NO_FIT, "no memory to copy %s", from) : LAMINA_OK;
+    if (status == LAMINA_OK && !sys_temp_name(to, temp, sizeof(temp))) {
+        status = base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", to);
+    }
+    if (status == LAMINA_OK) {
+        status = sys_file_open_read(&in, from, SYS_OPEN_BUFFERED, err);
+    }
+    if (status == LAMINA_OK) {
+        status = sys_file_create(&out, temp, SYS_OPEN_BUFFERED, err);
+    }
+    const bool made = status == LAMINA_OK;
+    for (uint64_t at = 0; status == LAMINA_OK && at < in.size; at += BUFFER) {
+        const size_t n = in.size - at < BUFFER ? (size_t)(in.size - at) : BUFFER;
+        status = sys_file_read_at(&in, from, at, buffer, n, err);
+        if (status == LAMINA_OK) {
+            status = sys_file_write_at(&out, temp, at, buffer, n, err);
+        }
+    }
+    if (status == LAMINA_OK) {
+        status = sys_file_sync(&out, temp, err);
+    }
+    sys_file_close(&in);
+    sys_file_close(&out);
+    if (status == LAMINA_OK) {
+        status = sys_rename_durable(temp, to, err);
+    }
+    if (made && status < 0) {
+        (void)unlink(temp);
+    }
+    free(buffer);
+    return status;
+}
+
 lamina_status sys_load(const char *path, uint64_t limit, struct span *bytes, struct lamina_error *err) {
     *bytes = (struct span){0};
     struct sys_file f;

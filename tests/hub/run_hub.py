@@ -196,6 +196,38 @@ def test_choice():
         ok(done.returncode == 8 and "no path inside a repository" in done.stderr, f"a file called {path}", done.all)
 
 
+def test_no_links():
+    """Nothing but plain files, as on a file system that has no links."""
+    plain = dict(HF_HUB_DISABLE_SYMLINKS="1")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    repo = HUB.add("org/plain", Repo({
+        "config.json": b"{}", "tokenizer.json": b"{}", "empty.txt": b"", "empty2.txt": b"",
+        "model.safetensors.index.json": json.dumps(index).encode(), "model-1.safetensors": random_bytes(90_000, 1),
+        "model-2.safetensors": random_bytes(90_000, 2)}))
+    at = folder("plain-files", "org/plain") / "snapshots" / repo.commit
+    done = lamina("plain-files", "pull", "org/plain", **plain)
+    ok(done.returncode == 0 and {p.name: p.read_bytes() for p in at.iterdir() if not p.is_symlink()} == repo.files and
+       not blobs("plain-files", "org/plain"), "without links the files lie in the snapshot", done.all)
+    HUB.reset()
+    for more in (plain, {}):
+        done = lamina("plain-files", "pull", "org/plain", **more)
+        ok(done.returncode == 0 and len(HUB.requests) == 1 and not blobs("plain-files", "org/plain"), "and are found there", HUB.requests)
+        HUB.requests = []
+    seen = json.loads(lamina("plain-files", "ls", "--json").stdout)["models"][0]
+    ok(seen["complete"] and seen["bytes"] == sum(map(len, repo.files.values())), "ls counts them", seen)
+    (at / "model-1.safetensors").write_bytes(b"short")
+    done = lamina("plain-files", "pull", "org/plain", **plain)
+    ok(done.returncode == 0 and (at / "model-1.safetensors").read_bytes() == repo.files["model-1.safetensors"],
+       "one of another size is fetched again", done.all)
+    model = ROOT / "demo" / "model"
+    HUB.add("org/demo", Repo({p.name: p.read_bytes() for p in model.iterdir() if p.suffix != ".tsv"}))
+    for _ in range(2):
+        HUB.reset()
+        done = lamina("plain-files", "run", "org/demo", "What is the capital of Japan?", "-n", "12", "--temp", "0", **plain)
+        ok(done.returncode == 0 and "Tokyo" in done.stdout, "run answers", done.all)
+    ok(not HUB.requests, "the second time without asking", HUB.requests)
+
+
 def gguf_bytes(seed=1):
     """A small model that can be opened."""
     place = WORK / "made"
@@ -531,7 +563,7 @@ def test_together():
 def main():
     began = time.monotonic()
     try:
-        for test in (test_run, test_pull, test_choice, test_gguf, test_refusals, test_faults, test_kills, test_leftovers, test_together):
+        for test in (test_run, test_pull, test_choice, test_no_links, test_gguf, test_refusals, test_faults, test_kills, test_leftovers, test_together):
             if len(sys.argv) < 4 or sys.argv[3] in test.__name__:
                 test()
     finally:

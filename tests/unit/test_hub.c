@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The hub's pure parts: names that are allowed, addresses that are the same, patterns, headers, refusals in words, which files of a
  * repository a model needs. Whole downloads are in tests/hub. */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -246,6 +249,48 @@ static void digest_as_a_value(void **state) {
     sha256_close(&whole);
 }
 
+/* Stands before the C library's: a file system that cannot do it. */
+static bool links_fail;
+int symlink(const char *target, const char *path) {
+    if (links_fail) {
+        errno = EPERM;
+        return -1;
+    }
+    return symlinkat(target, AT_FDCWD, path);
+}
+
+/* Where there are no links, files lie in the snapshot itself and are found there. */
+static void without_links(void **state) {
+    char dir[] = "/tmp/lamina-hub.XXXXXX";
+    const struct hub_file a = {.path = "config.json", .size = 3, .etag = HEX40};
+    const struct hub_file b = {.path = "inner/same.json", .size = 3, .etag = HEX40};
+    struct hub_env env = {.offline = false};
+    struct lamina_error err = {0};
+    char place[HUB_PATH_LEN];
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    str_add_text(&env.cache, dir);
+    for (int none = 0; none < 2; none++) {
+        links_fail = none;
+        const char *id = none ? "org/none" : "org/links";
+        assert_int_equal(hub_cache_prepare(&env, id, &err), LAMINA_OK);
+        assert_false(hub_file_there(&env, id, HEX40, &a, place));
+        assert_int_equal(hub_cache_path(&env, id, "blobs", a.etag, place, &err), LAMINA_OK);
+        assert_int_equal(sys_write_whole_durable(place, span_of_text("{ }"), &err), LAMINA_OK);
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(hub_snapshot_link(&env, id, HEX40, &a, false, &err), LAMINA_OK);
+            assert_int_equal(hub_snapshot_link(&env, id, HEX40, &b, true, &err), LAMINA_OK);
+        }
+        assert_int_equal(sys_exists(place), !none); /* the last one that wants it takes the blob */
+        assert_true(hub_file_there(&env, id, HEX40, &a, place) && hub_file_there(&env, id, HEX40, &b, place));
+        assert_int_equal(hub_cache_path(&env, id, "snapshots/" HEX40, b.path, place, &err), LAMINA_OK);
+        assert_int_equal(sys_is_link(place), !none);
+    }
+    links_fail = false;
+    hub_env_drop(&env);
+    assert_int_equal(sys_remove_tree(dir, &err), LAMINA_OK);
+}
+
 static bool stop_at_once(void *user, const struct hub_progress *p) {
     (void)user;
     (void)p;
@@ -278,7 +323,7 @@ static void reading_back_stops(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digest_as_a_value), cmocka_unit_test(reading_back_stops),
+        cmocka_unit_test(digest_as_a_value), cmocka_unit_test(reading_back_stops),  cmocka_unit_test(without_links),
         cmocka_unit_test(names),   cmocka_unit_test(addresses), cmocka_unit_test(patterns),
         cmocka_unit_test(headers), cmocka_unit_test(refusals),  cmocka_unit_test(choices),
     };
