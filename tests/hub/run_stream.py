@@ -150,6 +150,21 @@ def test_bytes():
     ok(done.returncode == 0 and after == {"models": [], "stores": []}, "rm takes the store and the rest", done.all)
 
 
+def test_two_drives():
+    """The cache on a drive of its own, which is too small: it is that one that is named."""
+    HUB.add("org/two", Repo(model(2, 64, 160, seed=42)))
+    place = WORK / "drive"
+    place.mkdir()
+    mounts = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=256k none "$0" && exec "$@"', str(place)]
+    if shutil.which("unshare") is None or subprocess.run([*mounts, "true"], capture_output=True).returncode != 0:
+        ok(True, "a full drive of the cache # SKIP no file system can be mounted here")
+        return
+    done = subprocess.run([*mounts, LAMINA, "pull", "org/two", "--stream"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          env=environment("two", HF_HUB_CACHE=str(place / "hub"), LAMINA_HOME=str(WORK / "two")))
+    ok(done.returncode == 6 and "set HF_HUB_CACHE" in done.stderr and str(place) in done.stderr.splitlines()[-1],
+       "a full drive of the cache is named", done.stderr)
+
+
 def test_run():
     at = ROOT / "demo" / "model"
     HUB.add("org/demo", Repo({p.name: p.read_bytes() for p in at.iterdir() if p.suffix != ".tsv"}))
@@ -329,7 +344,7 @@ def test_refusals():
 
 
 try:
-    for test in (test_bytes, test_run, test_peak, test_kills, test_faults, test_refusals):
+    for test in (test_bytes, test_two_drives, test_run, test_peak, test_kills, test_faults, test_refusals):
         if len(sys.argv) < 4 or sys.argv[3] in test.__name__:
             test()
 finally:

@@ -181,13 +181,25 @@ static lamina_status on_planned(void *user, uint64_t most, uint64_t store, struc
     }
     home_free += cli_tree_bytes(str_text(&s->store));
     cache_free += hub_stream_allocated(s->stream);
+    uint64_t source = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        source += s->weights[i]->size;
+    }
     const bool one = home_device == cache_device;
+    const uint64_t coming = source < s->arriving.window_bytes ? source : s->arriving.window_bytes; /* at the beginning */
+    const uint64_t in_cache = coming > most - store ? coming : most - store;
     const uint64_t need = one ? most : store;
     const uint64_t have = one ? home_free + hub_stream_allocated(s->stream) : home_free;
-    if (have < need || (!one && cache_free < most - store)) {
+    if (have < need) {
         return base_fail(err, LAMINA_NO_SPACE,
                          "%s needs %s on the drive of %s, %s are free; make room, or set LAMINA_HOME to another drive",
                          s->pull.name.id, format_bytes(a, need), s->o->home, format_bytes(b, have));
+    }
+    if (!one && cache_free < in_cache) {
+        return base_fail(err, LAMINA_NO_SPACE,
+                         "%s needs %s on the drive of %s while it comes, %s are free; make room, or set HF_HUB_CACHE to another "
+                         "drive",
+                         s->pull.name.id, format_bytes(a, in_cache), str_text(&s->env->cache), format_bytes(b, cache_free));
     }
     return LAMINA_OK;
 }
