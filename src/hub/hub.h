@@ -84,7 +84,8 @@ const char *hub_select_inner(const struct hub_listing *listing);
 /* ---- the cache ---- */
 
 /* Where `name` is when everything that a model needs is in the cache, whoever put it there: its snapshot, or the GGUF file in a
- * folder of it. NOT_FOUND says what is missing; USAGE: there are several to choose from. */
+ * folder of it. NOT_FOUND says what is missing; *model is filled all the same when that is the tokenizer alone, which some
+ * repositories do not have. USAGE: there are several to choose from. */
 lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, struct str *model, struct lamina_error *err);
 
 struct hub_cached {

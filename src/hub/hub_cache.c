@@ -231,8 +231,26 @@ static bool add_name(void *user, const char *name) {
     return !n->failed;
 }
 
-/* Chosen files that are links to nothing are missing: their blob was removed, or never came. */
-static lamina_status all_there(const struct names *n, const char *dir, const char *id, struct lamina_error *err) {
+/* Any of the forms in which checkpoints bring a tokenizer. */
+static bool has_tokenizer(const struct names *n) {
+    bool vocab = false;
+    bool merges = false;
+    for (uint32_t i = 0; i < n->listing.count; i++) {
+        const char *path = n->listing.files[i].path;
+        const struct span text = span_of_text(path);
+        vocab = vocab || strcmp(path, "vocab.json") == 0;
+        merges = merges || strcmp(path, "merges.txt") == 0;
+        if (strchr(path, '/') == NULL && (strcmp(path, "tokenizer.json") == 0 || span_ends_with(text, ".model") ||
+                                          span_ends_with(text, ".tiktoken"))) {
+            return true;
+        }
+    }
+    return vocab && merges;
+}
+
+/* Chosen files that are links to nothing are missing: their blob was removed, or never came. *but_text: there is all of it but a
+ * tokenizer. */
+static lamina_status all_there(const struct names *n, const char *dir, const char *id, bool *but_text, struct lamina_error *err) {
     char path[HUB_PATH_LEN];
     bool config = false;
     bool gguf = false;
@@ -245,7 +263,11 @@ static lamina_status all_there(const struct names *n, const char *dir, const cha
             return base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its %s", id, f->path);
         }
     }
-    return config || gguf ? LAMINA_OK : base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its config.json", id);
+    if (!config && !gguf) {
+        return base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but not its config.json", id);
+    }
+    *but_text = !gguf && !has_tokenizer(n);
+    return *but_text ? base_fail(err, LAMINA_NOT_FOUND, "%s is in the cache, but no tokenizer of it", id) : LAMINA_OK;
 }
 
 /* Several GGUF models: whoever opens the folder says so, unless they all lie deeper than anybody looks. */
@@ -261,7 +283,7 @@ static lamina_status several(const struct names *n, const char *dir, const char 
 }
 
 /* *inner: within the snapshot, the GGUF file that is the model; empty when the snapshot itself is. */
-static lamina_status snapshot_whole(const char *dir, const char *id, struct str *inner, struct lamina_error *err) {
+static lamina_status snapshot_whole(const char *dir, const char *id, struct str *inner, bool *but_text, struct lamina_error *err) {
     static const struct hub_patterns all = {.include = NULL};
     struct names n = {.arena = {.limit_bytes = 64 << 20}};
     struct str index = {0};
@@ -286,7 +308,7 @@ static lamina_status snapshot_whole(const char *dir, const char *id, struct str 
         str_add_text(inner, hub_select_inner(&n.listing));
     }
     if (status == LAMINA_OK) {
-        status = all_there(&n, dir, id, err);
+        status = all_there(&n, dir, id, but_text, err);
     }
     str_drop(&index);
     arena_drop(&n.arena);
@@ -304,10 +326,11 @@ lamina_status hub_find(const struct hub_env *env, const struct hub_name *name, s
         return base_fail(err, LAMINA_NOT_FOUND, "%s (revision %s) is not in the cache %s", name->id, name->revision,
                          str_text(&env->cache));
     }
-    lamina_status status = snapshot_whole(dir, name->id, &inner, err);
-    if (status == LAMINA_OK) {
+    bool but_text = false;
+    lamina_status status = snapshot_whole(dir, name->id, &inner, &but_text, err);
+    if (status == LAMINA_OK || but_text) {
         str_printf(model, "%s%s%s", dir, inner.len > 0 ? "/" : "", str_text(&inner));
-        status = model->failed || inner.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : LAMINA_OK;
+        status = model->failed || inner.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : status;
     }
     str_drop(&inner);
     return status;

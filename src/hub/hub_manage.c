@@ -106,7 +106,7 @@ static bool list_folder(void *user, const char *folder) {
     list_part(&f, "refs", true, add_revision);
     struct hub_cached repo = {.id = name.id, .folder = path, .revisions = str_text(&f.revisions), .bytes = f.bytes,
                               .partial_bytes = f.partial_bytes, .snapshots = f.snapshots,
-                              .complete = hub_find(l->env, &name, &snapshot, &none) == LAMINA_OK};
+                              .complete = hub_find(l->env, &name, &snapshot, &none) == LAMINA_OK || snapshot.len > 0};
     bool on = l->each(l->user, &repo);
     str_drop(&f.revisions);
     str_drop(&snapshot);

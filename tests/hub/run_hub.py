@@ -93,6 +93,16 @@ def test_run():
        len(seen["stores"]) == 1, "ls shows the model and its store", done.all)
     done = lamina("run", "verify", "org/demo", "-q")
     ok(done.returncode == 0, "verify finds the store of a model of the hub", done.all)
+    # As transformers leaves it when it was asked for the weights alone.
+    lamina("bare", "pull", "org/demo", "--exclude", "tokenizer*", "--exclude", "special*", "-q")
+    HUB.reset()
+    done = lamina("bare", "logits", "org/demo", "--ids", "1,2", "--memory", "256MiB")
+    ok(done.returncode == 0 and not HUB.requests, "without its tokenizer: who needs none asks nobody", done.all)
+    done = lamina("bare", *question, "--offline")
+    ok(done.returncode == 3 and "no tokenizer" in done.stderr, "offline it is said", done.all)
+    done = lamina("bare", *question)
+    ok(done.returncode == 0 and "Tokyo" in done.stdout and "no tokenizer of it; pulling it" in done.stderr,
+       "run fetches what is missing", done.all)
     done = lamina("run", "rm", "org/demo", "--dry-run")
     ok(done.returncode == 0 and folder("run", "org/demo").exists(), "rm --dry-run removes nothing", done.all)
     store = seen["stores"][0]["store"]

@@ -116,7 +116,7 @@ static lamina_status pull_if_missing(const struct cli_options *o, struct lamina_
         return base_fail(err, LAMINA_USAGE, "--if-missing goes without --dry-run, --include, --exclude, --codec and --quant");
     }
     LAMINA_TRY(take_name(o, &name, err));
-    lamina_status status = cli_model_place(o, &name, CLI_PLACE_PULL | CLI_PLACE_STORE, &path, err);
+    lamina_status status = cli_model_place(o, &name, CLI_PLACE_PULL | CLI_PLACE_STORE | CLI_PLACE_TEXT, &path, err);
     if (status == LAMINA_OK && o->json) {
         str_add_text(&out, "{\"model\": ");
         json_write_string(&out, span_of_text(name.id));

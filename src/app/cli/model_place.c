@@ -51,12 +51,18 @@ lamina_status cli_model_place(const struct cli_options *o, const struct hub_name
                               struct lamina_error *err) {
     struct hub_env env = {.offline = false};
     struct lamina_error missing = {0};
+    struct str found = {0};
     lamina_status status = hub_env_read(&env, err);
     if (status == LAMINA_OK) {
         env.offline = env.offline || o->offline;
         const bool may_pull = (may & CLI_PLACE_PULL) != 0 && !env.offline;
-        status = hub_find(&env, name, out, &missing);
-        if (status == LAMINA_NOT_FOUND && (may & CLI_PLACE_STORE) != 0 && cli_stream_find(o->home, &env, name, out) == LAMINA_OK) {
+        status = hub_find(&env, name, &found, &missing);
+        const bool asks_for_text = (may & CLI_PLACE_TEXT) != 0 && !env.offline;
+        if (status == LAMINA_OK || (status == LAMINA_NOT_FOUND && found.len > 0 && !asks_for_text)) {
+            str_add_span(out, str_span(&found));
+            status = LAMINA_OK;
+        } else if (status == LAMINA_NOT_FOUND && (may & CLI_PLACE_STORE) != 0 &&
+                   cli_stream_find(o->home, &env, name, out) == LAMINA_OK) {
             status = LAMINA_OK;
         } else if (status == LAMINA_NOT_FOUND && may_pull && o->stream) {
             status = cli_stream_pull(o, &env, name, "planes", out, err);
@@ -69,14 +75,18 @@ lamina_status cli_model_place(const struct cli_options *o, const struct hub_name
             status = base_fail(err, status, "%s", missing.message);
         }
     }
+    const bool failed = out->failed || found.failed;
+    str_drop(&found);
     hub_env_drop(&env);
-    return status == LAMINA_OK && out->failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : status;
+    return status == LAMINA_OK && failed ? base_fail(err, LAMINA_NO_FIT, "out of memory") : status;
 }
 
 static lamina_status resolve(const struct cli_options *o, const char *word, enum cli_command_id command, struct str *out,
                              struct lamina_error *err) {
     static const uint32_t looking_only =
         1u << CMD_VERIFY | 1u << CMD_SHOW | 1u << CMD_TOKENIZE | 1u << CMD_DETOKENIZE | 1u << CMD_TEMPLATE;
+    static const uint32_t speaking =
+        1u << CMD_RUN | 1u << CMD_CHAT | 1u << CMD_SERVE | 1u << CMD_PLAN | 1u << CMD_PPL | 1u << CMD_KL | 1u << CMD_BENCH;
     unsigned may = command == CMD_SPLIT ? 0 : CLI_PLACE_STORE; /* splitting wants the checkpoint */
     struct hub_name name;
     struct lamina_error unused = {0};
@@ -84,6 +94,7 @@ static lamina_status resolve(const struct cli_options *o, const char *word, enum
         return LAMINA_OK; /* whoever opens it says that it is not there */
     }
     may |= (looking_only & 1u << command) == 0 ? CLI_PLACE_PULL : 0;
+    may |= (speaking & 1u << command) != 0 ? CLI_PLACE_TEXT : 0;
     return cli_model_place(o, &name, may, out, err);
 }
 
