@@ -82,16 +82,34 @@ static void read_range(struct hub_headers *h, struct span v) {
     h->range_end = last + 1;
 }
 
-/* "resolvers";r=0;t=55: none are left, new ones come in 55 s. */
-static void read_rate_limit(struct hub_headers *h, struct span v) {
-    for (size_t i = 0; i + 2 < v.len; i++) {
-        struct span rest = span_sub(v, i, v.len);
-        uint64_t s = 0;
-        if (take_text(&rest, ";t=") && take_number(&rest, &s) && s < 3600) {
-            h->retry_after_s = (uint32_t)s + 1;
-            h->has_retry_after = true;
+/* The value of ";name=" in one limit. */
+static bool parameter(struct span limit, const char *name, uint64_t *out) {
+    for (size_t i = 0; i < limit.len; i++) {
+        struct span rest = span_sub(limit, i, limit.len);
+        if (take_text(&rest, name)) {
+            return take_number(&rest, out);
         }
     }
+    return false;
+}
+
+/* "resolvers";r=0;t=55: none are left, new ones come in 55 s. There may be several, with commas between: the longest wait for one
+ * that is used up counts; for any when the answer is that there were too many requests and none says to be the one. */
+static void read_rate_limit(struct hub_headers *h, struct span v) {
+    uint64_t used_up = 0;
+    uint64_t any = 0;
+    while (v.len > 0) {
+        const uint8_t *comma = memchr(v.ptr, ',', v.len);
+        const struct span limit = span_sub(v, 0, comma != NULL ? (size_t)(comma - v.ptr) : v.len);
+        uint64_t left = 1;
+        uint64_t s = 0;
+        v = span_sub(v, limit.len + (comma != NULL), v.len);
+        if (parameter(limit, ";t=", &s) && s < 3600) {
+            used_up = parameter(limit, ";r=", &left) && left == 0 && s + 1 > used_up ? s + 1 : used_up;
+            any = s + 1 > any ? s + 1 : any;
+        }
+    }
+    h->limit_reset_s = (uint32_t)(used_up > 0 ? used_up : h->status == 429 ? any : 0);
 }
 
 static void copy_words(char *out, size_t len, struct span v) {

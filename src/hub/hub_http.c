@@ -3,6 +3,7 @@
  * One request at a time, into memory: listings, indexes, headers. libcurl does transport, TLS and proxies; redirects are followed
  * by hand, because the token goes to the endpoint's own address and nowhere else. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "sys/thread.h"
 
 #define USER_AGENT "lamina/0.1"
-enum { LEAST_BYTES_PER_S = 1024, FIRST_WAIT_MS = 500, LONGEST_WAIT_S = 8, LONGEST_PATIENCE_S = 600 };
+enum { LEAST_BYTES_PER_S = 1024, FIRST_WAIT_MS = 500, LONGEST_WAIT_S = 8, LONGEST_PATIENCE_S = 600, SILENT_WAIT_S = 5 };
 
 struct hub_http {
     struct hub_curl curl;
@@ -28,13 +29,38 @@ bool hub_stopped(const struct hub_watch *watch, const struct hub_progress *p) {
     return watch->progress != NULL && watch->progress(watch->user, p != NULL ? p : &nothing);
 }
 
+/* What the server asks for; Retry-After is meant for this answer, RateLimit for whoever comes. */
+static bool asked_wait(const struct hub_headers *h, uint32_t *s) {
+    if (h == NULL || (h->status != 429 && h->status != 503) || (!h->has_retry_after && h->limit_reset_s == 0)) {
+        return false;
+    }
+    *s = h->has_retry_after ? h->retry_after_s : h->limit_reset_s;
+    *s = *s < LONGEST_PATIENCE_S ? *s : LONGEST_PATIENCE_S;
+    return true;
+}
+
 uint64_t hub_backoff_ns(unsigned failures, const struct hub_headers *h) {
     uint64_t ms = (uint64_t)FIRST_WAIT_MS << (failures > 1 ? (failures - 1 < 8 ? failures - 1 : 8) : 0);
+    uint32_t s = 0;
     ms = ms < LONGEST_WAIT_S * 1000 ? ms : LONGEST_WAIT_S * 1000;
-    if (h != NULL && h->has_retry_after && (h->status == 429 || h->status == 503)) {
-        ms = (uint64_t)(h->retry_after_s < LONGEST_PATIENCE_S ? h->retry_after_s : LONGEST_PATIENCE_S) * 1000;
-    }
+    ms = asked_wait(h, &s) ? (uint64_t)s * 1000 : ms;
     return ms * 1000000;
+}
+
+bool hub_say_wait(const struct hub_watch *watch, uint64_t ns, const struct hub_headers *h) {
+    char text[96];
+    uint32_t asked = 0;
+    const unsigned s = (unsigned)(ns / 1000000000);
+    if (watch->log == NULL || s < SILENT_WAIT_S) {
+        return false;
+    }
+    if (asked_wait(h, &asked)) {
+        (void)snprintf(text, sizeof(text), "the hub asks to wait %u s (it answered %u); waiting", s, h->status);
+    } else {
+        (void)snprintf(text, sizeof(text), "the hub does not answer as it should; asking again in %u s", s);
+    }
+    watch->log(watch->user, LOG_WARNING, text);
+    return true;
 }
 
 lamina_status hub_http_prepare(const struct hub_curl *curl, void *handle, const struct hub_env *env, struct lamina_error *err) {
@@ -201,7 +227,9 @@ static lamina_status request_patiently(struct hub_http *http, const char *url, s
                                         "%.300s cannot be reached: %s; check the network, proxies and HF_ENDPOINT", url,
                                         http->curl.easy_strerror(code));
         }
-        LAMINA_TRY(wait_for(http->watch, hub_backoff_ns(tries, answered ? headers : NULL), err));
+        const uint64_t ns = hub_backoff_ns(tries, answered ? headers : NULL);
+        (void)hub_say_wait(http->watch, ns, answered ? headers : NULL);
+        LAMINA_TRY(wait_for(http->watch, ns, err));
     }
 }
 

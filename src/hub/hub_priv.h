@@ -57,6 +57,7 @@ struct hub_headers {
     bool has_range, encoded, has_location;
     uint32_t retry_after_s;
     bool has_retry_after;
+    uint32_t limit_reset_s;       /* of RateLimit, when a limit is used up: until there are new requests; 0: none is */
     uint32_t bytes;               /* of all headers, those of earlier answers included */
 };
 /* One line as it came, with or without its line end. False when there is more of them than any server has reason to send. */
@@ -88,6 +89,8 @@ void *hub_http_send_headers(const struct hub_curl *curl, const struct hub_env *e
 /* A redirect from `from` to `to` that may be followed? */
 lamina_status hub_http_may_follow(const char *from, const char *to, struct lamina_error *err);
 uint64_t hub_backoff_ns(unsigned failures, const struct hub_headers *h);
+/* Says so when that is long enough to wonder about; false: it is not. */
+bool hub_say_wait(const struct hub_watch *watch, uint64_t ns, const struct hub_headers *h);
 bool hub_stopped(const struct hub_watch *watch, const struct hub_progress *p);
 
 /* ---- a partial file (hub_part.c) ---- */

@@ -38,6 +38,8 @@ struct hub_stream {
     uint64_t demand_end;
     _Atomic uint32_t event, stop, failed;
     struct lamina_error err; /* the thread's, valid once failed */
+    char said[160];          /* what the thread has to say, guarded by the mutex; the caller's thread passes it on */
+    int said_level;
     struct sys_thread *thread;
     void *buffer, *own_buffer; /* the thread's and the caller's */
 };
@@ -138,6 +140,14 @@ static bool thread_stops(void *user, const struct hub_progress *p) {
     return atomic_load_explicit(&s->stop, memory_order_relaxed) != 0;
 }
 
+static void thread_says(void *user, int level, const char *text) {
+    struct hub_stream *s = user;
+    sys_mutex_lock(&s->mutex);
+    (void)snprintf(s->said, sizeof(s->said), "%s", text);
+    s->said_level = level;
+    sys_mutex_unlock(&s->mutex);
+}
+
 static void fetch(void *user) {
     struct hub_stream *s = user;
     struct lamina_error err = {0};
@@ -184,7 +194,7 @@ lamina_status hub_stream_open(struct hub_stream **out, const struct hub_stream_o
     }
     *s = (struct hub_stream){.pull = *o->pull, .watch = o->pull->watch, .count = o->count, .window = o->window_bytes,
                              .demand_file = UINT32_MAX};
-    s->pull.watch = (struct hub_watch){.progress = thread_stops, .user = s};
+    s->pull.watch = (struct hub_watch){.log = thread_says, .progress = thread_stops, .user = s};
     (void)snprintf(s->commit, sizeof(s->commit), "%s", o->commit);
     s->listed = calloc((size_t)o->count + 1, sizeof(struct hub_file *));
     s->files = calloc((size_t)o->count + 1, sizeof(*s->files));
@@ -245,7 +255,20 @@ const char *hub_stream_identity(const struct hub_stream *s, uint32_t file) {
 
 /* ---- the reading thread ---- */
 
+static void pass_on(struct hub_stream *s) {
+    char text[sizeof(s->said)];
+    sys_mutex_lock(&s->mutex);
+    const int level = s->said_level;
+    memcpy(text, s->said, sizeof(text));
+    s->said[0] = 0;
+    sys_mutex_unlock(&s->mutex);
+    if (text[0] != 0 && s->watch.log != NULL) {
+        s->watch.log(s->watch.user, level, text);
+    }
+}
+
 static lamina_status failure(struct hub_stream *s, struct lamina_error *err) {
+    pass_on(s);
     if (atomic_load_explicit(&s->failed, memory_order_acquire) != 0) {
         return base_fail(err, s->err.code < 0 ? s->err.code : LAMINA_UNEXPECTED, "%s", s->err.message);
     }

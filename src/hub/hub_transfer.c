@@ -59,7 +59,7 @@ struct engine {
     struct fetch *files;
     uint32_t whole;            /* files that are blobs now */
     uint64_t total_bytes, finished_bytes, finished_resumed_bytes;
-    uint64_t began_ns, ticked_ns;
+    uint64_t began_ns, ticked_ns, told_ns; /* told: until when a wait has been announced */
     struct lamina_error *err;
 };
 
@@ -239,12 +239,17 @@ static lamina_status refused(struct connection *c) {
 /* A passing weakness: the same again, later. */
 static lamina_status again(struct connection *c, CURLcode code) {
     struct engine *e = c->engine;
-    c->failures++;
-    c->not_before_ns = sys_now_ns() + hub_backoff_ns(c->failures, code == CURLE_OK ? &c->headers : NULL);
+    const struct hub_headers *answer = code == CURLE_OK ? &c->headers : NULL;
+    const uint64_t now = sys_now_ns();
+    const uint64_t wait = hub_backoff_ns(++c->failures, answer);
+    c->not_before_ns = now + wait;
     if (c->fetch->no_ranges) {
         c->at = 0;
     }
     if (c->failures <= HUB_TRIES) {
+        if (now >= e->told_ns && hub_say_wait(&e->job->pull->watch, wait, answer)) {
+            e->told_ns = c->not_before_ns; /* once for all connections */
+        }
         return LAMINA_OK;
     }
     if (code == CURLE_OK && c->headers.status >= 400) {

@@ -47,7 +47,7 @@ static void headers(struct span text) {
     require(h.etag[0] == 0 || hub_is_etag(span_of_text(h.etag)));
     require(h.commit[0] == 0 || hub_is_commit(h.commit));
     require(!h.has_range || h.range_end > h.range_begin);
-    require(h.retry_after_s <= 3600 && h.status < 1000);
+    require(h.retry_after_s <= 3600 && h.limit_reset_s <= 3600 && h.status < 1000);
     struct hub_env env = {.offline = false};
     struct lamina_error err = {0};
     require(hub_headers_refuse(&h, &env, "org/f", "main", "f", &err) < 0);

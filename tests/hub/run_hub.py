@@ -352,6 +352,11 @@ def test_faults():
     began = time.monotonic()
     passes("RateLimit")
     ok(time.monotonic() - began >= 2, "429: the RateLimit header is heeded")
+    for cache, part in (("asked to wait for a listing", "/api/"), ("asked to wait for weights", weights)):
+        HUB.faults.statuses = [[part, 429, {"Retry-After": "6"}, 1]]
+        done = lamina(cache, "pull", "org/f", "--piece", "64KiB")
+        ok(done.returncode == 0 and "the hub asks to wait 6 s" in done.stderr, f"{cache}: it is said", done.all)
+        HUB.reset()
     HUB.faults.drops = [[weights, 30_000, 12]]
     passes("drops", 1_500_000 + 13 * 70_000)
     HUB.faults.drops = [[weights, 0, 3]]

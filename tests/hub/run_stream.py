@@ -267,6 +267,10 @@ def test_faults():
     HUB.faults.signed_uses = 7
     same("weak", "org/f", files, "dropped connections, 503, expired addresses: overcome", "--piece", "16KiB")
     HUB.reset()
+    HUB.faults.statuses = [[first, 429, {"Retry-After": "6"}, 1]]
+    done, _ = same("patient", "org/f", files, "asked to wait: waits", "--piece", "16KiB")
+    ok("the hub asks to wait 6 s" in done.stderr, "and says so", done.all)
+    HUB.reset()
     # Stopped half way; what lies on the drive is damaged meanwhile.
     HUB.faults.bytes_per_s = 60_000
     child = subprocess.Popen([LAMINA, *words, "-q"], env=environment("damaged"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

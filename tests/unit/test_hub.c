@@ -121,8 +121,17 @@ static void headers(void **state) {
     h = read_all("HTTP/1.1 206 x\nContent-Range: bytes 0-5/*\nETag: \"" HEX40 "/../x\"\n");
     assert_true(!h.has_range && h.etag[0] == 0);
     h = read_all("HTTP/1.1 429 x\nRateLimit: \"resolvers\";r=0;t=55\nRetry-After: 3\n");
-    assert_int_equal(h.retry_after_s, 56);
+    assert_true(h.limit_reset_s == 56 && hub_backoff_ns(1, &h) == 3ull * 1000000000); /* Retry-After wins */
+    h = read_all("HTTP/1.1 503 x\nRetry-After: 3\nRateLimit: \"resolvers\";r=0;t=55\n");
+    assert_true(hub_backoff_ns(1, &h) == 3ull * 1000000000);
+    h = read_all("HTTP/1.1 429 x\nRateLimit: \"resolvers\";r=0;t=55\n");
     assert_true(hub_backoff_ns(1, &h) == 56ull * 1000000000);
+    h = read_all("HTTP/1.1 429 x\nRateLimit: \"api\";r=7;t=290, \"pages\";r=0;t=5, \"resolvers\";r=0;t=55\n");
+    assert_true(hub_backoff_ns(1, &h) == 56ull * 1000000000);
+    h = read_all("HTTP/1.1 503 x\nRateLimit: \"resolvers\";r=2999;t=290\n"); /* plenty left: not why */
+    assert_true(hub_backoff_ns(1, &h) == 500ull * 1000000);
+    h = read_all("HTTP/1.1 429 x\nRateLimit: \"resolvers\";t=9\n");
+    assert_true(hub_backoff_ns(1, &h) == 10ull * 1000000000);
     assert_true(hub_backoff_ns(1, NULL) == 500ull * 1000000 && hub_backoff_ns(5, NULL) == 8ull * 1000000000 &&
                 hub_backoff_ns(4000000000u, NULL) == 8ull * 1000000000);
     char *line = calloc(1, 1 << 16);
