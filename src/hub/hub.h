@@ -95,7 +95,7 @@ struct hub_cached {
     uint64_t bytes;        /* on the drive */
     uint64_t partial_bytes;/* of these, in files not finished */
     uint32_t snapshots;
-    bool complete;         /* the revision "main" can be used */
+    bool complete;         /* one of the revisions can be used; where there are none, one of the snapshots */
 };
 /* Every model repository of the cache, by name. `each` returns false to stop. A cache that is not there is empty. */
 lamina_status hub_cache_list(const struct hub_env *env, bool (*each)(void *user, const struct hub_cached *repo), void *user,

@@ -9,6 +9,9 @@
 
 struct folder {
     const char *path;
+    const struct hub_env *env; /* these two: for who asks whether it is complete */
+    const char *id;
+    bool complete;
     uint64_t bytes, partial_bytes;
     uint32_t snapshots;
     struct str revisions;
@@ -28,9 +31,26 @@ static bool add_blob(void *user, const char *name) {
     return true;
 }
 
+static void note_complete(struct folder *f, const char *revision) {
+    struct str text = {0};
+    struct str model = {0};
+    struct hub_name name;
+    struct lamina_error none = {0};
+    str_printf(&text, "%s@%s", f->id, revision);
+    if (!f->complete && !text.failed && hub_name_parse(str_text(&text), &name, &none) == LAMINA_OK) {
+        f->complete = hub_find(f->env, &name, &model, &none) == LAMINA_OK || model.len > 0;
+    }
+    str_drop(&text);
+    str_drop(&model);
+}
+
+/* What no name points to was asked for by its commit. Refs come first. */
 static bool add_snapshot(void *user, const char *name) {
     struct folder *f = user;
     f->snapshots += hub_is_commit(name);
+    if (f->revisions.len == 0) {
+        note_complete(f, name);
+    }
     return true;
 }
 
@@ -50,6 +70,7 @@ static bool add_plain(void *user, const char *name) {
 static bool add_revision(void *user, const char *name) {
     struct folder *f = user;
     str_printf(&f->revisions, "%s%s", f->revisions.len > 0 ? "," : "", name);
+    note_complete(f, name);
     return true;
 }
 
@@ -94,22 +115,19 @@ static bool list_folder(void *user, const char *folder) {
     struct listing *l = user;
     struct hub_name name;
     char path[HUB_PATH_LEN];
-    struct str snapshot = {0};
-    struct lamina_error none = {0};
     int n = snprintf(path, sizeof(path), "%s/%s", str_text(&l->env->cache), folder);
     if (n >= (int)sizeof(path) || !id_of(folder, &name)) {
         return true;
     }
-    struct folder f = {.path = path};
+    struct folder f = {.path = path, .env = l->env, .id = name.id};
     add_bytes(&f);
-    list_part(&f, "snapshots", false, add_snapshot);
     list_part(&f, "refs", true, add_revision);
+    list_part(&f, "snapshots", false, add_snapshot);
     struct hub_cached repo = {.id = name.id, .folder = path, .revisions = str_text(&f.revisions), .bytes = f.bytes,
                               .partial_bytes = f.partial_bytes, .snapshots = f.snapshots,
-                              .complete = hub_find(l->env, &name, &snapshot, &none) == LAMINA_OK || snapshot.len > 0};
+                              .complete = f.complete};
     bool on = l->each(l->user, &repo);
     str_drop(&f.revisions);
-    str_drop(&snapshot);
     return on;
 }
 

@@ -158,6 +158,16 @@ def test_pull():
     HUB.repos["org/small"][0].branch = "main"
     ok(done.returncode == 0 and (folder("pull", "org/small") / "refs" / "pr" / "1").read_text() == newer.commit,
        "a revision with a slash", done.all)
+    HUB.repos["org/small"][0].branch = "refs/pr/1"
+    lamina("request", "pull", "org/small@refs/pr/1")
+    HUB.repos["org/small"][0].branch = "main"
+    lamina("commit", "pull", f"org/small@{newer.commit}")
+    done = lamina("request", "ls"), lamina("commit", "ls")
+    ok("org/small@refs/pr/1\n" in done[0].stdout and "org/small\n" in done[1].stdout, "ls: a revision in folders, and none",
+       done[0].all + done[1].all)
+    lamina("partly", "pull", "org/small", "--include", "*.json")
+    done = lamina("partly", "ls")
+    ok("org/small@main  (not complete)\n" in done.stdout, "ls: what has no weights is not complete", done.all)
     HUB.faults.moved = ("old/name", "org/small")
     HUB.repos["old/name"] = HUB.repos["org/small"]
     done = lamina("moved", "pull", "old/name")

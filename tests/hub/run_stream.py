@@ -129,6 +129,9 @@ def test_bytes():
     done = lamina("b2", "ls", "--json")
     seen = json.loads(done.stdout or "{}")
     ok(done.returncode == 0 and len(seen["stores"]) == 1 and seen["stores"][0].get("model") == "org/b2", "ls says whose it is", done.all)
+    done = lamina("b2", "ls")
+    ok("org/b2@main  (streamed)\n" in done.stdout and seen["models"][0]["streamed"], "and that its files are complete without weights",
+       done.all)
     beside = json.loads(pathlib.Path(seen["stores"][0]["path"] + ".hub").read_text())
     repo = HUB.repos["org/b2"][0]
     ok(beside["commit"] == repo.commit and {f["path"]: f["sha256"] for f in beside["files"]} ==

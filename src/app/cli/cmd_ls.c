@@ -18,13 +18,36 @@
 
 struct ls_view {
     struct str out;
+    const struct hub_env *env;
+    const char *home;
     bool json, names; /* names: nothing but what a command takes as MODEL */
     uint32_t count;
 };
 
+/* Does a store stand for what is not here? */
+static bool is_streamed(const struct ls_view *v, const struct hub_cached *r) {
+    bool found = false;
+    for (const char *p = r->revisions; !found && *p != 0;) {
+        const int len = (int)strcspn(p, ",");
+        struct str text = {0};
+        struct str store = {0};
+        struct hub_name name;
+        struct lamina_error none = {0};
+        str_printf(&text, "%s@%.*s", r->id, len, p);
+        found = !text.failed && hub_name_parse(str_text(&text), &name, &none) == LAMINA_OK &&
+                cli_stream_find(v->home, v->env, &name, &store) == LAMINA_OK;
+        str_drop(&text);
+        str_drop(&store);
+        p += len;
+        p += *p == ',';
+    }
+    return found;
+}
+
 static bool show_cached(void *user, const struct hub_cached *r) {
     struct ls_view *v = user;
     char bytes[32];
+    const bool streamed = !v->names && !r->complete && is_streamed(v, r);
     if (v->names) {
         str_printf(&v->out, "%s\n", r->id);
     } else if (v->json) {
@@ -34,12 +57,12 @@ static bool show_cached(void *user, const struct hub_cached *r) {
         json_write_string(&v->out, span_of_text(r->revisions));
         str_add_text(&v->out, ", \"path\": ");
         json_write_string(&v->out, span_of_text(r->folder));
-        str_printf(&v->out, ", \"bytes\": %llu, \"partial_bytes\": %llu, \"snapshots\": %u, \"complete\": %s}",
+        str_printf(&v->out, ", \"bytes\": %llu, \"partial_bytes\": %llu, \"snapshots\": %u, \"complete\": %s, \"streamed\": %s}",
                    (unsigned long long)r->bytes, (unsigned long long)r->partial_bytes, r->snapshots,
-                   r->complete ? "true" : "false");
+                   r->complete ? "true" : "false", streamed ? "true" : "false");
     } else {
         str_printf(&v->out, "%12s  %s%s%s  %s\n", format_bytes(bytes, r->bytes), r->id, r->revisions[0] != 0 ? "@" : "",
-                   r->revisions, r->complete ? "" : "(not complete)");
+                   r->revisions, r->complete ? "" : streamed ? "(streamed)" : "(not complete)");
         while (v->out.len > 1 && v->out.ptr[v->out.len - 2] == ' ') {
             v->out.ptr[v->out.len - 2] = '\n';
             v->out.ptr[--v->out.len] = 0;
@@ -135,7 +158,7 @@ static void show_stores(struct ls_view *v, const char *home) {
 
 lamina_status cmd_ls(struct cli_options *o, struct lamina_error *err) {
     struct hub_env env = {.offline = false};
-    struct ls_view v = {.json = o->json, .names = o->quiet && !o->json};
+    struct ls_view v = {.env = &env, .home = o->home, .json = o->json, .names = o->quiet && !o->json};
     lamina_status status = hub_env_read(&env, err);
     if (status == LAMINA_OK) {
         str_add_text(&v.out, o->json ? "{\"models\": [" : "");
