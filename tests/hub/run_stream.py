@@ -5,6 +5,7 @@ for byte, the drive holds little more than it at any time, kills cost little, an
 
 usage: run_stream.py LAMINA [TESTDATA, not needed]
 """
+import fcntl
 import json
 import os
 import pathlib
@@ -148,6 +149,13 @@ def test_bytes():
     done = lamina("b2", "pull", "org/b2", "--stream")
     ok(done.returncode == 0 and not [r for r in HUB.requests if r["where"] == "content"] and not leftovers("b2"),
        "again: nothing is fetched, and what a kill at the very end left is swept up", f"{leftovers('b2')} {HUB.requests}")
+    lock = WORK / "b2" / "hub" / ".locks" / "models--org--b2" / "another.lock"
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = lamina("b2", "rm", "org/b2")
+    kept = json.loads(lamina("b2", "ls", "--json").stdout)
+    ok(done.returncode not in (0, 1, 3) and len(kept["stores"]) == 1 and len(kept["models"]) == 1,
+       "rm while somebody fetches it removes nothing", f"{kept} {done.all}")
     done = lamina("b2", "rm", "org/b2")
     after = json.loads(lamina("b2", "ls", "--json").stdout)
     ok(done.returncode == 0 and after == {"models": [], "stores": []}, "rm takes the store and the rest", done.all)

@@ -221,16 +221,19 @@ static lamina_status remove_model(const struct cli_options *o, uint64_t *freed, 
     uint32_t count = 0;
     struct lamina_error why = {0};
     lamina_status status = hub_env_read(&env, err);
-    if (status == LAMINA_OK) {
-        status = remove_streamed(o, name.id, &stores, &count, err);
+    if (status == LAMINA_OK) { /* first whether somebody is at it: then nothing goes */
+        status = hub_cache_remove(&env, &name, true, freed, &why);
     }
-    if (status == LAMINA_OK) {
-        status = hub_cache_remove(&env, &name, o->dry_run, freed, &why);
-        if (status == LAMINA_NOT_FOUND && count > 0) {
-            status = LAMINA_OK; /* the store was all there was */
-        } else if (status < 0) {
-            status = base_fail(err, status, "%s", why.message);
+    const bool cached = status == LAMINA_OK;
+    if (cached || status == LAMINA_NOT_FOUND) {
+        status = remove_streamed(o, name.id, &stores, &count, err);
+        if (status == LAMINA_OK && cached && !o->dry_run) {
+            status = hub_cache_remove(&env, &name, false, freed, err);
+        } else if (status == LAMINA_OK && !cached && count == 0) { /* else the store was all there was */
+            status = base_fail(err, LAMINA_NOT_FOUND, "%s", why.message);
         }
+    } else {
+        status = base_fail(err, status, "%s", why.message); /* what hub_env_read said stays */
     }
     *freed += stores;
     hub_env_drop(&env);
