@@ -4,6 +4,7 @@
  *
  *     CACHEDIR.TAG                          backup programs leave the folder out
  *     .locks/models--ORG--NAME/<etag>.lock  who fetches a blob holds it
+ *     .locks/removed--models--ORG--NAME     on its way out (hub_manage.c)
  *     models--ORG--NAME/blobs/<etag>        the bytes; <etag>.*.incomplete: not all of them yet
  *     models--ORG--NAME/refs/<revision>     the commit, 40 hex digits and nothing else
  *     models--ORG--NAME/snapshots/<commit>/<path>  a relative link to the blob; where the file system has no links, the
@@ -42,6 +43,7 @@ lamina_status hub_cache_prepare(const struct hub_env *env, const char *id, struc
     static const char *const parts[] = {"blobs", "refs", "snapshots"};
     char path[HUB_PATH_LEN];
     char folder[HUB_ID_MAX + 16];
+    struct lamina_error none = {0};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         LAMINA_TRY(hub_cache_path(env, id, parts[i], NULL, path, err));
         LAMINA_TRY(sys_make_dirs(path, err));
@@ -49,6 +51,7 @@ lamina_status hub_cache_prepare(const struct hub_env *env, const char *id, struc
     hub_folder_name(id, folder);
     (void)snprintf(path, sizeof(path), "%s/.locks/%s", str_text(&env->cache), folder);
     LAMINA_TRY(sys_make_dirs(path, err));
+    (void)hub_cache_sweep(env, false, &none);
     (void)snprintf(path, sizeof(path), "%s/CACHEDIR.TAG", str_text(&env->cache));
     return sys_exists(path) ? LAMINA_OK : sys_write_whole_durable(path, span_of(tag, sizeof(tag) - 1), err);
 }

@@ -36,6 +36,8 @@ lamina_status hub_ref_write(const struct hub_env *env, const struct hub_name *na
  * snapshot that wants it, is copied. */
 lamina_status hub_snapshot_link(const struct hub_env *env, const char *id, const char *commit, const struct hub_file *file,
                                 bool last, struct lamina_error *err);
+/* Finishes removals that were killed. `wait` false: BUSY while another process does. */
+lamina_status hub_cache_sweep(const struct hub_env *env, bool wait, struct lamina_error *err);
 /* Makes the folders and the tag that backup programs know. */
 lamina_status hub_cache_prepare(const struct hub_env *env, const char *id, struct lamina_error *err);
 /* Every file below `dir`, by its path from there, folder after folder sorted bytewise. `each` returns false to stop. */

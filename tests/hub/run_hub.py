@@ -248,6 +248,26 @@ def test_no_links():
     ok(not HUB.requests, "the second time without asking", HUB.requests)
 
 
+def test_removing():
+    """A removal that was killed half way has left this."""
+    HUB.add("org/going", small_model(seed=14))
+    locks = WORK / "going" / "hub" / ".locks"
+    left = locks / "removed--models--org--going"
+    for how in ("rm", "rm of what came again", "pull"):
+        lamina("going", "pull", "org/going", "-q")
+        shutil.move(folder("going", "org/going"), left)
+        if how != "rm":
+            lamina("elsewhere", "pull", "org/going", "-q")
+            shutil.move(folder("elsewhere", "org/going"), folder("going", "org/going"))
+        seen = [m["model"] for m in json.loads(lamina("going", "ls", "--json").stdout)["models"]]
+        done = lamina("going", *(("pull",) if how == "pull" else ("rm",)), "org/going", "--json")
+        ok(seen == (["org/going"] if how != "rm" else []) and done.returncode == 0 and not left.exists() and
+           os.listdir(locks) == (["models--org--going"] if how == "pull" else []) and
+           folder("going", "org/going").exists() == (how == "pull"), f"{how} ends a removal that was killed", f"{seen} {done.all}")
+        if how == "rm":
+            ok(json.loads(done.stdout)["freed_bytes"] > 1_500_000, "and says what that freed", done.all)
+
+
 def gguf_bytes(seed=1):
     """A small model that can be opened."""
     place = WORK / "made"
@@ -588,7 +608,7 @@ def test_together():
 def main():
     began = time.monotonic()
     try:
-        for test in (test_run, test_pull, test_choice, test_no_links, test_gguf, test_refusals, test_faults, test_kills, test_leftovers, test_together):
+        for test in (test_run, test_pull, test_choice, test_removing, test_no_links, test_gguf, test_refusals, test_faults, test_kills, test_leftovers, test_together):
             if len(sys.argv) < 4 or sys.argv[3] in test.__name__:
                 test()
     finally:
