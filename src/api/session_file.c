@@ -41,12 +41,9 @@ lamina_status lamina_session_save(struct lamina_session *session, const char *pa
         return base_fail(err, LAMINA_USAGE, "the path %.200s... is too long", path);
     }
     struct session_file file = {.path = temp};
-    LAMINA_TRY(sys_file_create(&file.f, temp, SYS_OPEN_BUFFERED, err));
+    LAMINA_TRY(sys_file_create_private(&file.f, temp, err));
     const struct kv_writer writer = {.user = &file, .write = write_some};
-    lamina_status status = sys_file_make_private(&file.f, temp, err);
-    if (status == LAMINA_OK) {
-        status = session_write(&session->s, session->model->p.store->identity, &writer, err);
-    }
+    lamina_status status = session_write(&session->s, session->model->p.store->identity, &writer, err);
     if (status == LAMINA_OK) {
         status = sys_file_sync(&file.f, temp, err);
         sys_file_drop_cache(&file.f, 0, file.at);

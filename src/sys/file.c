@@ -183,10 +183,6 @@ lamina_status sys_file_open_read(struct sys_file *f, const char *path, enum sys_
     return finish_open(f, path, err);
 }
 
-lamina_status sys_file_make_private(const struct sys_file *f, const char *path, struct lamina_error *err) {
-    return fchmod(f->fd, S_IRUSR | S_IWUSR) == 0 ? LAMINA_OK : base_fail_errno(err, errno, "cannot make %s private", path);
-}
-
 /* The name is made by a buffered open first: where O_DIRECT is refused, open() has already created the file when it fails,
  * and a second O_EXCL would find it. */
 lamina_status sys_file_create(struct sys_file *f, const char *path, enum sys_open how, struct lamina_error *err) {
@@ -203,6 +199,14 @@ lamina_status sys_file_create(struct sys_file *f, const char *path, enum sys_ope
         }
     }
     return finish_open(f, path, err);
+}
+
+lamina_status sys_file_create_private(struct sys_file *f, const char *path, struct lamina_error *err) {
+    *f = (struct sys_file){.fd = -1, .alignment = 1};
+    do {
+        f->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    } while (f->fd < 0 && errno == EINTR);
+    return f->fd < 0 ? base_fail_errno(err, errno, "cannot create %s", path) : finish_open(f, path, err);
 }
 
 lamina_status sys_file_open_update(struct sys_file *f, const char *path, struct lamina_error *err) {

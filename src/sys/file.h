@@ -38,10 +38,10 @@ bool sys_temp_name(const char *path, char *out, size_t len);
 enum { SYS_PATH_LEN = 4096 };
 /* Creates a new file, mode 0644 under the umask; fails when the name exists (O_EXCL). */
 lamina_status sys_file_create(struct sys_file *f, const char *path, enum sys_open how, struct lamina_error *err);
+/* The same for the owner alone, mode 0600 from the first moment; buffered. */
+lamina_status sys_file_create_private(struct sys_file *f, const char *path, struct lamina_error *err);
 lamina_status sys_file_open_update(struct sys_file *f, const char *path, struct lamina_error *err); /* read and write; creates */
 lamina_status sys_file_open_append(struct sys_file *f, const char *path, struct lamina_error *err); /* journal; creates */
-/* For the owner alone, mode 0600. */
-lamina_status sys_file_make_private(const struct sys_file *f, const char *path, struct lamina_error *err);
 void sys_file_close(struct sys_file *f);
 /* Reads exactly len bytes; fewer in the file is DAMAGED ("ends at byte N"). Direct files need aligned arguments. */
 lamina_status sys_file_read_at(const struct sys_file *f, const char *path, uint64_t offset, void *dst, size_t len,

@@ -225,6 +225,22 @@ static void reports_a_full_disk(void **state) {
     sys_file_close(&f);
 }
 
+/* Nobody else may read it, at no moment and whatever the umask says. */
+static void private_from_the_start(void **state) {
+    struct fixture *x = *state;
+    struct lamina_error err = {0};
+    struct sys_file f;
+    struct stat st;
+    const mode_t mask = umask(0);
+    assert_int_equal(sys_file_create_private(&f, in_dir(x, "private"), &err), 0);
+    (void)umask(mask);
+    assert_int_equal(fstat(f.fd, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    sys_file_close(&f);
+    assert_true(sys_file_create_private(&f, in_dir(x, "private"), &err) < 0);
+    assert_int_equal(unlink(in_dir(x, "private")), 0);
+}
+
 static bool count_names(void *user, const char *name) {
     struct str *all = user;
     str_printf(all, "%s;", name);
@@ -368,6 +384,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(creates_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(appends, set_up, tear_down),
         cmocka_unit_test(reports_a_full_disk),
+        cmocka_unit_test_setup_teardown(private_from_the_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(handles_names, set_up, tear_down),
         cmocka_unit_test(knows_its_temporaries),
         cmocka_unit_test_setup_teardown(replaces_durably, set_up, tear_down),
