@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Files that are replaced in one step: whoever opens one finds what was there before or all of the new text, whenever this process
- * is killed. The text is written beside the file first, under a name that nobody else has: what a killed process has left cannot be
+ * is killed or the power fails. The text is written beside the file first, under a name that nobody else has: what a killed process has left cannot be
  * in the way of one that was given its number.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +30,19 @@ static bool write_all(int fd, const struct str *text) {
         at += n > 0 ? (size_t)n : 0;
     }
     return fsync(fd) == 0;
+}
+
+/* So that the new name survives a power cut. Some file systems cannot do it; the file is right then all the same. */
+static void sync_folder(const char *path) {
+    struct str folder = {0};
+    const char *slash = strrchr(path, '/');
+    str_add(&folder, slash != NULL ? path : ".", slash == NULL || slash == path ? 1 : (size_t)(slash - path));
+    int fd = folder.failed ? -1 : open(str_text(&folder), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+    str_drop(&folder);
 }
 
 lamina_status cli_put_file(const char *path, const struct str *text, unsigned mode, struct lamina_error *err) {
@@ -58,6 +72,8 @@ lamina_status cli_put_file(const char *path, const struct str *text, unsigned mo
     if (!good) {
         (void)unlink(str_text(&temp));
         status = base_fail_errno(err, why, "cannot write %s", path);
+    } else {
+        sync_folder(path);
     }
     str_drop(&temp);
     return status;

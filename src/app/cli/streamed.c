@@ -4,7 +4,6 @@
  * bytes, the library splits them; here the one is handed to the other, the room on the drive is looked at before anything of size
  * comes, and what came of it gets the name by which later runs find it.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -262,7 +261,6 @@ static lamina_status open_stream(struct streaming *s, struct lamina_error *err) 
 static lamina_status write_name(const struct streaming *s, struct lamina_error *err) {
     struct str text = {0};
     struct str path = {0};
-    struct str temp = {0};
     str_add_text(&text, "{\"model\": ");
     json_write_string(&text, span_of_text(s->pull.name.id));
     str_add_text(&text, ", \"revision\": ");
@@ -275,15 +273,10 @@ static lamina_status write_name(const struct streaming *s, struct lamina_error *
     }
     str_add_text(&text, "]}\n");
     str_printf(&path, "%s.hub", str_text(&s->store));
-    str_printf(&temp, "%s.hub.tmp", str_text(&s->store));
-    lamina_status status = path.failed || temp.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory")
-                                                      : cli_write_file(str_text(&temp), &text, err);
-    if (status == LAMINA_OK && rename(str_text(&temp), str_text(&path)) != 0) {
-        status = base_fail_errno(err, errno, "cannot write %s", str_text(&path));
-    }
+    lamina_status status = path.failed ? base_fail(err, LAMINA_NO_FIT, "out of memory")
+                                       : cli_put_file(str_text(&path), &text, 0644, err);
     str_drop(&text);
     str_drop(&path);
-    str_drop(&temp);
     return status;
 }
 
