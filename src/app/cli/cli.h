@@ -237,6 +237,8 @@ lamina_status cli_write_file(const char *path, const struct str *text, struct la
 lamina_status cli_put_file(const char *path, const struct str *text, unsigned mode, struct lamina_error *err);
 /* Adds a name beside `path` that no other process or call uses. */
 void cli_temp_name(const char *path, struct str *out);
+/* Where a path to be made will lie: itself, or the nearest folder above it that exists (cmd_doctor.c). */
+void cli_nearest_folder(struct str *path, const char *wanted);
 /* The report of DESIGN section 9, one JSON object. */
 void cli_report_json(struct str *out, const struct lamina_model *model, const struct cli_run_facts *facts);
 lamina_status cli_report_write(const char *path, const struct lamina_model *model, const struct cli_run_facts *facts,

@@ -28,8 +28,7 @@ static void advise(struct doctor *d, const char *text) {
     }
 }
 
-/* The home may not exist before the first split: then the nearest directory above it lies on the same drive. */
-static void nearest_existing(struct str *path, const char *wanted) {
+void cli_nearest_folder(struct str *path, const char *wanted) {
     struct stat st;
     str_add_text(path, wanted);
     while (path->len > 0 && stat(str_text(path), &st) != 0) {
@@ -234,7 +233,7 @@ lamina_status cmd_doctor(struct cli_options *o, struct lamina_error *err) {
             goto done;
         }
     } else {
-        nearest_existing(&d.path, o->home != NULL ? o->home : ".");
+        cli_nearest_folder(&d.path, o->home != NULL ? o->home : ".");
     }
     (void)lamina_measure(str_text(&d.path), o->home, o->again, &d.drive, &d.drive_error);
     find_advice(&d);

@@ -142,19 +142,12 @@ static lamina_status on_digest(void *user, uint32_t file, uint32_t piece, uint8_
     return hub_stream_digest(s->stream, file, piece, sha256, err);
 }
 
-/* The nearest folder that exists: where a path to be made will lie. */
 static bool free_bytes(const char *path, dev_t *device, uint64_t *bytes) {
     struct str at = {0};
     struct stat st;
     struct statvfs v;
-    bool good = false;
-    str_add_text(&at, path);
-    for (size_t n = at.len; !at.failed && !good && n > 0; n--) {
-        if (n == at.len || at.ptr[n] == '/') {
-            at.ptr[n] = 0;
-            good = stat(at.ptr, &st) == 0 && statvfs(at.ptr, &v) == 0;
-        }
-    }
+    cli_nearest_folder(&at, path);
+    bool good = !at.failed && stat(str_text(&at), &st) == 0 && statvfs(str_text(&at), &v) == 0;
     if (good) {
         *device = st.st_dev;
         *bytes = (uint64_t)v.f_bavail * v.f_frsize;
