@@ -314,8 +314,7 @@ static lamina_status wrong_bytes(struct hub_part *part, const char *name, const 
     (void)sys_remove(part->data, &none);
     return base_fail(
         err, LAMINA_DAMAGED,
-        "%s: the bytes that came are not those that the hub announced (%s %s, expected %s); they were thrown away, pull "
-        "again",
+        "%s: the bytes that came are not those that the hub announced (%s %s, expected %s); they were thrown away, pull again",
         name, strlen(part->etag) == 40 ? "git SHA-1" : "SHA-256", found, part->etag);
 }
 

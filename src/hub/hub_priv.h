@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What the files of this room share: names and paths, one HTTP request, a partial file. Only hub_http.c and hub_transfer.c see
- * libcurl. One thread. */
+ * What the files of this room share: names and paths, one HTTP request, a partial file. Only hub_http.c, hub_transfer.c
+ * and hub_curl.c see libcurl. One thread. */
 #ifndef HUB_HUB_PRIV_H
 #define HUB_HUB_PRIV_H
 

@@ -59,8 +59,7 @@ static lamina_status ask_about(struct pulling *g, struct hub_file *f) {
         status = hub_headers_refuse(&h, g->p->env, g->p->name.id, g->out->listing.commit, f->path, g->err);
     } else if (status == LAMINA_OK && (h.etag[0] == 0 || !h.has_size)) {
         status = base_fail(g->err, LAMINA_DAMAGED,
-                           "%s: the server names neither checksum nor size of %s; is HF_ENDPOINT the address of a "
-                           "hub?",
+                           "%s: the server names neither checksum nor size of %s; is HF_ENDPOINT the address of a hub?",
                            g->p->name.id, f->path);
     }
     if (status == LAMINA_OK) {
