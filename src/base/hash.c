@@ -70,17 +70,33 @@ void hash128_to_hex(struct hash128 value, char out[33]) {
     bytes_to_hex(bytes, sizeof(bytes), out);
 }
 
-bool hash128_from_hex(struct span hex, struct hash128 *value) {
-    if (hex.len != 32) {
+static int hex_value(uint8_t c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool bytes_from_hex(struct span hex, uint8_t *bytes, size_t len) {
+    if (hex.len % 2 != 0 || hex.len / 2 != len) {
         return false;
     }
-    uint64_t half[2] = {0, 0};
-    for (size_t i = 0; i < 32; i++) {
-        uint8_t c = hex.ptr[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
+    for (size_t i = 0; i < len; i++) {
+        const int high = hex_value(hex.ptr[2 * i]);
+        const int low = hex_value(hex.ptr[2 * i + 1]);
+        if (high < 0 || low < 0) {
             return false;
         }
-        half[i / 16] = half[i / 16] << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+        bytes[i] = (uint8_t)(high * 16 + low);
+    }
+    return true;
+}
+
+bool hash128_from_hex(struct span hex, struct hash128 *value) {
+    uint8_t bytes[16];
+    uint64_t half[2] = {0, 0};
+    if (!bytes_from_hex(hex, bytes, sizeof(bytes))) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        half[i / 8] = half[i / 8] << 8 | bytes[i];
     }
     *value = (struct hash128){.high = half[0], .low = half[1]};
     return true;

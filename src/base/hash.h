@@ -48,5 +48,6 @@ bool sha256_state_add(struct sha256_state *s, const void *bytes, size_t len); /*
 bool sha256_state_finish(const struct sha256_state *s, const void *bytes, size_t len, uint8_t digest[32]);
 
 void bytes_to_hex(const uint8_t *bytes, size_t len, char *out); /* 2*len digits and a 0 */
+bool bytes_from_hex(struct span hex, uint8_t *bytes, size_t len); /* strict: exactly 2*len lower-case digits */
 
 #endif

@@ -116,23 +116,13 @@ lamina_status hub_stream_note(struct hub_stream_file *f, uint32_t piece, const s
     return sys_file_append(&f->part.log, f->part.journal, line, (size_t)n, err);
 }
 
-static bool from_hex(const char *text, uint8_t out[32]) {
-    struct hash128 half[2];
-    if (!hash128_from_hex(span_of(text, 32), &half[0]) || !hash128_from_hex(span_of(text + 32, 32), &half[1])) {
-        return false;
-    }
-    for (unsigned i = 0; i < 32; i++) {
-        out[i] = (uint8_t)((i % 16 < 8 ? half[i / 16].high : half[i / 16].low) >> (56 - 8 * (i % 8)));
-    }
-    return true;
-}
-
 static bool read_mark(const char *text, size_t len, uint32_t piece, struct hub_stream_mark *m) {
     char again[LINE];
     char number[16];
     int n = snprintf(number, sizeof(number), "%u ", piece);
     size_t at = (size_t)n;
-    if (len < at + 130 || strncmp(text, number, at) != 0 || !from_hex(text + at, m->chain) || !from_hex(text + at + 65, m->block)) {
+    if (len < at + 130 || strncmp(text, number, at) != 0 || !bytes_from_hex(span_of(text + at, 64), m->chain, 32) ||
+        !bytes_from_hex(span_of(text + at + 65, 64), m->block, 32)) {
         return false;
     }
     n = mark_line(piece, m, again);

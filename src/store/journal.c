@@ -115,21 +115,12 @@ static bool read_done(struct journal *j, struct span line) {
 
 static bool read_piece(struct journal *j, struct span line) {
     struct journal_piece p = {0};
-    struct hash128 half[2];
-    if (!number32(&line, &p.file) || !number32(&line, &p.piece) || line.len != 64 ||
-        !hash128_from_hex(span_sub(line, 0, 32), &half[0]) || !hash128_from_hex(span_sub(line, 32, 32), &half[1])) {
+    if (!number32(&line, &p.file) || !number32(&line, &p.piece) || !bytes_from_hex(line, p.sha256, sizeof(p.sha256))) {
         return false;
-    }
-    for (unsigned i = 0; i < 32; i++) {
-        p.sha256[i] = (uint8_t)((i % 16 < 8 ? half[i / 16].high : half[i / 16].low) >> (56 - 8 * (i % 8)));
     }
     GROW(j, pieces, piece_count);
     j->pieces[j->piece_count - 1] = p;
     return true;
-}
-
-static int hex_value(uint8_t c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 static bool read_kept(struct journal *j, struct span line) {
@@ -138,15 +129,7 @@ static bool read_kept(struct journal *j, struct span line) {
         return false;
     }
     uint8_t *bytes = arena_take_array(&j->arena, line.len / 2 + 1, 1);
-    for (size_t i = 0; bytes != NULL && i < line.len / 2; i++) {
-        int high = hex_value(line.ptr[2 * i]);
-        int low = hex_value(line.ptr[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        bytes[i] = (uint8_t)(high * 16 + low);
-    }
-    if (bytes == NULL) {
+    if (bytes == NULL || !bytes_from_hex(line, bytes, line.len / 2)) {
         return false;
     }
     k.bytes = span_of(bytes, line.len / 2);
@@ -232,9 +215,8 @@ static bool line_sound(struct span line, struct span *body) {
     return memcmp(expected, line.ptr, HASH_TEXT) == 0 && memchr(body->ptr, 0, body->len) == NULL;
 }
 
-lamina_status journal_parse(struct span text, struct journal *j, struct lamina_error *err) {
+void journal_parse(struct span text, struct journal *j) {
     size_t at = 0;
-    (void)err;
     j->tied = -1;
     while (at < text.len) {
         const uint8_t *end = memchr(text.ptr + at, '\n', text.len - at);
@@ -249,7 +231,6 @@ lamina_status journal_parse(struct span text, struct journal *j, struct lamina_e
         at += len + 1;
     }
     j->valid_bytes = at;
-    return LAMINA_OK;
 }
 
 lamina_status journal_load(const char *path, struct journal *j, struct lamina_error *err) {
@@ -259,12 +240,12 @@ lamina_status journal_load(const char *path, struct journal *j, struct lamina_er
         return LAMINA_OK;
     }
     LAMINA_TRY(sys_load(path, JOURNAL_MAX, &text, err));
-    lamina_status status = journal_parse(text, j, err);
+    journal_parse(text, j);
     sys_unload(&text);
     if (!j->present || j->tied < 0) {
         journal_drop(j);
     }
-    return status;
+    return LAMINA_OK;
 }
 
 void journal_drop(struct journal *j) {

@@ -160,19 +160,6 @@ static bool hash_value(struct walk *w, struct hash128 *out) {
                        json_refuse(&w->r, LAMINA_DAMAGED, "a hash of %d digits expected", (int)HASH_HEX));
 }
 
-static bool sha_of_hex(struct span hex, uint8_t out[32]) {
-    struct hash128 half[2];
-    if (hex.len != SHA_HEX || !hash128_from_hex(span_sub(hex, 0, HASH_HEX), &half[0]) ||
-        !hash128_from_hex(span_sub(hex, HASH_HEX, HASH_HEX), &half[1])) {
-        return false;
-    }
-    for (unsigned i = 0; i < 32; i++) {
-        uint64_t v = i % 16 < 8 ? half[i / 16].high : half[i / 16].low;
-        out[i] = (uint8_t)(v >> (56 - 8 * (i % 8)));
-    }
-    return true;
-}
-
 /* Items of the array at hand; the array is walked by a copy. */
 static uint32_t count_items(const struct walk *w, uint32_t max) {
     struct json_reader r = w->r;
@@ -204,7 +191,7 @@ static bool read_pieces(struct walk *w, struct manifest_source_file *f) {
         return false;
     }
     for (uint32_t i = 0; json_next_item(&w->r); i++) {
-        if (!text(w) || !sha_of_hex(str_span(&w->text), f->sha256 != NULL ? f->sha256[i] : digest)) {
+        if (!text(w) || !bytes_from_hex(str_span(&w->text), f->sha256 != NULL ? f->sha256[i] : digest, sizeof(digest))) {
             return json_refuse(&w->r, LAMINA_DAMAGED, "a SHA-256 of %d digits expected", (int)SHA_HEX);
         }
     }

@@ -93,7 +93,7 @@ static void make_order(struct split_job *job) {
 }
 
 /* What an earlier run kept. The journal's identity was that of this source, so its numbers are ours. */
-static lamina_status recall_kept(struct split_job *job) {
+static void recall_kept(struct split_job *job) {
     struct checkpoint *c = job->checkpoint;
     for (uint32_t i = 0; i < job->journal.kept_count; i++) {
         const struct journal_kept *k = &job->journal.kept[i];
@@ -101,7 +101,6 @@ static lamina_status recall_kept(struct split_job *job) {
             c->kept[k->tensor] = k->bytes;
         }
     }
-    return LAMINA_OK;
 }
 
 /* ---- the reckoning ---- */
@@ -178,7 +177,7 @@ lamina_status split_stream_begin(struct split_job *job) {
     LAMINA_TRY(take_tables(job));
     make_order(job);
     job->checkpoint->looking = false;
-    LAMINA_TRY(recall_kept(job));
+    recall_kept(job);
     return reckon(job);
 }
 

@@ -180,7 +180,7 @@ struct journal {
 };
 
 /* Whole lines from the start up to the first that is not ours; never fails on damage, which only shortens it. */
-lamina_status journal_parse(struct span text, struct journal *j, struct lamina_error *err);
+void journal_parse(struct span text, struct journal *j);
 lamina_status journal_load(const char *path, struct journal *j, struct lamina_error *err);
 void journal_drop(struct journal *j);
 /* One line, checksum and end of line added. */

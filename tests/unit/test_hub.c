@@ -220,6 +220,22 @@ static void choices(void **state) {
     choose("config.json,model.safetensors.index.json,x.safetensors", "{\"weight_map\": 3}", "checksum or format damage");
 }
 
+static void hex(void **state) {
+    uint8_t bytes[3] = {0};
+    struct hash128 sum;
+    char text[33];
+    (void)state;
+    assert_true(bytes_from_hex(span_of_text("00a9ff"), bytes, 3) && bytes[0] == 0 && bytes[1] == 0xa9 && bytes[2] == 0xff);
+    static const char *const bad[] = {"", "00a9f", "00a9ff0", "00a9ff00", "00A9ff", "00a9fg", "00a9f ", "0:a9ff"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_false(bytes_from_hex(span_of_text(bad[i]), bytes, 3));
+    }
+    assert_true(hash128_from_hex(span_of_text("0123456789abcdeffedcba9876543210"), &sum));
+    assert_true(sum.high == 0x0123456789abcdef && sum.low == 0xfedcba9876543210);
+    hash128_to_hex(sum, text);
+    assert_string_equal(text, "0123456789abcdeffedcba9876543210");
+}
+
 /* SHA-256 by its written-down state is SHA-256, wherever it was put down and taken up again. */
 static void digest_as_a_value(void **state) {
     (void)state;
@@ -332,7 +348,7 @@ static void reading_back_stops(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digest_as_a_value), cmocka_unit_test(reading_back_stops),  cmocka_unit_test(without_links),
+        cmocka_unit_test(hex),     cmocka_unit_test(digest_as_a_value), cmocka_unit_test(reading_back_stops),  cmocka_unit_test(without_links),
         cmocka_unit_test(names),   cmocka_unit_test(addresses), cmocka_unit_test(patterns),
         cmocka_unit_test(headers), cmocka_unit_test(refusals),  cmocka_unit_test(choices),
     };
