@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Files that are replaced in one step: whoever opens one finds what was there before or all of the new text, whenever this process
- * is killed or the power fails. The text is written beside the file first, under a name that nobody else has: what a killed process has left cannot be
- * in the way of one that was given its number.
+ * is killed or the power fails. The text is written beside the file first, under a name that nobody else has: what a killed process
+ * has left cannot be in the way of one that was given its number.
  */
 #include <errno.h>
 #include <fcntl.h>
