@@ -34,6 +34,7 @@ static void body(enum request_api api, struct span text) {
         is_refused(&why);
     } else {
         require(q.n >= 1 && q.n <= REQUEST_MAX_CHOICES && q.prompt_count <= REQUEST_MAX_PROMPTS);
+        require(q.load || q.prompt_count > 0 || q.messages.len > 0);
         require(q.stop_count <= REQUEST_MAX_STOPS && q.bias_count <= REQUEST_MAX_BIAS && q.top_logprobs <= REQUEST_MAX_TOP);
         require(q.temperature >= 0 && q.temperature <= 100 && q.presence_penalty >= -2 && q.presence_penalty <= 2);
         for (uint32_t i = 0; i < q.stop_count; i++) {

@@ -328,6 +328,14 @@ def test_ollama(s):
                                               "options": {"temperature": 0, "num_predict": 3}})
     _, plain = s.json("POST", "/v1/completions", {"prompt": "Once", "max_tokens": 3, "temperature": 0})
     ok(got["response"] == plain["choices"][0]["text"] and got["done_reason"] == "length", "generate, raw", got)
+    for body in ({}, {"prompt": None}, {"prompt": ""}, {"prompt": "", "system": "Be brief.", "stream": False}, {"raw": True}):
+        status, got = s.json("POST", "/api/generate", {"model": "model", **body})
+        ok(status == 200 and got["response"] == "" and got["done"] is True and got["done_reason"] == "load", f"to load the model: {body}", got)
+    for body in ({}, {"messages": []}, {"messages": None, "stream": False}):
+        status, got = s.json("POST", "/api/chat", {"model": "model", **body})
+        ok(status == 200 and got["message"] == {"role": "assistant", "content": ""} and got["done_reason"] == "load",
+           f"to load it for a chat: {body}", got)
+    ok(s.json("POST", "/api/generate", {"model": "none"})[0] == 404, "another model cannot be loaded")
 
 
 def test_anthropic(s):

@@ -192,8 +192,11 @@ static bool is_cancelled(struct engine *e, const struct engine_job *job) {
 }
 
 lamina_status engine_submit(struct engine *e, const struct engine_ask *ask, struct engine_job **out, struct lamina_error *err) {
-    struct engine_job *job = (struct engine_job *)calloc(1, sizeof(*job));
     uint32_t choices = ask->prompt_count * ask->n;
+    if (choices == 0) {
+        return base_fail(err, LAMINA_USAGE, "the request has no prompt: there is nothing to answer");
+    }
+    struct engine_job *job = (struct engine_job *)calloc(1, sizeof(*job));
     struct engine_choice *list = (struct engine_choice *)calloc(choices, sizeof(*list));
     if (job == NULL || list == NULL) {
         free(job);

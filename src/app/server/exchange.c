@@ -175,6 +175,11 @@ void exchange_generate(struct exchange *x, enum request_api api) {
     x->has_answer = true;
     bool good = answer_read(a, &x->server->place, api, str_span(&x->body), &why);
     str_drop(&x->body);
+    if (good && a->in->request.load) { /* it is there: no work for the engine */
+        a->form->whole(a, &body);
+        exchange_json(x, 200, &body);
+        return;
+    }
     if (!good || !answer_tokens(a, &why) || !answer_submit(a, &why)) {
         exchange_refuse(x, &why);
         return;

@@ -30,6 +30,10 @@ static void last(const struct answer *a, struct str *out) {
     uint64_t now = answer_now_ns();
     uint64_t first = a->first_ns != 0 ? a->first_ns : now;
     bool full = a->choice_count > 0 && a->choices[0].finish == FINISH_LENGTH;
+    if (a->in->request.load) {
+        str_add_text(out, ",\"done\":true,\"done_reason\":\"load\"}\n");
+        return;
+    }
     str_printf(out, ",\"done\":true,\"done_reason\":\"%s\"", full ? "length" : "stop");
     json_member_u64(out, "total_duration", now - a->begin_ns);
     json_member_u64(out, "load_duration", 0);

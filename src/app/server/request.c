@@ -476,7 +476,9 @@ static bool check(struct request *q, bool counting, struct refusal *why) {
         str_clear(&q->tools);
         q->no_tools = false;
     }
-    if (chat && q->messages.len == 0) {
+    q->load = (q->api == REQUEST_OLLAMA_CHAT && q->messages.len == 0) ||
+              (q->api == REQUEST_OLLAMA_GENERATE && (q->prompt_count == 0 || q->prompts[0].text.len == 0));
+    if (chat && q->messages.len == 0 && !q->load) {
         return lacks(why, "messages");
     }
     if (!chat && q->prompt_count == 0 && q->api == REQUEST_COMPLETION) {

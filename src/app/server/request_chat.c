@@ -136,7 +136,8 @@ bool request_messages(struct json_reader *r, struct request *q) {
         }
     }
     if (r->failed == 0 && q->messages.len == 1) {
-        return json_refuse(r, LAMINA_USAGE, "there is no message");
+        str_clear(&q->messages);
+        return q->api == REQUEST_OLLAMA_CHAT || json_refuse(r, LAMINA_USAGE, "there is no message");
     }
     str_add_text(&q->messages, "]");
     if (q->system.len > 0 && q->api == REQUEST_ANTHROPIC) {
@@ -155,7 +156,7 @@ bool request_system(struct json_reader *r, struct request *q) {
 
 bool request_generate_messages(struct request *q) {
     static const struct str none = {0};
-    if (q->raw || q->prompt_count == 0) {
+    if (q->raw || q->prompt_count == 0 || q->prompts[0].text.len == 0) {
         return true;
     }
     str_add_text(&q->messages, "[");
