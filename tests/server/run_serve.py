@@ -531,6 +531,30 @@ def test_signs_of_life():
         ok(text[:1] == b" " and json.loads(text)["usage"]["completion_tokens"] == 3, "and the white space ends in a whole answer", data[-400:])
 
 
+def begin_idle(s):
+    """Two connections that stay open after an answer, one of them a stream."""
+    idle = []
+    for stream in (True, False):
+        c = start(s, long_body(stream=stream, max_tokens=2))
+        read_until(c, b"\r\n0\r\n\r\n", b"usage")
+        idle.append(c)
+    return idle, time.monotonic()
+
+
+def test_idle(idle, since):
+    late = since + 75
+    for c, what in zip(idle, ("a stream", "another answer")):
+        c.settimeout(max(1, late - time.monotonic()))
+        try:
+            while c.recv(65536): # what was left of the answer
+                pass
+            closed = True
+        except TimeoutError:
+            closed = False
+        ok(closed and time.monotonic() - since > 50, f"a connection that is idle after {what} is closed", time.monotonic() - since)
+        c.close()
+
+
 def test_slow():
     with Server(*SLOW) as s:
         test_leaving(s)
@@ -634,8 +658,11 @@ def main():
                      test_refusals, test_slow_reader, test_many, test_memory):
             test(s)
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
-    for test in (test_keys, test_slow, test_queue, test_term_under_load, test_socket, test_usage):
-        test()
+    with Server() as s:
+        idle = begin_idle(s)
+        for test in (test_keys, test_slow, test_queue, test_term_under_load, test_socket, test_usage):
+            test()
+        test_idle(*idle)
     print(f"1..{cases}")
     shutil.rmtree(WORK, ignore_errors=True)
 

@@ -26,7 +26,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 
-enum { BACKLOG = 256, CONNECTION_MEMORY = 32 << 10, IDLE_S = 60, PER_ADDRESS = 128,
+enum { BACKLOG = 256, CONNECTION_MEMORY = 32 << 10, PER_ADDRESS = 128,
        THREAD_STACK = 2 << 20 /* address space; templates nest */ };
 
 /* ---- requests ---- */
@@ -153,10 +153,11 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
 static void on_completed(void *user, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code) {
     struct exchange *x = (struct exchange *)*state;
     (void)user;
-    (void)connection;
     (void)code;
     if (x != NULL) {
         struct server *s = x->server;
+        /* A stream took the limit away; the connection may be idle from now on. */
+        (void)s->http.set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)SERVER_IDLE_S);
         exchange_drop(x);
         free(x);
         *state = NULL;
@@ -243,7 +244,7 @@ static lamina_status start_listening(struct server *s, int *fd, struct lamina_er
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC, 0, NULL, NULL, on_request, s,
         MHD_OPTION_LISTEN_SOCKET, (MHD_socket)*fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)s->o.connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, s->loopback ? 0u : (unsigned)PER_ADDRESS,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SERVER_IDLE_S,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     return s->daemon != NULL ? LAMINA_OK : base_fail(err, LAMINA_UNEXPECTED, "libmicrohttpd cannot serve %s", s->bound);
 }

@@ -17,6 +17,7 @@ enum {
     SERVER_BODIES_LIMIT = 12 << 20, /* of all bodies together */
     SERVER_FILE_LIMIT = 200 << 20,
     SERVER_POLL_MS = 100,           /* how soon a client that left is noticed */
+    SERVER_IDLE_S = 60,             /* a connection between requests */
 };
 
 struct batches;
