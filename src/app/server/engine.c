@@ -135,6 +135,8 @@ void engine_give(struct engine_job *job, struct engine_piece *piece) {
         job->last = piece;
         job->pending_bytes += piece->prompt || piece->finish != FINISH_NONE ? 0 : bytes;
         if (job->pending_bytes > ENGINE_PENDING_LIMIT && job->slow) {
+            (void)base_fail(&job->error, LAMINA_USAGE, "the client read too slowly: %zu bytes of the answer waited for it, %d may",
+                            job->pending_bytes, ENGINE_PENDING_LIMIT);
             job->cancelled = true;
         }
         pthread_cond_signal(&job->news);

@@ -108,7 +108,8 @@ lamina_status engine_submit(struct engine *e, const struct engine_ask *ask, stru
 struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool *ended);
 /* Why pieces ended with FINISH_ERROR. */
 lamina_status engine_job_error(struct engine_job *job, struct lamina_error *err);
-/* It is cancelled when more than ENGINE_PENDING_LIMIT bytes of pieces wait: its client is too slow. Others wait for the whole. */
+/* It ends with an error when more than ENGINE_PENDING_LIMIT bytes of pieces wait: its client is too slow. Others wait for the
+ * whole. */
 void engine_limit_pending(struct engine_job *job);
 /* Also cancels it when it has not ended. */
 void engine_release(struct engine_job **job);
