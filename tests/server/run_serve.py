@@ -493,6 +493,40 @@ def test_slow_reader(s):
     c.close()
 
 
+def test_bodies(s):
+    """The 12 MiB that bodies may take together: given back when they are read, and not taken by what is dropped."""
+    large = "x" * (7 << 20)
+    long = [start(s, long_body(stream=True, padding=large)) for _ in range(2)]
+    ok(all(b" 200 " in c.recv(4096)[:20] for c in long) and s.wait_figure("lamina_requests_running", lambda v: v == 2),
+       "bodies that are read make room for others while they are answered")
+    for c in long:
+        c.close()
+    ok(s.wait_figure("lamina_requests_running", lambda v: v == 0), "their clients left")
+    head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    half = [socket.create_connection(("127.0.0.1", s.port), timeout=60) for _ in range(2)]
+    for c in half:
+        c.sendall((head + f"Content-Length: {8 << 20}\r\n\r\n" + large[:6 << 20]).encode())
+    ask = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "padding": large}
+    for _ in range(100): # until what was sent has come
+        status, headers, data = s.ask("POST", "/v1/chat/completions", ask)
+        if status != 200:
+            break
+    ok(status == 429 and headers["retry-after"] == "30" and b"other requests" in data, "no room for one more: come again", (status, data))
+    for c in half:
+        c.close()
+    with socket.create_connection(("127.0.0.1", s.port), timeout=60) as c:
+        c.sendall((head + "Transfer-Encoding: chunked\r\n\r\n").encode() + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 250)
+        time.sleep(0.5)
+        for _ in range(100): # until the others are noticed to have gone
+            status, got = s.json("POST", "/v1/chat/completions", ask)
+            if status == 200:
+                break
+            time.sleep(0.05)
+        ok(status == 200, "a body over the limit takes no room, however long it goes on", got)
+        c.sendall(b"0\r\n\r\n")
+        ok(b" 413 " in c.recv(200)[:20], "and is refused at its end")
+
+
 def read_until(c, *marks):
     """What the socket gives until one of the marks, or until it ends."""
     data = b""
@@ -561,6 +595,7 @@ def test_idle(idle, since):
 def test_slow():
     with Server(*SLOW) as s:
         test_leaving(s)
+        test_bodies(s)
     test_signs_of_life()
 
 

@@ -219,6 +219,17 @@ static bool check_ids(const struct answer *a, const struct engine_prompt *p, str
     return true;
 }
 
+/* What was made into tokens; the text of a prompt stays where the answer repeats it. */
+static void drop_sources(struct request *q) {
+    str_drop(&q->messages);
+    str_drop(&q->tools);
+    str_drop(&q->kwargs);
+    str_drop(&q->system);
+    for (uint32_t i = 0; !q->echo && i < q->prompt_count; i++) {
+        str_drop(&q->prompts[i].text);
+    }
+}
+
 bool answer_tokens(struct answer *a, struct refusal *why) {
     struct request *q = &a->in->request;
     bool templated = q->messages.len > 0;
@@ -245,7 +256,16 @@ bool answer_tokens(struct answer *a, struct refusal *why) {
         }
         a->prompt_tokens += a->in->prompts[i].count;
     }
+    drop_sources(q);
     return true;
+}
+
+uint64_t answer_input_bytes(const struct answer *a) {
+    uint64_t sum = a->prompt_tokens * sizeof(*a->in->prompts->ids);
+    for (uint32_t i = 0; i < a->in->request.prompt_count; i++) {
+        sum += a->in->request.prompts[i].text.len;
+    }
+    return sum;
 }
 
 /* ---- to the engine ---- */

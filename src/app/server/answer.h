@@ -72,8 +72,10 @@ void answer_place_init(struct answer_place *p);
 
 /* Reads the request; false fills *why. Close after both. */
 bool answer_read(struct answer *a, const struct answer_place *place, enum request_api api, struct span body, struct refusal *why);
-/* Makes tokens of its prompts. */
+/* Makes tokens of its prompts; what they were made of goes. */
 bool answer_tokens(struct answer *a, struct refusal *why);
+/* What its prompts hold until it is closed. */
+uint64_t answer_input_bytes(const struct answer *a);
 /* To the engine. */
 bool answer_submit(struct answer *a, struct refusal *why);
 /* Takes what is there, waiting at most wait_ms; streamed answers are appended to *out. True: the answer has ended. */

@@ -168,19 +168,28 @@ static bool wait_whole(struct exchange *x) {
     return true;
 }
 
+void exchange_body_drop(struct exchange *x, uint64_t kept) {
+    str_drop(&x->body);
+    atomic_fetch_sub(&x->server->body_bytes, x->counted);
+    atomic_fetch_add(&x->server->body_bytes, kept);
+    x->counted = kept;
+}
+
 void exchange_generate(struct exchange *x, enum request_api api) {
     struct refusal why = {0};
     struct str body = {0};
     struct answer *a = &x->answer;
     x->has_answer = true;
     bool good = answer_read(a, &x->server->place, api, str_span(&x->body), &why);
-    str_drop(&x->body);
+    exchange_body_drop(x, x->counted); /* a copy of it is in the request now */
     if (good && a->in->request.load) { /* it is there: no work for the engine */
         a->form->whole(a, &body);
         exchange_json(x, 200, &body);
         return;
     }
-    if (!good || !answer_tokens(a, &why) || !answer_submit(a, &why)) {
+    good = good && answer_tokens(a, &why);
+    exchange_body_drop(x, good ? answer_input_bytes(a) : 0);
+    if (!good || !answer_submit(a, &why)) {
         exchange_refuse(x, &why);
         return;
     }
@@ -209,7 +218,6 @@ void exchange_drop(struct exchange *x) {
         answer_close(&x->answer);
     }
     upload_drop(x);
-    atomic_fetch_sub(&x->server->body_bytes, x->counted);
-    str_drop(&x->body);
+    exchange_body_drop(x, 0);
     str_drop(&x->out);
 }

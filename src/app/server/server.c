@@ -90,15 +90,17 @@ static enum MHD_Result take_body(struct exchange *x, const char *bytes, size_t l
     if (!x->refused && x->route->form) {
         return upload_take(x, bytes, len);
     }
-    x->counted += len;
-    uint64_t all = atomic_fetch_add(&s->body_bytes, len) + len;
-    if (x->body.len + len > SERVER_BODY_LIMIT || all > SERVER_BODIES_LIMIT) {
-        x->refused = true;
-        atomic_fetch_sub(&s->body_bytes, x->counted);
-        x->counted = 0;
-        str_drop(&x->body);
-        x->out_at += len; /* counts what was dropped */
-        return x->out_at > 4 * SERVER_BODY_LIMIT ? MHD_NO : MHD_YES;
+    if (!x->refused) {
+        x->counted += len;
+        uint64_t all = atomic_fetch_add(&s->body_bytes, len) + len;
+        bool large = x->body.len + len > SERVER_BODY_LIMIT;
+        x->crowded = !large && all > SERVER_BODIES_LIMIT;
+        x->refused = large || x->crowded;
+    }
+    if (x->refused) {
+        exchange_body_drop(x, 0);
+        x->dropped += len;
+        return x->dropped > 4 * SERVER_BODY_LIMIT ? MHD_NO : MHD_YES;
     }
     str_add(&x->body, bytes, len);
     return x->body.failed ? MHD_NO : MHD_YES;
@@ -106,11 +108,11 @@ static enum MHD_Result take_body(struct exchange *x, const char *bytes, size_t l
 
 static enum MHD_Result finish_body(struct exchange *x) {
     struct refusal why = {0};
-    x->out_at = 0;
     if (x->refused) {
-        (void)refuse(&why, 413, "invalid_request_error", NULL,
-                     "the body is larger than %d bytes, or too many are being read at once",
-                     SERVER_BODY_LIMIT);
+        (void)(x->crowded ? refuse(&why, 429, "rate_limit_error", "bodies_full",
+                                   "%d MiB of other requests are being read or wait for their answers; try again later",
+                                   SERVER_BODIES_LIMIT >> 20)
+                          : refuse(&why, 413, "invalid_request_error", NULL, "the body is larger than %d bytes", SERVER_BODY_LIMIT));
         exchange_refuse(x, &why);
     } else {
         x->route->handle(x);

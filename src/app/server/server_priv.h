@@ -14,7 +14,7 @@
 
 enum {
     SERVER_BODY_LIMIT = 8 << 20,
-    SERVER_BODIES_LIMIT = 12 << 20, /* of all bodies together */
+    SERVER_BODIES_LIMIT = 12 << 20, /* of all bodies together, and of what is kept of them until the answer ends */
     SERVER_FILE_LIMIT = 200 << 20,
     SERVER_POLL_MS = 100,           /* how soon a client that left is noticed */
     SERVER_IDLE_S = 60,             /* a connection between requests */
@@ -48,9 +48,10 @@ struct exchange {
     const char *rest;               /* of the path behind a route that ends in '/' */
     struct str body;
     uint64_t counted;               /* of server.body_bytes */
+    uint64_t dropped;               /* of the body, since it was refused */
     struct MHD_PostProcessor *post;
     struct upload *upload;
-    bool refused;
+    bool refused, crowded;          /* crowded: refused because of the other bodies */
     enum MHD_Result queued;
     struct answer answer;           /* of a handler that begins one */
     bool has_answer;
@@ -81,6 +82,8 @@ void exchange_stream(struct exchange *x, const char *type);
 struct MHD_Response *exchange_response(struct exchange *x, struct str *body);
 void exchange_send(struct exchange *x, unsigned status, struct MHD_Response *response, const char *type);
 bool exchange_client_left(const struct exchange *x);
+/* The body goes; `kept` bytes made of it stay in the count of all bodies. */
+void exchange_body_drop(struct exchange *x, uint64_t kept);
 void exchange_drop(struct exchange *x);
 /* Answers `api` from the body, streamed or whole. */
 void exchange_generate(struct exchange *x, enum request_api api);
