@@ -406,6 +406,12 @@ def test_refusals(s):
     ok(status == 403, "a page of someone else", status)
     status, _, _ = s.ask("GET", "/v1/models", headers={"Origin": f"http://127.0.0.1:{s.port}"})
     ok(status == 200, "our own page", status)
+    got = [s.ask("GET", "/v1/models", headers={"Host": host})[0] for host in ("localhost:9000", "[::1]:9", "127.0.0.1:1")]
+    ok(got == [200] * 3, "a forwarded port is another one", got)
+    status, _, _ = s.ask("GET", "/v1/models", headers={"Host": "localhost:9000", "Origin": "http://localhost:9000"})
+    ok(status == 200, "and its page is ours", status)
+    got = [s.ask("GET", "/v1/models", headers={"Host": host})[0] for host in ("localhost:", "localhost:x", "localhost:123456", ":80")]
+    ok(got == [403] * 4, "names with a port that is none", got)
     head = f"POST {chat} HTTP/1.1\r\nHost: localhost:{s.port}\r\nContent-Type: application/json\r\n"
     got = s.raw((head + "Content-Length: 9000000\r\n\r\n").encode())
     ok(b" 413 " in got.split(b"\r\n")[0], "a body over the limit, before it is sent", got[:200])
@@ -683,6 +689,13 @@ def test_socket():
     ok(not path.exists(), "which is removed at the end")
 
 
+def test_allowed():
+    with Server("--allowed-host", "box", "--allowed-host", "gate.example:9000", "--cors-origin", "https://app.example") as s:
+        got = {host: s.ask("GET", "/v1/models", headers={"Host": host})[0] for host in
+               ("box", "BOX:7", "gate.example:9000", "gate.example:9001", "gate.example", "other")}
+        ok(list(got.values()) == [200, 200, 200, 403, 403, 403], "allowed names, with their port where it is given", got)
+
+
 def test_usage():
     for words, code, said in ((["--parallel", "0"], 2, "--parallel"), (["--port", "70000"], 2, "--port"), (["--memory", "20MiB"], 7, "server"),
                               (["--host", "no.such.host.invalid"], 2, "--host")):
@@ -698,7 +711,7 @@ def main():
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
     with Server() as s:
         idle = begin_idle(s)
-        for test in (test_keys, test_slow, test_queue, test_term_under_load, test_socket, test_usage):
+        for test in (test_keys, test_slow, test_queue, test_term_under_load, test_socket, test_allowed, test_usage):
             test()
         test_idle(*idle)
     print(f"1..{cases}")

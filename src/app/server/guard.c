@@ -50,10 +50,9 @@ static const char *header(const struct exchange *x, const char *name) {
 }
 
 /* "name", "name:port", "[::1]:port": the name without brackets. False when it is none of these. */
-static bool split_host(const char *host, char name[256], uint32_t *port) {
+static bool split_host(const char *host, char name[256]) {
     const char *end = host + strlen(host);
     const char *colon = strrchr(host, ':');
-    *port = 0;
     if (host[0] == '[') {
         const char *close = strchr(host, ']');
         if (close == NULL || (close[1] != '\0' && close[1] != ':')) {
@@ -65,16 +64,9 @@ static bool split_host(const char *host, char name[256], uint32_t *port) {
     } else if (colon != NULL) {
         end = colon;
     }
-    if (colon != NULL) {
-        if (strlen(colon + 1) == 0 || strlen(colon + 1) > 5 || strspn(colon + 1, "0123456789") != strlen(colon + 1)) {
-            return false;
-        }
-        for (const char *p = colon + 1; *p != '\0'; p++) {
-            *port = *port * 10 + (uint32_t)(*p - '0');
-        }
-    }
     size_t len = (size_t)(end - host);
-    if (len == 0 || len > 255) {
+    size_t digits = colon != NULL ? strspn(colon + 1, "0123456789") : 0;
+    if (len == 0 || len > 255 || (colon != NULL && (digits == 0 || digits > 5 || colon[1 + digits] != '\0'))) {
         return false;
     }
     memcpy(name, host, len);
@@ -99,12 +91,13 @@ static bool is_address(const char *name) {
     return inet_pton(AF_INET, name, &any) == 1 || inet_pton(AF_INET6, name, &any) == 1;
 }
 
-/* A name of ours. Bound to every address, any address is: rebinding needs a name. */
-static bool is_ours(const struct server *s, const char *name) {
+/* A name of ours, allowed with or without its port. Bound to every address, any address is: rebinding needs a name. The port is the
+ * one the client connected to, which is not ours where it is forwarded (ssh -L, a container): it tells nothing about the client. */
+static bool is_ours(const struct server *s, const char *host, const char *name) {
     const char *bound = s->o.host;
     bool any = strcmp(bound, "0.0.0.0") == 0 || strcmp(bound, "::") == 0;
     for (uint32_t i = 0; i < s->o.allowed_host_count; i++) {
-        if (strcasecmp(s->o.allowed_hosts[i], name) == 0) {
+        if (strcasecmp(s->o.allowed_hosts[i], name) == 0 || strcasecmp(s->o.allowed_hosts[i], host) == 0) {
             return true;
         }
     }
@@ -115,15 +108,13 @@ static bool check_host(struct exchange *x, struct refusal *why) {
     const struct server *s = x->server;
     const char *host = header(x, "Host");
     char name[256];
-    uint32_t port = 0;
     if (s->o.uds != NULL) {
         return true; /* who reaches the socket is no page of a browser */
     }
-    if (host == NULL || !split_host(host, name, &port) || (port != 0 && port != s->port && is_loopback(name)) ||
-        !is_ours(s, name)) {
+    if (host == NULL || !split_host(host, name) || !is_ours(s, host, name)) {
         return refuse(why, 403, "invalid_request_error", "host_not_allowed",
-                      "the Host \"%.100s\" is no name of this server; start it with --allowed-host to allow it", host != NULL
-                          ? host : "");
+                      "the Host \"%.100s\" is no name of this server; start it with --allowed-host to allow it",
+                      host != NULL ? host : "");
     }
     return true;
 }
