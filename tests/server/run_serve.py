@@ -694,6 +694,18 @@ def test_allowed():
         got = {host: s.ask("GET", "/v1/models", headers={"Host": host})[0] for host in
                ("box", "BOX:7", "gate.example:9000", "gate.example:9001", "gate.example", "other")}
         ok(list(got.values()) == [200, 200, 200, 403, 403, 403], "allowed names, with their port where it is given", got)
+        page = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+        asked = "authorization,content-type,x-stainless-os,x-stainless-retry-count"
+        status, got, _ = s.ask("OPTIONS", "/v1/chat/completions", headers={**page, "Access-Control-Request-Headers": asked})
+        ok(status == 204 and got["access-control-allow-headers"] == asked and got["access-control-allow-origin"] == page["Origin"],
+           "an allowed page may send the headers it asks for", got)
+        for bad in ("x-a\tb", "a;b", "x" * 2000):
+            status, got, _ = s.ask("OPTIONS", "/v1/chat/completions", headers={**page, "Access-Control-Request-Headers": bad})
+            ok(bad not in got["access-control-allow-headers"], f"but not {bad[:20]!r}", got)
+        status, got, _ = s.ask("GET", "/v1/models", headers=page)
+        ok(status == 200 and got["access-control-expose-headers"] == "x-request-id, retry-after", "and read what helps it", got)
+        status, got, _ = s.ask("OPTIONS", "/v1/models", headers={**page, "Origin": "https://evil.example"})
+        ok(status == 403 and "access-control-allow-origin" not in got, "others may not", got)
 
 
 def test_usage():

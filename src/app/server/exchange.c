@@ -11,7 +11,7 @@
 
 #include "app/server/server_priv.h"
 
-enum { STREAM_BLOCK = 16 << 10, HOLD_AFTER_S = 15 };
+enum { STREAM_BLOCK = 16 << 10, HOLD_AFTER_S = 15, CORS_HEADERS_LIMIT = 1024 };
 
 bool exchange_client_left(const struct exchange *x) {
     struct pollfd p = {.fd = x->fd, .events = POLLRDHUP};
@@ -27,6 +27,14 @@ struct MHD_Response *exchange_response(struct exchange *x, struct str *body) {
     return r;
 }
 
+/* What an allowed page may send: all that its browser asks for, where that is a list of names. */
+static const char *allowed_headers(const struct exchange *x) {
+    static const char names[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_, ";
+    const char *asked = x->server->http.lookup_connection_value(x->connection, MHD_HEADER_KIND, "Access-Control-Request-Headers");
+    size_t len = asked != NULL ? strlen(asked) : 0;
+    return len > 0 && len <= CORS_HEADERS_LIMIT && strspn(asked, names) == len ? asked : "authorization, content-type, x-api-key";
+}
+
 void exchange_send(struct exchange *x, unsigned status, struct MHD_Response *r, const char *type) {
     const struct httpd *h = &x->server->http;
     if (r == NULL) {
@@ -39,8 +47,9 @@ void exchange_send(struct exchange *x, unsigned status, struct MHD_Response *r, 
     (void)h->add_response_header(r, "Cache-Control", "no-store");
     if (x->origin[0] != '\0') {
         (void)h->add_response_header(r, "Access-Control-Allow-Origin", x->origin);
-        (void)h->add_response_header(r, "Access-Control-Allow-Headers", "authorization, content-type, x-api-key");
+        (void)h->add_response_header(r, "Access-Control-Allow-Headers", allowed_headers(x));
         (void)h->add_response_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
+        (void)h->add_response_header(r, "Access-Control-Expose-Headers", "x-request-id, retry-after");
         (void)h->add_response_header(r, "Vary", "Origin");
     }
     if (status == 401) {
