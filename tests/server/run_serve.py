@@ -328,6 +328,17 @@ def test_ollama(s):
                                               "options": {"temperature": 0, "num_predict": 3}})
     _, plain = s.json("POST", "/v1/completions", {"prompt": "Once", "max_tokens": 3, "temperature": 0})
     ok(got["response"] == plain["choices"][0]["text"] and got["done_reason"] == "length", "generate, raw", got)
+    none = {"model": "model", "stream": False, "options": {"temperature": 0, "num_predict": 3}}
+    for images in ([], "", None):
+        status, got = s.json("POST", "/api/chat", {**none, "messages": [{"role": "user", "content": "Hi", "images": images}]})
+        ok(status == 200 and got["done"], f"a message with no images: {images!r}", got)
+        status, got = s.json("POST", "/api/generate", {**none, "prompt": "Hi", "images": images, "suffix": ""})
+        ok(status == 200 and got["done"], f"and a prompt with none: {images!r}", got)
+    for what in ({"images": ["aGk="]}, {"images": "aGk="}, {"suffix": "end"}):
+        status, got = s.json("POST", "/api/generate", {**none, "prompt": "Hi", **what})
+        ok(status == 400 and next(iter(what)) in got["error"], f"a prompt with what is not understood: {what}", got)
+    status, got = s.json("POST", "/api/chat", {**none, "messages": [{"role": "user", "content": "Hi", "images": ["aGk="]}]})
+    ok(status == 400 and "images" in got["error"], "and a message", got)
     for body in ({}, {"prompt": None}, {"prompt": ""}, {"prompt": "", "system": "Be brief.", "stream": False}, {"raw": True}):
         status, got = s.json("POST", "/api/generate", {"model": "model", **body})
         ok(status == 200 and got["response"] == "" and got["done"] is True and got["done_reason"] == "load", f"to load the model: {body}", got)

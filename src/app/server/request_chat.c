@@ -67,6 +67,18 @@ static void message(struct str *out, const char *role, const struct str *content
     str_add_text(out, "}");
 }
 
+/* Nothing is taken, since clients write [] where there is none. */
+bool request_images(struct json_reader *r, struct request *q) {
+    struct span raw;
+    (void)q;
+    if (json_peek(r) == JSON_ARRAY) {
+        return json_enter_array(r) &&
+               (!json_next_item(r) ? r->failed == 0 : json_refuse(r, LAMINA_USAGE, "images are not understood, only text"));
+    }
+    return json_skip_raw(r, &raw) &&
+           (span_is(raw, "null") || span_is(raw, "\"\"") || json_refuse(r, LAMINA_USAGE, "images are not understood, only text"));
+}
+
 /* One message; members that some templates read (tool_calls, name, tool_call_id, reasoning_content) go along as they are. */
 static bool read_message(struct json_reader *r, struct request *q) {
     struct str role = {0};
@@ -83,8 +95,8 @@ static bool read_message(struct json_reader *r, struct request *q) {
             good = role.len == 0 ? json_string(r, &role) : json_refuse(r, LAMINA_USAGE, "\"role\" is given twice");
         } else if (span_is(key, "content")) {
             good = read_content(r, &content);
-        } else if (span_is(key, "images") && json_peek(r) != JSON_NULL) {
-            good = json_refuse(r, LAMINA_USAGE, "images are not understood, only text");
+        } else if (span_is(key, "images")) {
+            good = request_images(r, q);
         } else if (along && json_peek(r) != JSON_NULL) {
             char name[24];
             (void)snprintf(name, sizeof(name), "%.*s", (int)key.len, (const char *)key.ptr);

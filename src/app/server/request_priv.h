@@ -13,6 +13,7 @@ bool request_ids(struct json_reader *r, uint32_t **ids, uint32_t *count);
 /* Readers of fields (request_chat.c). */
 bool request_messages(struct json_reader *r, struct request *q);
 bool request_system(struct json_reader *r, struct request *q);
+bool request_images(struct json_reader *r, struct request *q);
 /* Makes messages of Ollama's prompt and system text; false when memory is out. */
 bool request_generate_messages(struct request *q);
 
