@@ -133,16 +133,11 @@ static lamina_status sync_parts(struct work *w, struct lamina_error *err) {
 }
 
 static lamina_status append(int fd, const struct str *line, struct lamina_error *err) {
-    size_t at = 0;
     if (line->failed) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory for an answer of a batch");
     }
-    while (at < line->len) {
-        ssize_t n = write(fd, line->ptr + at, line->len - at);
-        if (n < 0 && errno != EINTR) {
-            return base_fail_errno(err, errno, "the output of a batch cannot be written");
-        }
-        at += n > 0 ? (size_t)n : 0;
+    if (!stored_put(fd, line->ptr, line->len)) {
+        return base_fail_errno(err, errno, "the output of a batch cannot be written");
     }
     return LAMINA_OK;
 }

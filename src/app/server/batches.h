@@ -84,6 +84,8 @@ void batches_free(struct batches **at);
 
 /* files.c */
 bool stored_is_id(struct span text, const char *prefix);
+/* All of it, from where the descriptor stands; false with errno. */
+bool stored_put(int fd, const char *bytes, size_t len);
 lamina_status stored_write(struct batches *b, const char *name, const struct str *text, struct lamina_error *err);
 lamina_status stored_read(struct batches *b, const char *name, struct str *text, struct lamina_error *err);
 lamina_status stored_sync(struct batches *b, struct lamina_error *err);

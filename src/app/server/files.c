@@ -37,6 +37,18 @@ lamina_status stored_sync(struct batches *b, struct lamina_error *err) {
     return fsync(b->dir) == 0 ? LAMINA_OK : base_fail_errno(err, errno, "cannot write the directory of files and batches");
 }
 
+bool stored_put(int fd, const char *bytes, size_t len) {
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno != EINTR) {
+            return false;
+        }
+        bytes += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
 lamina_status stored_write(struct batches *b, const char *name, const struct str *text, struct lamina_error *err) {
     char temporary[STORED_ID];
     if (text->failed) {
@@ -47,14 +59,7 @@ lamina_status stored_write(struct batches *b, const char *name, const struct str
     if (fd < 0) {
         return base_fail_errno(err, errno, "cannot write %s", name);
     }
-    size_t at = 0;
-    bool good = true;
-    while (good && at < text->len) {
-        ssize_t n = write(fd, text->ptr + at, text->len - at);
-        good = n > 0 || (n < 0 && errno == EINTR);
-        at += n > 0 ? (size_t)n : 0;
-    }
-    good = good && fsync(fd) == 0;
+    bool good = stored_put(fd, str_text(text), text->len) && fsync(fd) == 0;
     int why = errno;
     (void)close(fd);
     if (!good || renameat(b->dir, temporary, b->dir, name) < 0) {

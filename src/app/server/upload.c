@@ -28,20 +28,13 @@ struct upload {
 };
 
 static void write_part(struct upload *u, const char *bytes, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(u->fd, bytes, len);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            (void)refuse(&u->why, errno == ENOSPC || errno == EDQUOT ? 507 : 500, "server_error", "no_storage",
-                         "the file cannot be kept: %s", errno == ENOSPC || errno == EDQUOT ? "the disk is full" : "writing failed");
-            return;
-        }
-        bytes += n;
-        len -= (size_t)n;
-        u->bytes += (uint64_t)n;
+    if (!stored_put(u->fd, bytes, len)) {
+        bool full = errno == ENOSPC || errno == EDQUOT;
+        (void)refuse(&u->why, full ? 507 : 500, "server_error", "no_storage", "the file cannot be kept: %s",
+                     full ? "the disk is full" : "writing failed");
+        return;
     }
+    u->bytes += len;
 }
 
 static enum MHD_Result on_field(void *user, enum MHD_ValueKind kind, const char *key, const char *filename, const char *type,
