@@ -35,13 +35,14 @@ def ok(good, name, why=""):
 
 
 class Server:
-    def __init__(self, *words, home="home", **env):
+    def __init__(self, *words, home="home", most_kib=None, **env):
+        limits = [] if most_kib is None else ["bash", "-c", f"trap '' XFSZ; ulimit -f {most_kib}; exec \"$@\"", "limited"]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "LAMINA_")) and not k.lower().endswith("_proxy")}
         environment.update(LAMINA_HOME=str(WORK / home), LC_ALL="C.UTF-8", TERM="dumb", HOME=str(WORK), **env)
         self.key, self.home = env.get("LAMINA_API_KEY"), WORK / home
         self.log = WORK / f"log{len(list(WORK.glob('log*')))}"
         with open(self.log, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen([LAMINA, "serve", MODEL, "--port", "0", "--memory", "256MiB", *words], env=environment,
+            self.process = subprocess.Popen([*limits, LAMINA, "serve", MODEL, "--port", "0", "--memory", "256MiB", *words], env=environment,
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(600):
             found = re.search(r"serving .* at http://[^ ]*:(\d+)", self.log.read_text())
@@ -296,6 +297,18 @@ def test_grace():
         ok(got["status"] == "cancelled" and len(s.lines(got["output_file_id"])) == 1, "cancelled after a new start", got)
 
 
+def test_full():
+    lines = [plain(i, logprobs=5, max_tokens=16) for i in range(15)]
+    with Server(home="full"):
+        pass # the store is made
+    with Server(home="full", most_kib=20) as s: # no file becomes larger: writing stops in the middle of a line
+        got = s.wait(s.batch(lines, PLAIN)["id"])
+        ok(got["status"] == "failed" and "cannot be written" in got["errors"]["data"][0]["message"], "a disk that is full fails a batch", got)
+        raw = s.ask("GET", f"/v1/files/{got['output_file_id']}/content")[1]
+        ok(raw.endswith(b"\n") and 0 < len(s.lines(got["output_file_id"])) == got["request_counts"]["completed"] < 15,
+           "and its output ends with a whole line", raw[-200:])
+
+
 def test_key():
     with Server(home="key", LAMINA_API_KEY="secret") as s:
         asked = [("GET", "/v1/files"), ("GET", "/v1/batches"), ("POST", "/v1/files"), ("POST", "/v1/batches"), ("DELETE", "/v1/files/x"),
@@ -309,7 +322,7 @@ def main():
         for test in (test_files, test_round_trip, test_mistakes):
             test(s)
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
-    for test in (test_cancel, test_killed, test_grace, test_key):
+    for test in (test_cancel, test_killed, test_grace, test_full, test_key):
         test()
     print(f"1..{cases}")
     shutil.rmtree(WORK, ignore_errors=True)

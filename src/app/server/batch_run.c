@@ -136,8 +136,13 @@ static lamina_status append(int fd, const struct str *line, struct lamina_error 
     if (line->failed) {
         return base_fail(err, LAMINA_NO_FIT, "out of memory for an answer of a batch");
     }
-    if (!stored_put(fd, line->ptr, line->len)) {
-        return base_fail_errno(err, errno, "the output of a batch cannot be written");
+    off_t begin = lseek(fd, 0, SEEK_CUR);
+    if (begin < 0 || !stored_put(fd, line->ptr, line->len)) {
+        int why = errno;
+        if (begin >= 0 && (ftruncate(fd, begin) < 0 || lseek(fd, begin, SEEK_SET) < 0)) { /* a part of a line is no answer */
+            return base_fail_errno(err, why, "the output of a batch cannot be written, and ends in the middle of a line");
+        }
+        return base_fail_errno(err, why, "the output of a batch cannot be written");
     }
     return LAMINA_OK;
 }
