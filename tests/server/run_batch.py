@@ -309,6 +309,21 @@ def test_full():
            "and its output ends with a whole line", raw[-200:])
 
 
+def test_damaged():
+    lines = [chat(i) for i in range(15)]
+    with Server("--no-pin", "--parallel", "2", home="damaged") as s:
+        layer = next(s.home.glob("*/layers/00003.bin"))
+        data = bytearray(layer.read_bytes())
+        data[4096:] = bytes(len(data) - 4096)
+        with open(layer, "r+b") as f:
+            f.write(data)
+        got = s.wait(s.batch(lines)["id"])
+        ok(got["status"] == "failed" and got["request_counts"]["total"] == 15 and got["request_counts"]["failed"] == 0 and
+           got["error_file_id"] is None and "damaged" in got["errors"]["data"][0]["message"],
+           "where the server fails no line counts as done, and the batch says why", got)
+        ok(got["request_counts"]["completed"] == len(s.lines(got["output_file_id"])) < 15, "what was answered is kept", got)
+
+
 def test_key():
     with Server(home="key", LAMINA_API_KEY="secret") as s:
         asked = [("GET", "/v1/files"), ("GET", "/v1/batches"), ("POST", "/v1/files"), ("POST", "/v1/batches"), ("DELETE", "/v1/files/x"),
@@ -322,7 +337,7 @@ def main():
         for test in (test_files, test_round_trip, test_mistakes):
             test(s)
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
-    for test in (test_cancel, test_killed, test_grace, test_full, test_key):
+    for test in (test_cancel, test_killed, test_grace, test_full, test_damaged, test_key):
         test()
     print(f"1..{cases}")
     shutil.rmtree(WORK, ignore_errors=True)

@@ -18,12 +18,12 @@
 #include "base/json.h"
 #include "base/status.h"
 
-enum { SYNC_S = 2, TICK_MS = 20, SLOTS_PER_PLACE = 2 };
+enum { SYNC_S = 2, TICK_MS = 20, SLOTS_PER_PLACE = 2, FAILURES_MOST = 5 };
 
 struct slot {
     bool used;
     struct answer answer;
-    uint32_t len;          /* of its line */
+    uint32_t line, len;    /* which line, and its bytes */
     struct str custom_id;
 };
 
@@ -34,6 +34,9 @@ struct work {
     struct slot *slot;     /* [slots] */
     uint32_t slots, used, next;
     uint64_t bytes;        /* of the lines in slots */
+    uint32_t again;        /* lines before `next` that are not done: the server failed, not they */
+    uint32_t failures;     /* of the server, in a row */
+    uint64_t rest_until_ns;/* no line is begun after a failure */
     int input, out, err_out;
     bool unsynced;
     uint64_t synced_ns;
@@ -174,6 +177,30 @@ static lamina_status record(struct work *w, struct slot *s, const struct refusal
     return status;
 }
 
+static bool rests(const struct work *w) {
+    return answer_now_ns() < w->rest_until_ns;
+}
+
+/* What becomes of a line: its answer or refusal is written. Where the server failed, it is begun again behind the others, after a
+ * rest that doubles; lines that fail together count once. Where the server ends, the next one begins it. */
+static lamina_status line_over(struct work *w, struct slot *s, const struct refusal *why, struct lamina_error *err) {
+    if (why->http == 503) {
+        return LAMINA_OK;
+    }
+    if (why->http < 500) {
+        w->failures = why->http == 0 ? 0 : w->failures;
+        return record(w, s, why, err);
+    }
+    w->lines.line[s->line].done = false;
+    w->again++;
+    if (!rests(w) && ++w->failures == FAILURES_MOST) {
+        return base_fail(err, LAMINA_UNEXPECTED, "the server failed %u times in a row, the lines without an answer are not done: %s",
+                         w->failures, why->message);
+    }
+    w->rest_until_ns = rests(w) ? w->rest_until_ns : answer_now_ns() + (UINT64_C(500000000) << w->failures);
+    return LAMINA_OK;
+}
+
 static void slot_drop(struct work *w, struct slot *s) {
     answer_close(&s->answer);
     str_drop(&s->custom_id);
@@ -199,8 +226,9 @@ static lamina_status read_line(struct work *w, const struct batch_line *l, struc
     return LAMINA_OK;
 }
 
-/* Gives one line to the engine. A refusal is an answer too, but not that of a server which ends. */
-static lamina_status submit(struct work *w, struct slot *s, const struct batch_line *l, struct lamina_error *err) {
+/* Gives line `next` to the engine. A refusal is an answer too, but not that of a server which ends. */
+static lamina_status submit(struct work *w, struct slot *s, struct lamina_error *err) {
+    struct batch_line *l = &w->lines.line[w->next];
     struct str text = {0};
     struct span body = {0};
     struct refusal why = {0};
@@ -210,14 +238,16 @@ static lamina_status submit(struct work *w, struct slot *s, const struct batch_l
         status = base_fail(err, LAMINA_UNEXPECTED, "the input of the batch is not what it was when it was checked");
     }
     if (status == LAMINA_OK) {
+        l->done = true; /* as long as the server does not fail */
         s->used = true;
+        s->line = w->next;
         s->len = l->len;
         w->used++;
         w->bytes += l->len;
         bool good = answer_read(&s->answer, &w->b->server->place, api, body, &why);
         s->answer.background = true;
         if (!good || !answer_tokens(&s->answer, &why) || !answer_submit(&s->answer, &why)) {
-            status = why.http == 503 ? LAMINA_OK : record(w, s, &why, err);
+            status = line_over(w, s, &why, err);
             slot_drop(w, s);
         }
     } else {
@@ -228,7 +258,11 @@ static lamina_status submit(struct work *w, struct slot *s, const struct batch_l
 }
 
 static lamina_status fill(struct work *w, struct lamina_error *err) {
-    for (uint32_t i = 0; i < w->slots && !w->b->server->ending; i++) {
+    for (uint32_t i = 0; i < w->slots && !w->b->server->ending && !rests(w); i++) {
+        if (w->next == w->lines.count && w->again > 0) {
+            w->next = 0;
+            w->again = 0;
+        }
         while (w->next < w->lines.count && w->lines.line[w->next].done) {
             w->next++;
         }
@@ -242,7 +276,7 @@ static lamina_status fill(struct work *w, struct lamina_error *err) {
         if (w->used > 0 && w->bytes + l->len > BATCH_IN_FLIGHT_BYTES) {
             break;
         }
-        LAMINA_TRY(submit(w, &w->slot[i], l, err));
+        LAMINA_TRY(submit(w, &w->slot[i], err));
         w->next++;
     }
     return LAMINA_OK;
@@ -260,7 +294,7 @@ static lamina_status collect(struct work *w, struct lamina_error *err) {
         }
         if (answer_pump(&s->answer, wait, NULL)) {
             (void)answer_failed(&s->answer, &why);
-            status = why.http == 503 ? LAMINA_OK : record(w, s, &why, err);
+            status = line_over(w, s, &why, err);
             slot_drop(w, s);
         }
         wait = 0;
@@ -333,7 +367,7 @@ static lamina_status open_work(struct work *w, struct lamina_error *err) {
 }
 
 static bool has_lines(const struct work *w) {
-    return w->used > 0 || w->next < w->lines.count;
+    return w->used > 0 || w->next < w->lines.count || w->again > 0;
 }
 
 static void settle_cancelled(struct batches *b, const struct batch *but);
@@ -351,7 +385,7 @@ static lamina_status answer_lines(struct work *w, struct lamina_error *err) {
         if (last) {
             break;
         }
-        if (w->used == 0 && w->b->server->ending) {
+        if (w->used == 0 && (w->b->server->ending || rests(w))) {
             LAMINA_TRY(sync_parts(w, err));
             struct timespec t = {.tv_nsec = TICK_MS * 1000000};
             (void)nanosleep(&t, NULL);
