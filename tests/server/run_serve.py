@@ -684,8 +684,9 @@ def test_term_under_load():
 
 
 def test_socket():
-    path = WORK / "sock"
-    with Server("--uds", str(path)):
+    path = WORK / ("sock" + "et" * 30)
+    with Server("--uds", str(path)) as s:
+        ok(s.path == str(path), "a long path is named whole", s.path)
         mode = path.stat().st_mode & 0o777
         with socket.socket(socket.AF_UNIX) as c:
             c.connect(str(path))
@@ -698,6 +699,25 @@ def test_socket():
                 data += part
         ok(b" 200 " in data[:20] and mode == 0o600, "a Unix socket, of its owner alone", (mode, data[:100]))
     ok(not path.exists(), "which is removed at the end")
+
+
+def has_v6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def test_addresses():
+    for host, want in (("localhost", r"127\.0\.0\.1|\[::1\]"), ("127.1", r"127\.0\.0\.1"), ("::1", r"\[::1\]")):
+        if host == "::1" and not has_v6():
+            ok(True, f"the address of {host} # SKIP no IPv6 here")
+            continue
+        with Server("--host", host) as s:
+            ok(re.search(rf"serving model at http://({want}):{s.port}$", s.log.read_text(), re.M), f"the address of {host} in digits",
+               s.log.read_text())
 
 
 def test_allowed():
@@ -721,7 +741,8 @@ def test_allowed():
 
 def test_usage():
     for words, code, said in ((["--parallel", "0"], 2, "--parallel"), (["--port", "70000"], 2, "--port"), (["--memory", "20MiB"], 7, "server"),
-                              (["--host", "no.such.host.invalid"], 2, "--host")):
+                              (["--host", "no.such.host.invalid"], 2, "--host"),
+                              (["--host", "192.0.2.1", "--port", "0"], 11, "192.0.2.1")):
         done = lamina("serve", MODEL, *words)
         ok(done.returncode == code and said in done.stderr, f"serve {' '.join(words)}", done.stderr)
 
@@ -734,7 +755,7 @@ def main():
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
     with Server() as s:
         idle = begin_idle(s)
-        for test in (test_keys, test_slow, test_queue, test_term_under_load, test_socket, test_allowed, test_usage):
+        for test in (test_keys, test_slow, test_queue, test_term_under_load, test_socket, test_addresses, test_allowed, test_usage):
             test()
         test_idle(*idle)
     print(f"1..{cases}")

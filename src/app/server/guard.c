@@ -101,7 +101,7 @@ static bool is_ours(const struct server *s, const char *host, const char *name) 
             return true;
         }
     }
-    return is_loopback(name) || strcasecmp(name, bound) == 0 || (any && is_address(name));
+    return is_loopback(name) || strcasecmp(name, bound) == 0 || strcmp(name, s->address) == 0 || (any && is_address(name));
 }
 
 static bool check_host(struct exchange *x, struct refusal *why) {

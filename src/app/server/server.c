@@ -201,40 +201,61 @@ static lamina_status listen_unix(struct server *s, int *fd, struct lamina_error 
     return LAMINA_OK;
 }
 
-static uint32_t port_of(int fd) {
+/* Notes where the socket is bound: the port, the address in digits, whether other machines reach it. */
+static lamina_status note_bound(struct server *s, int fd, struct lamina_error *err) {
     struct sockaddr_storage at = {0};
     socklen_t len = sizeof(at);
-    if (getsockname(fd, (struct sockaddr *)&at, &len) < 0) {
-        return 0;
+    char port[NI_MAXSERV];
+    int failed = getsockname(fd, (struct sockaddr *)&at, &len) < 0
+        ? EAI_SYSTEM
+        : getnameinfo((struct sockaddr *)&at, len, s->address, sizeof(s->address), port, sizeof(port),
+                      NI_NUMERICHOST | NI_NUMERICSERV);
+    if (failed != 0) {
+        return base_fail(err, LAMINA_UNEXPECTED, "--host %s: the address of the socket is not told: %s", s->o.host,
+                         gai_strerror(failed));
     }
-    return at.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&at)->sin6_port) : ntohs(((struct sockaddr_in *)&at)->sin_port);
+    bool v6 = at.ss_family == AF_INET6;
+    s->loopback = v6 ? IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)&at)->sin6_addr) != 0
+                     : ntohl(((const struct sockaddr_in *)(const void *)&at)->sin_addr.s_addr) >> 24 == 127;
+    s->port = (uint32_t)strtoul(port, NULL, 10);
+    (void)snprintf(s->bound, sizeof(s->bound), v6 ? "[%s]:%u" : "%s:%u", s->address, s->port);
+    return LAMINA_OK;
 }
 
+/* A socket that listens there, or -1 with errno. */
+static int listen_at(const struct addrinfo *at) {
+    int one = 1;
+    int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
+    if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+                    bind(fd, at->ai_addr, at->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)) {
+        int why = errno;
+        (void)close(fd);
+        errno = why;
+        fd = -1;
+    }
+    return fd;
+}
+
+/* At the first address of the host where that is possible. */
 static lamina_status listen_tcp(struct server *s, int *fd, struct lamina_error *err) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
     char service[12];
-    int one = 1;
+    int why = 0;
     (void)snprintf(service, sizeof(service), "%u", s->o.port);
     int failed = getaddrinfo(s->o.host, service, &hints, &found);
     if (failed != 0) {
         return base_fail(err, LAMINA_USAGE, "--host %s: %s", s->o.host, gai_strerror(failed));
     }
-    *fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool good = *fd >= 0 && setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-                bind(*fd, found->ai_addr, found->ai_addrlen) == 0 && listen(*fd, BACKLOG) == 0;
-    int why = errno;
-    bool v6 = found->ai_family == AF_INET6;
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)found->ai_addr;
-    s->loopback = v6 ? IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)found->ai_addr)->sin6_addr) != 0
-                     : ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    for (const struct addrinfo *at = found; at != NULL && *fd < 0; at = at->ai_next) {
+        *fd = listen_at(at);
+        why = *fd < 0 && why == 0 ? errno : why;
+    }
     freeaddrinfo(found);
-    if (!good) {
+    if (*fd < 0) {
         return base_fail_errno(err, why, "cannot listen at %s port %u", s->o.host, s->o.port);
     }
-    s->port = port_of(*fd);
-    (void)snprintf(s->bound, sizeof(s->bound), v6 ? "[%.40s]:%u" : "%.48s:%u", s->o.host, s->port);
-    return LAMINA_OK;
+    return note_bound(s, *fd, err);
 }
 
 static lamina_status start_listening(struct server *s, int *fd, struct lamina_error *err) {
