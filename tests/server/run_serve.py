@@ -741,7 +741,7 @@ def test_allowed():
 
 def test_usage():
     for words, code, said in ((["--parallel", "0"], 2, "--parallel"), (["--port", "70000"], 2, "--port"), (["--memory", "20MiB"], 7, "server"),
-                              (["--host", "no.such.host.invalid"], 2, "--host"),
+                              (["--host", "no.such.host.invalid"], 2, "--host"), (["--api-key", ""], 2, "--api-key"),
                               (["--host", "192.0.2.1", "--port", "0"], 11, "192.0.2.1")):
         done = lamina("serve", MODEL, *words)
         ok(done.returncode == code and said in done.stderr, f"serve {' '.join(words)}", done.stderr)

@@ -43,6 +43,9 @@ static lamina_status check(const struct cli_options *o, struct lamina_error *err
     if (o->port > 65535) {
         return base_fail(err, LAMINA_USAGE, "--port %u is outside 0 to 65535", o->port);
     }
+    if (o->api_key != NULL && o->api_key[0] == '\0') {
+        return base_fail(err, LAMINA_USAGE, "--api-key is empty: give a key, or leave the option out to ask for none");
+    }
     if (o->max_connections == 0 || o->max_connections > 4096) {
         return base_fail(err, LAMINA_USAGE, "--max-connections %u is outside 1 to 4096", o->max_connections);
     }
