@@ -366,6 +366,10 @@ def test_anthropic(s):
     _, got = s.json("POST", "/v1/messages/count_tokens", {"messages": body["messages"], "system": [{"type": "text", "text": "Be brief."}]})
     _, less = s.json("POST", "/v1/messages/count_tokens", {"messages": body["messages"]})
     ok(got["input_tokens"] > less["input_tokens"] > 5, "count_tokens, with a system text", (got, less))
+    long = {**body, "messages": [{"role": "user", "content": "one two three " * 5000}]}
+    status, got = s.json("POST", "/v1/messages/count_tokens", long)
+    ok(status == 200 and got["input_tokens"] > 5000 and s.json("POST", "/v1/messages", long)[0] == 400,
+       "and of more than the context holds, which is why one counts", got)
 
 
 def test_monitor(s):

@@ -205,7 +205,7 @@ static bool check_ids(const struct answer *a, const struct engine_prompt *p, str
     if (p->count == 0) {
         return refuse(why, 400, "invalid_request_error", NULL, "the prompt is empty: there is nothing to continue");
     }
-    if (p->count + room > most) {
+    if (p->count + room > most && !a->in->request.counting) {
         return refuse(why, 400, "invalid_request_error", "context_length_exceeded",
                       "the prompt has %u tokens, the context %u; shorten it, or start the server with a larger --ctx-size",
                           p->count, most);

@@ -471,7 +471,7 @@ static bool lacks(struct refusal *why, const char *name) {
 }
 
 /* What holds between fields. */
-static bool check(struct request *q, bool counting, struct refusal *why) {
+static bool check(struct request *q, struct refusal *why) {
     bool chat = q->api == REQUEST_CHAT || q->api == REQUEST_OLLAMA_CHAT || q->api == REQUEST_ANTHROPIC;
     if (q->no_tools) {
         str_clear(&q->tools);
@@ -485,7 +485,7 @@ static bool check(struct request *q, bool counting, struct refusal *why) {
     if (!chat && q->prompt_count == 0 && q->api == REQUEST_COMPLETION) {
         return lacks(why, "prompt");
     }
-    if (q->api == REQUEST_ANTHROPIC && !q->max_tokens_given && !counting) {
+    if (q->api == REQUEST_ANTHROPIC && !q->max_tokens_given && !q->counting) {
         return lacks(why, "max_tokens");
     }
     if (q->api == REQUEST_CHAT && q->top_logprobs > 0 && !q->logprobs) {
@@ -515,7 +515,7 @@ bool request_parse(struct request *q, enum request_api api, struct span body, st
     struct lamina_error err = {0};
     bool counting = api == REQUEST_COUNT;
     api = counting ? REQUEST_ANTHROPIC : api;
-    *q = (struct request){.api = api, .n = 1};
+    *q = (struct request){.api = api, .n = 1, .counting = counting};
     q->stream = api == REQUEST_OLLAMA_CHAT || api == REQUEST_OLLAMA_GENERATE;
     json_init(&r, body, "the body", &key, &err);
     (void)read_members(&r, q, 1u << api, why);
@@ -528,7 +528,7 @@ bool request_parse(struct request *q, enum request_api api, struct span body, st
     if (api == REQUEST_OLLAMA_GENERATE && !request_generate_messages(q)) {
         return refuse(why, 500, "server_error", NULL, "out of memory for the request");
     }
-    return check(q, counting, why);
+    return check(q, why);
 }
 
 void request_drop(struct request *q) {

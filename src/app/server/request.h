@@ -50,6 +50,7 @@ struct request {
     uint64_t seed;
     bool temperature_given, top_p_given, min_p_given, repetition_penalty_given, top_k_given, seed_given, max_tokens_given;
     bool stream, include_usage, continuous_usage, echo, logprobs, ignore_eos, no_generation_prompt, raw, no_tools;
+    bool counting;         /* REQUEST_COUNT: no answer follows */
     bool load;             /* Ollama's: nothing is asked, the model is to be there */
 };
 

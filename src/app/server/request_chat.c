@@ -9,7 +9,8 @@
 
 #include "app/server/request_priv.h"
 
-/* [{"type": "text", "text": ...}, ...] as one text; a tool's result is its content. */
+/* [{"type": "text", "text": ...}, ...] as one text. Others are refused, calls of tools and their results too: templates know them
+ * as members and roles of messages. */
 static bool read_parts(struct json_reader *r, struct str *out) {
     if (!json_enter_array(r)) {
         return false;
