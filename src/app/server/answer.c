@@ -11,17 +11,11 @@
 #include "base/json.h"
 #include "base/status.h"
 
-uint64_t answer_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 void answer_random_id(char *out, size_t size, const char *prefix) {
     uint8_t bytes[12] = {0};
     char hex[25];
     if (getrandom(bytes, sizeof(bytes), 0) < 0) {
-        store_le64(bytes, answer_now_ns());
+        store_le64(bytes, engine_now_ns());
     }
     bytes_to_hex(bytes, sizeof(bytes), hex);
     (void)snprintf(out, size, "%s%s", prefix, hex);
@@ -120,13 +114,9 @@ lamina_status answer_text_ids(const struct answer_place *p, struct span text, bo
 
 /* ---- reading ---- */
 
-static bool same_text(struct span a, const char *b) {
-    return span_is(a, b);
-}
-
 bool answer_is_model(const struct answer_place *p, struct span name) {
     const char *slash = strrchr(p->name, '/');
-    if (name.len == 0 || same_text(name, p->name) || (slash != NULL && same_text(name, slash + 1))) {
+    if (name.len == 0 || span_is(name, p->name) || (slash != NULL && span_is(name, slash + 1))) {
         return true;
     }
     return span_ends_with(name, ":latest") && answer_is_model(p, span_sub(name, 0, name.len - strlen(":latest")));
@@ -134,7 +124,7 @@ bool answer_is_model(const struct answer_place *p, struct span name) {
 
 bool answer_read(struct answer *a, const struct answer_place *place, enum request_api api, struct span body, struct refusal *why) {
     *a = (struct answer){.place = place, .form = answer_form_of(api), .created = (int64_t)time(NULL),
-                         .begin_ns = answer_now_ns()};
+                         .begin_ns = engine_now_ns()};
     a->in = (struct answer_input *)calloc(1, sizeof(*a->in));
     if (a->in == NULL) {
         return refuse(why, 500, "server_error", NULL, "out of memory for the request");
@@ -285,7 +275,7 @@ static void set_sampling(struct answer *a, struct lamina_sampling *s) {
     if (q->seed_given) {
         s->seed = q->seed;
     } else if (getrandom(&s->seed, sizeof(s->seed), 0) < 0) {
-        s->seed = answer_now_ns();
+        s->seed = engine_now_ns();
     }
 }
 
@@ -366,7 +356,7 @@ bool answer_pump(struct answer *a, unsigned wait_ms, struct str *out) {
         p->next = NULL;
         if (!p->prompt) {
             c->tokens += p->id != ENGINE_NO_TOKEN;
-            a->first_ns = a->first_ns == 0 ? answer_now_ns() : a->first_ns;
+            a->first_ns = a->first_ns == 0 ? engine_now_ns() : a->first_ns;
         }
         if (p->finish != FINISH_NONE) {
             c->finish = p->finish;

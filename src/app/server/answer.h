@@ -95,7 +95,6 @@ lamina_status answer_text_ids(const struct answer_place *p, struct span text, bo
                               struct lamina_error *err);
 bool answer_is_model(const struct answer_place *p, struct span name);
 void answer_random_id(char *out, size_t size, const char *prefix);
-uint64_t answer_now_ns(void);
 uint64_t answer_completion_tokens(const struct answer *a);
 /* ,"NAME":"VALUE" and the like: members of objects. */
 void json_member_text(struct str *out, const char *name, struct span value);

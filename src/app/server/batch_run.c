@@ -131,7 +131,7 @@ static lamina_status sync_parts(struct work *w, struct lamina_error *err) {
         return base_fail_errno(err, errno, "the output of a batch cannot be written");
     }
     w->unsynced = false;
-    w->synced_ns = answer_now_ns();
+    w->synced_ns = engine_now_ns();
     return LAMINA_OK;
 }
 
@@ -178,7 +178,7 @@ static lamina_status record(struct work *w, struct slot *s, const struct refusal
 }
 
 static bool rests(const struct work *w) {
-    return answer_now_ns() < w->rest_until_ns;
+    return engine_now_ns() < w->rest_until_ns;
 }
 
 /* What becomes of a line: its answer or refusal is written. Where the server failed, it is begun again behind the others, after a
@@ -197,7 +197,7 @@ static lamina_status line_over(struct work *w, struct slot *s, const struct refu
         return base_fail(err, LAMINA_UNEXPECTED, "the server failed %u times in a row, the lines without an answer are not done: %s",
                          w->failures, why->message);
     }
-    w->rest_until_ns = rests(w) ? w->rest_until_ns : answer_now_ns() + (UINT64_C(500000000) << w->failures);
+    w->rest_until_ns = rests(w) ? w->rest_until_ns : engine_now_ns() + (UINT64_C(500000000) << w->failures);
     return LAMINA_OK;
 }
 
@@ -378,7 +378,7 @@ static lamina_status answer_lines(struct work *w, struct lamina_error *err) {
         bool last = stopped(w);
         LAMINA_TRY(fill(w, err));
         LAMINA_TRY(collect(w, err));
-        if (answer_now_ns() - w->synced_ns > SYNC_S * UINT64_C(1000000000)) {
+        if (engine_now_ns() - w->synced_ns > SYNC_S * UINT64_C(1000000000)) {
             LAMINA_TRY(sync_parts(w, err));
             settle_cancelled(w->b, w->batch);
         }
@@ -411,7 +411,7 @@ static void close_work(struct work *w) {
 }
 
 static void run(struct batches *b, struct batch *c) {
-    struct work w = {.b = b, .batch = c, .input = -1, .out = -1, .err_out = -1, .synced_ns = answer_now_ns()};
+    struct work w = {.b = b, .batch = c, .input = -1, .out = -1, .err_out = -1, .synced_ns = engine_now_ns()};
     struct lamina_error err = {0};
     lamina_status status = LAMINA_OK;
     enum batch_state state = state_of(&w);
@@ -494,15 +494,11 @@ void *batch_worker(void *user) {
             until.tv_sec += 1; /* the server's end is not told here */
             (void)pthread_cond_timedwait(&b->work, &b->lock, &until);
         }
-        b->current = b->ending ? NULL : choose(b);
-        struct batch *c = b->current;
+        struct batch *c = b->ending ? NULL : choose(b);
         pthread_mutex_unlock(&b->lock);
         if (c == NULL) {
             return NULL;
         }
         run(b, c);
-        pthread_mutex_lock(&b->lock);
-        b->current = NULL;
-        pthread_mutex_unlock(&b->lock);
     }
 }

@@ -73,7 +73,6 @@ struct batches {
     struct stored_file *files;       /* newest first */
     struct batch *list;              /* newest first */
     uint32_t file_count, batch_count;
-    struct batch *current;           /* the worker's */
 };
 
 /* Opens the directory, reads what is there and goes on with what had not ended. Where that cannot be, the server serves without. */

@@ -17,7 +17,7 @@
 
 enum { FIGURES_EVERY_MS = 200 };
 
-static uint64_t now_ns(void) {
+uint64_t engine_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
@@ -27,7 +27,7 @@ static uint64_t now_ns(void) {
 
 static void refresh(struct engine *e, bool now) {
     struct lamina_stats stats;
-    uint64_t at = now_ns();
+    uint64_t at = engine_now_ns();
     if (!now && at - e->figures_ns < FIGURES_EVERY_MS * UINT64_C(1000000)) {
         return;
     }
@@ -47,7 +47,7 @@ static void pass_begins(struct engine *e, bool prompts) {
 
 /* A sweep of `choices` that took `begin` to now brought `tokens` of them. */
 static void pass_ended(struct engine *e, uint64_t begin, uint32_t tokens, uint64_t prompt_tokens) {
-    double spent = (double)(now_ns() - begin) * 1e-9;
+    double spent = (double)(engine_now_ns() - begin) * 1e-9;
     pthread_mutex_lock(&e->lock);
     struct engine_figures *f = &e->figures;
     f->in_pass = false;
@@ -239,7 +239,7 @@ lamina_status engine_submit(struct engine *e, const struct engine_ask *ask, stru
 
 struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool *ended) {
     struct engine *e = job->engine;
-    uint64_t until_ns = now_ns() + wait_ms * UINT64_C(1000000);
+    uint64_t until_ns = engine_now_ns() + wait_ms * UINT64_C(1000000);
     struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000)};
     pthread_mutex_lock(&e->lock);
     int waited = 0;
@@ -379,7 +379,7 @@ static void settle(struct engine *e, struct engine_choice *c) {
 /* Computes the prompts of the choices that joined, each alone where together is refused: one of them may be at fault. */
 static void feed_joined(struct engine *e, uint32_t count) {
     struct lamina_error err = {0};
-    uint64_t begin = now_ns();
+    uint64_t begin = engine_now_ns();
     uint64_t tokens = 0;
     uint32_t made = 0;
     fill_prompts(e, count);
@@ -465,7 +465,7 @@ static void sweep(struct engine *e) {
     uint32_t most = e->o.logit_rows < rows ? e->o.logit_rows : rows;
     uint32_t count = 0;
     uint32_t tokens = 0;
-    uint64_t begin = now_ns();
+    uint64_t begin = engine_now_ns();
     if (e->running == NULL) {
         return;
     }

@@ -115,5 +115,7 @@ void engine_limit_pending(struct engine_job *job);
 void engine_release(struct engine_job **job);
 
 void engine_figures(struct engine *e, struct engine_figures *out);
+/* Of a clock that never goes back. */
+uint64_t engine_now_ns(void);
 
 #endif

@@ -43,7 +43,6 @@ struct engine_queue {
 struct engine {
     struct engine_options o;
     struct lamina_text *text; /* the model's, may be NULL */
-    struct engine_watch *watch;
     pthread_t thread;
     struct engine_choice *running;   /* the engine thread's */
     uint32_t running_count;
@@ -51,7 +50,6 @@ struct engine {
     uint32_t *ids;                   /* [parallel] */
     struct engine_choice **joined;   /* [parallel] */
     struct lamina_prompt *prompts;   /* [parallel] */
-    bool prompt_alone;               /* nobody waits for anything but the prompts at hand */
     uint64_t figures_ns;
     /* lock: */
     pthread_mutex_t lock;

@@ -104,7 +104,7 @@ static void answer_more(struct exchange *x) {
                 a->form->whole(a, &x->out);
             }
             x->stream_ended = true;
-        } else if (answer_now_ns() - x->alive_ns > quiet_ns(x)) {
+        } else if (engine_now_ns() - x->alive_ns > quiet_ns(x)) {
             str_add_text(&x->out, " ");
         }
         return;
@@ -123,7 +123,7 @@ static void answer_more(struct exchange *x) {
             a->form->end(a, &x->out);
         }
         x->stream_ended = true;
-    } else if (x->out.len == 0 && answer_now_ns() - x->alive_ns > quiet_ns(x)) {
+    } else if (x->out.len == 0 && engine_now_ns() - x->alive_ns > quiet_ns(x)) {
         a->form->alive(a, &x->out);
     }
 }
@@ -148,14 +148,13 @@ static ssize_t read_stream(void *user, uint64_t pos, char *to, size_t most) {
     size_t n = x->out.len - x->out_at < most ? x->out.len - x->out_at : most;
     memcpy(to, x->out.ptr + x->out_at, n);
     x->out_at += n;
-    x->alive_ns = answer_now_ns();
+    x->alive_ns = engine_now_ns();
     return (ssize_t)n;
 }
 
 void exchange_stream(struct exchange *x, const char *type) {
     const struct httpd *h = &x->server->http;
-    x->alive_ns = answer_now_ns();
-    atomic_fetch_add(&x->server->streams, 1);
+    x->alive_ns = engine_now_ns();
     /* A stream may be silent for longer than any idle connection. */
     (void)h->set_connection_option(x->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
     exchange_send(x, 200, h->create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, x, NULL), type);
@@ -163,14 +162,14 @@ void exchange_stream(struct exchange *x, const char *type) {
 
 /* Waits for the whole answer. False: it takes longer than a client may be left without a word. */
 static bool wait_whole(struct exchange *x) {
-    uint64_t begin = answer_now_ns();
+    uint64_t begin = engine_now_ns();
     uint64_t most = (uint64_t)HOLD_AFTER_S * UINT64_C(1000000000);
     uint64_t patience = quiet_ns(x) < most / 3 * 2 ? quiet_ns(x) / 2 * 3 : most;
     while (!answer_pump(&x->answer, SERVER_POLL_MS, &x->out)) {
         if (exchange_client_left(x)) {
             return true;
         }
-        if (x->server->o.hold_open && answer_now_ns() - begin > patience) {
+        if (x->server->o.hold_open && engine_now_ns() - begin > patience) {
             return false;
         }
     }

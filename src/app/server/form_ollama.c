@@ -27,7 +27,7 @@ static void line(const struct answer *a, struct span text, struct str *out) {
 }
 
 static void last(const struct answer *a, struct str *out) {
-    uint64_t now = answer_now_ns();
+    uint64_t now = engine_now_ns();
     uint64_t first = a->first_ns != 0 ? a->first_ns : now;
     bool full = a->choice_count > 0 && a->choices[0].finish == FINISH_LENGTH;
     if (a->in->request.load) {

@@ -22,7 +22,6 @@ enum {
     REQUEST_MAX_PROMPTS = 256,
     REQUEST_MAX_BIAS = 1024,
     REQUEST_MAX_TOP = 20,
-    REQUEST_MAX_DEPTH = 64,
 };
 
 struct request_prompt {

@@ -320,7 +320,7 @@ static void place_init(struct server *s) {
 }
 
 lamina_status server_run(const struct server_options *o, struct lamina_error *err) {
-    struct server s = {.o = *o, .created = (int64_t)time(NULL), .begin_ns = answer_now_ns()};
+    struct server s = {.o = *o, .created = (int64_t)time(NULL)};
     struct engine_options eo = {.model = o->model, .parallel = o->parallel, .queue = o->queue, .logit_rows = o->logit_rows,
                                 .context_tokens = o->context_tokens};
     int fd = -1;

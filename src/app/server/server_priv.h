@@ -29,13 +29,12 @@ struct server {
     struct answer_place place;
     struct batches *batches;
     int64_t created;
-    uint64_t begin_ns;
     bool loopback;
     char address[96];               /* "127.0.0.1": what it listens at, in digits; empty for a Unix socket */
     char bound[128];                /* "127.0.0.1:8765", or the socket's path */
     uint32_t port;
     atomic_bool ending;
-    atomic_uint_fast64_t body_bytes, requests, streams, active;
+    atomic_uint_fast64_t body_bytes, requests, active;
 };
 
 struct route;

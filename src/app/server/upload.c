@@ -19,11 +19,10 @@
 enum { POST_BUFFER = 16 << 10, KEEP_FREE = 64 << 20 };
 
 struct upload {
-    struct exchange *exchange;
     int fd;
     char temporary[STORED_ID], purpose[16], name[256];
     uint64_t bytes, taken;
-    bool has_file, has_purpose, ended;
+    bool has_file, has_purpose;
     struct refusal why;
 };
 
@@ -86,7 +85,6 @@ static struct upload *begin(struct exchange *x) {
         return NULL;
     }
     u->fd = -1;
-    u->exchange = x;
     if (!batches_ready(b, &u->why) || !check_space(x, &u->why)) {
         return u;
     }
