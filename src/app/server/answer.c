@@ -32,8 +32,8 @@ void json_member_u64(struct str *out, const char *name, uint64_t value) {
 
 const struct answer_form *answer_form_of(enum request_api api) {
     static const struct answer_form *const forms[REQUEST_APIS] = {
-        [REQUEST_CHAT] = &form_chat, [REQUEST_COMPLETION] = &form_completion, [REQUEST_OLLAMA_CHAT] = &form_ollama_chat,
-        [REQUEST_OLLAMA_GENERATE] = &form_ollama_generate, [REQUEST_ANTHROPIC] = &form_anthropic, [REQUEST_COUNT] = &form_anthropic,
+        [REQUEST_CHAT] = &form_chat, [REQUEST_COMPLETION] = &form_completion, [REQUEST_OLLAMA_CHAT] = &form_ollama,
+        [REQUEST_OLLAMA_GENERATE] = &form_ollama, [REQUEST_ANTHROPIC] = &form_anthropic, [REQUEST_COUNT] = &form_anthropic,
     };
     return forms[api];
 }

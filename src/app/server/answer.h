@@ -31,7 +31,7 @@ struct answer_form {
     void (*broken)(const struct refusal *why, struct str *out); /* the error, in a stream that began */
     void (*error)(const struct refusal *why, struct str *out);  /* as a body of its own */
 };
-extern const struct answer_form form_chat, form_completion, form_ollama_chat, form_ollama_generate, form_anthropic;
+extern const struct answer_form form_chat, form_completion, form_ollama, form_anthropic;
 
 /* What answers need of the server; borrowed, does not change. */
 struct answer_place {

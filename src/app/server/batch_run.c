@@ -194,7 +194,7 @@ static lamina_status line_over(struct work *w, struct slot *s, const struct refu
     w->lines.line[s->line].done = false;
     w->again++;
     if (!rests(w) && ++w->failures == FAILURES_MOST) {
-        return base_fail(err, LAMINA_UNEXPECTED, "the server failed %u times in a row, the lines without an answer are not done: %s",
+        return base_fail(err, LAMINA_UNEXPECTED, "the server failed %u times in a row, lines without an answer are not done: %s",
                          w->failures, why->message);
     }
     w->rest_until_ns = rests(w) ? w->rest_until_ns : engine_now_ns() + (UINT64_C(500000000) << w->failures);

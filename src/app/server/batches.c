@@ -86,7 +86,7 @@ static void batch_object(const struct batch *c, bool for_disk, struct str *out) 
 lamina_status batch_save(struct batches *b, const struct batch *batch, struct lamina_error *err) {
     char name[STORED_ID + 8];
     struct str text = {0};
-    (void)snprintf(name, sizeof(name), "%s.json", batch->id);
+    stored_json_name(name, batch->id);
     batch_object(batch, true, &text);
     lamina_status status = stored_write(b, name, &text, err);
     str_drop(&text);
@@ -94,18 +94,6 @@ lamina_status batch_save(struct batches *b, const struct batch *batch, struct la
 }
 
 /* ---- reading ---- */
-
-static bool take(struct json_reader *r, char *to, size_t size) {
-    struct str text = {.limit = 4096};
-    bool good = json_string(r, &text) && text.len < size;
-    if (good) {
-        memcpy(to, str_text(&text), text.len + 1);
-    } else {
-        (void)json_refuse(r, LAMINA_USAGE, "must be a text of less than %zu bytes", size);
-    }
-    str_drop(&text);
-    return good;
-}
 
 static void read_counts(struct json_reader *r, struct batch *c) {
     struct span key;
@@ -141,7 +129,7 @@ static void read_errors(struct json_reader *r, struct batch *c) {
 static void read_reserved(struct json_reader *r, struct batch *c) {
     (void)json_enter_array(r);
     for (int i = 0; json_next_item(r); i++) {
-        (void)take(r, i == 0 ? c->output : c->error, STORED_ID);
+        (void)stored_take(r, i == 0 ? c->output : c->error, STORED_ID);
     }
 }
 
@@ -162,20 +150,20 @@ static bool read_member(struct json_reader *r, struct span key, struct batch *c)
         }
     }
     if (span_is(key, "id")) {
-        (void)take(r, c->id, sizeof(c->id));
+        (void)stored_take(r, c->id, sizeof(c->id));
     } else if (span_is(key, "endpoint")) {
-        (void)take(r, c->endpoint, sizeof(c->endpoint));
+        (void)stored_take(r, c->endpoint, sizeof(c->endpoint));
     } else if (span_is(key, "input_file_id")) {
-        (void)take(r, c->input, sizeof(c->input));
+        (void)stored_take(r, c->input, sizeof(c->input));
     } else if (span_is(key, "completion_window")) {
-        (void)take(r, c->window, sizeof(c->window));
+        (void)stored_take(r, c->window, sizeof(c->window));
     } else if (span_is(key, "metadata")) {
         if (!json_null(r) && json_skip_raw(r, &raw)) {
             str_clear(&c->metadata);
             str_add_span(&c->metadata, raw);
         }
     } else if (span_is(key, "status")) {
-        (void)take(r, word, sizeof(word));
+        (void)stored_take(r, word, sizeof(word));
         c->state = BATCH_STATES;
         for (unsigned i = 0; i < BATCH_STATES; i++) {
             c->state = strcmp(word, state_names[i]) == 0 ? (enum batch_state)i : c->state;
@@ -312,7 +300,7 @@ static bool make_room(struct batches *b) {
         return false;
     }
     struct batch *gone = *oldest;
-    (void)snprintf(name, sizeof(name), "%s.json", gone->id);
+    stored_json_name(name, gone->id);
     (void)unlinkat(b->dir, name, 0);
     *oldest = gone->next;
     b->batch_count--;
@@ -373,32 +361,19 @@ void handle_batches(struct exchange *x) {
     struct refusal why = {0};
     struct str body = {0};
     struct list_query q;
-    const char *first = NULL;
-    const char *last = NULL;
-    uint64_t shown = 0;
-    bool more = false;
     if (!batches_ready(b, &why) || !list_query(x, 20, 100, &q, &why)) {
         exchange_refuse(x, &why);
         return;
     }
-    bool on = q.after == NULL;
     str_add_text(&body, "{\"object\":\"list\",\"data\":[");
     pthread_mutex_lock(&b->lock);
-    for (const struct batch *c = b->list; c != NULL && !more; c = c->next) {
-        bool wanted = on;
-        on = on || strcmp(c->id, q.after) == 0;
-        more = wanted && shown == q.limit;
-        if (wanted && !more) {
-            str_add_text(&body, shown++ > 0 ? "," : "");
+    for (const struct batch *c = b->list; c != NULL && !q.more; c = c->next) {
+        if (list_shows(&q, c->id, false, &body)) {
             batch_object(c, false, &body);
-            first = first == NULL ? c->id : first;
-            last = c->id;
         }
     }
-    str_add_text(&body, "],\"first_id\":");
-    str_printf(&body, first != NULL ? "\"%s\",\"last_id\":\"%s\"" : "null,\"last_id\":null", first, last);
+    list_end(&q, &body);
     pthread_mutex_unlock(&b->lock);
-    str_printf(&body, ",\"has_more\":%s}", more ? "true" : "false");
     exchange_json(x, 200, &body);
 }
 

@@ -19,6 +19,7 @@
 
 #include "app/server/request.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/str.h"
 
 enum {
@@ -93,16 +94,23 @@ lamina_status stored_adopt(struct batches *b, const char *from, const struct sto
 struct stored_file *stored_find(struct batches *b, struct span id); /* under the lock */
 void stored_load(struct batches *b, const char *json_name);
 void stored_free_all(struct batches *b);
+void stored_json_name(char out[STORED_ID + 8], const char *id);
+/* A text of less than `size` bytes; what is longer is refused. */
+bool stored_take(struct json_reader *r, char *to, size_t size);
 bool batches_ready(const struct batches *b, struct refusal *why);
-/* Query fields of lists: limit, after, order. */
+/* Query fields of lists: limit, after, order; and what of the list was shown. */
 struct list_query {
-    uint64_t limit;
-    const char *after;
-    bool ascending;
+    uint64_t limit, shown;
+    const char *after, *first, *last;
+    bool ascending, on, more;
 };
 struct exchange;
 bool list_query(struct exchange *x, uint64_t limit, uint64_t most, struct list_query *q, struct refusal *why);
 const char *query_value(struct exchange *x, const char *name);
+/* Whether the next item, which may be left out, is to be written behind what *body has; nothing follows once q->more is set. */
+bool list_shows(struct list_query *q, const char *id, bool left_out, struct str *body);
+/* Ends the list; the ids that were shown are still there. */
+void list_end(const struct list_query *q, struct str *body);
 
 /* batches.c */
 lamina_status batch_save(struct batches *b, const struct batch *batch, struct lamina_error *err);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One choice of a request: tokens to text, stop strings, log-probabilities. Text is handed out as soon as it is certain: whole
- * UTF-8
- * sequences that cannot be the beginning of a stop string. Log-probabilities are those of the model, before any sampling.
+ * UTF-8 sequences that cannot be the beginning of a stop string. Log-probabilities are those of the model, before any sampling.
  */
 #include <math.h>
 #include <stdlib.h>

@@ -103,8 +103,7 @@ bool engine_on_prompts(void *watch, uint64_t done, uint64_t total);
 /* BUSY when the queue is full (never in the background), INTERRUPTED when the server ends. *job is the caller's to release. */
 lamina_status engine_submit(struct engine *e, const struct engine_ask *ask, struct engine_job **job, struct lamina_error *err);
 /* What is there, in order; NULL: nothing. Waits at most wait_ms for something. The pieces are the caller's: free each. *ended:
- * nothing
- * comes after these. */
+ * nothing comes after these. */
 struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool *ended);
 /* Why pieces ended with FINISH_ERROR. */
 lamina_status engine_job_error(struct engine_job *job, struct lamina_error *err);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Replies on a connection. A streamed answer sends its headers at once; the connection's thread then waits for pieces, gives a
- * sign of
- * life when nothing came for a while, and notices a client that left. An answer that is not streamed waits a little for the whole;
- * after that it holds the connection open with white space, which JSON allows before a value.
+ * Replies on a connection. A streamed answer sends its headers at once; the connection's thread then waits for pieces, gives a sign
+ * of life when nothing came for a while, and notices a client that left. An answer that is not streamed waits a little for the
+ * whole; after that it holds the connection open with white space, which JSON allows before a value.
  */
 #include <poll.h>
 #include <stdlib.h>
@@ -77,7 +76,7 @@ void exchange_json(struct exchange *x, unsigned status, struct str *body) {
 
 static const struct answer_form *form_of(const struct exchange *x) {
     enum route_family family = x->route != NULL ? x->route->family : ROUTE_OPENAI;
-    return family == ROUTE_OLLAMA ? &form_ollama_chat : family == ROUTE_ANTHROPIC ? &form_anthropic : &form_chat;
+    return family == ROUTE_OLLAMA ? &form_ollama : family == ROUTE_ANTHROPIC ? &form_anthropic : &form_chat;
 }
 
 void exchange_refuse(struct exchange *x, const struct refusal *why) {

@@ -149,7 +149,7 @@ static void file_members(const struct stored_file *f, struct str *out) {
     str_add_text(out, ",\"status\":\"processed\",\"status_details\":null}");
 }
 
-static void json_name(char out[STORED_ID + 8], const char *id) {
+void stored_json_name(char out[STORED_ID + 8], const char *id) {
     (void)snprintf(out, STORED_ID + 8, "%s.json", id);
 }
 
@@ -157,7 +157,7 @@ lamina_status stored_adopt(struct batches *b, const char *from, const struct sto
     char name[STORED_ID + 8];
     struct str text = {0};
     struct stored_file *f = file_copy(about);
-    json_name(name, about->id);
+    stored_json_name(name, about->id);
     file_members(about, &text);
     lamina_status status = f != NULL ? stored_write(b, name, &text, err) : base_fail(err, LAMINA_NO_FIT, "out of memory");
     if (status == LAMINA_OK && renameat(b->dir, from, b->dir, about->id) < 0 &&
@@ -181,11 +181,13 @@ lamina_status stored_adopt(struct batches *b, const char *from, const struct sto
     return status;
 }
 
-static bool take_text(struct json_reader *r, char *to, size_t size) {
+bool stored_take(struct json_reader *r, char *to, size_t size) {
     struct str text = {.limit = 4096};
     bool good = json_string(r, &text) && text.len < size;
     if (good) {
         memcpy(to, str_text(&text), text.len + 1);
+    } else {
+        (void)json_refuse(r, LAMINA_USAGE, "must be a text of less than %zu bytes", size);
     }
     str_drop(&text);
     return good;
@@ -203,13 +205,13 @@ void stored_load(struct batches *b, const char *name) {
     bool good = status == LAMINA_OK && json_enter_object(&r);
     while (good && json_next_key(&r, &key)) {
         if (span_is(key, "id")) {
-            good = take_text(&r, f.id, sizeof(f.id));
+            good = stored_take(&r, f.id, sizeof(f.id));
         } else if (span_is(key, "created_at")) {
             good = json_i64(&r, &f.created);
         } else if (span_is(key, "filename")) {
             good = json_string(&r, &file_name);
         } else if (span_is(key, "purpose")) {
-            good = take_text(&r, f.purpose, sizeof(f.purpose));
+            good = stored_take(&r, f.purpose, sizeof(f.purpose));
         } else {
             (void)json_skip(&r);
         }
@@ -243,7 +245,7 @@ bool list_query(struct exchange *x, uint64_t limit, uint64_t most, struct list_q
     const char *text = query_value(x, "limit");
     const char *order = query_value(x, "order");
     *q = (struct list_query){.limit = limit, .after = query_value(x, "after"),
-                             .ascending = order != NULL && strcmp(order, "asc") == 0};
+                             .ascending = order != NULL && strcmp(order, "asc") == 0, .on = query_value(x, "after") == NULL};
     if (text != NULL) {
         char *end = NULL;
         unsigned long long value = strtoull(text, &end, 10);
@@ -260,6 +262,25 @@ bool list_query(struct exchange *x, uint64_t limit, uint64_t most, struct list_q
     return true;
 }
 
+bool list_shows(struct list_query *q, const char *id, bool left_out, struct str *body) {
+    bool wanted = q->on && !left_out;
+    q->on = q->on || strcmp(id, q->after) == 0;
+    q->more = wanted && q->shown == q->limit;
+    if (!wanted || q->more) {
+        return false;
+    }
+    str_add_text(body, q->shown++ > 0 ? "," : "");
+    q->first = q->first == NULL ? id : q->first;
+    q->last = id;
+    return true;
+}
+
+void list_end(const struct list_query *q, struct str *body) {
+    str_add_text(body, "],\"first_id\":");
+    str_printf(body, q->first != NULL ? "\"%s\",\"last_id\":\"%s\"" : "null,\"last_id\":null", q->first, q->last);
+    str_printf(body, ",\"has_more\":%s}", q->more ? "true" : "false");
+}
+
 void handle_files(struct exchange *x) {
     struct batches *b = x->server->batches;
     struct refusal why = {0};
@@ -270,11 +291,6 @@ void handle_files(struct exchange *x) {
         return;
     }
     const char *purpose = query_value(x, "purpose");
-    const char *first = NULL;
-    const char *last = NULL;
-    uint64_t shown = 0;
-    bool more = false;
-    bool on = q.after == NULL;
     str_add_text(&body, "{\"object\":\"list\",\"data\":[");
     pthread_mutex_lock(&b->lock);
     uint32_t count = b->file_count;
@@ -284,22 +300,14 @@ void handle_files(struct exchange *x) {
     for (struct stored_file *f = b->files; f != NULL && all != NULL; f = f->next, i++) {
         all[q.ascending ? count - 1 - i : i] = f;
     }
-    for (i = 0; all != NULL && i < count && !more; i++) {
-        bool wanted = on && (purpose == NULL || strcmp(purpose, all[i]->purpose) == 0);
-        on = on || strcmp(all[i]->id, q.after) == 0;
-        more = wanted && shown == q.limit;
-        if (wanted && !more) {
-            str_add_text(&body, shown++ > 0 ? "," : "");
+    for (i = 0; all != NULL && i < count && !q.more; i++) {
+        if (list_shows(&q, all[i]->id, purpose != NULL && strcmp(purpose, all[i]->purpose) != 0, &body)) {
             file_members(all[i], &body);
-            first = first == NULL ? all[i]->id : first;
-            last = all[i]->id;
         }
     }
-    str_add_text(&body, "],\"first_id\":");
-    str_printf(&body, first != NULL ? "\"%s\",\"last_id\":\"%s\"" : "null,\"last_id\":null", first, last);
+    list_end(&q, &body);
     pthread_mutex_unlock(&b->lock);
     free(all);
-    str_printf(&body, ",\"has_more\":%s}", more ? "true" : "false");
     exchange_json(x, 200, &body);
 }
 
@@ -377,7 +385,7 @@ void handle_file_delete(struct exchange *x) {
         (void)refuse(&why, 409, "invalid_request_error", "file_in_use",
                      "a batch that has not ended needs this file; cancel it first");
     } else {
-        json_name(name, f->id);
+        stored_json_name(name, f->id);
         if (unlinkat(b->dir, f->id, 0) < 0 && errno != ENOENT) {
             (void)refuse(&why, 500, "server_error", NULL, "the file cannot be deleted: error %d", errno);
         } else {

@@ -83,11 +83,7 @@ static void ollama_broken(const struct refusal *why, struct str *out) {
     str_add_text(out, "\n");
 }
 
-const struct answer_form form_ollama_chat = {
-    .stream_type = "application/x-ndjson", .begin = ollama_begin, .piece = ollama_piece, .end = ollama_end, .whole = ollama_whole,
-    .alive = ollama_alive, .broken = ollama_broken, .error = ollama_error,
-};
-const struct answer_form form_ollama_generate = {
+const struct answer_form form_ollama = {
     .stream_type = "application/x-ndjson", .begin = ollama_begin, .piece = ollama_piece, .end = ollama_end, .whole = ollama_whole,
     .alive = ollama_alive, .broken = ollama_broken, .error = ollama_error,
 };

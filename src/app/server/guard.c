@@ -165,7 +165,7 @@ static bool check_key(struct exchange *x, struct refusal *why) {
     }
     return refuse(why, 401, "authentication_error", "invalid_api_key",
                   bearer == NULL && plain == NULL ? "this server wants its key: Authorization: Bearer KEY"
-                      : "the key is not this server's");
+                                                  : "the key is not this server's");
 }
 
 static bool check_body(struct exchange *x, struct refusal *why) {

@@ -124,23 +124,30 @@ void handle_tokenize(struct exchange *x) {
     request_text_drop(&t);
 }
 
+/* A text as a member, under two names where clients differ; or why there is none. */
+static void reply_text(struct exchange *x, lamina_status status, const struct lamina_error *err, struct span text, bool twice) {
+    struct str body = {0};
+    if (status < 0) {
+        refuse_with(x, status, err->message);
+        return;
+    }
+    str_add_text(&body, "{\"prompt\":");
+    json_write_string(&body, text);
+    if (twice) {
+        json_member_text(&body, "content", text);
+    }
+    str_add_text(&body, "}");
+    exchange_json(x, 200, &body);
+}
+
 void handle_detokenize(struct exchange *x) {
     struct request_text t;
     struct lamina_error err = {0};
-    struct str body = {0};
     char *bytes = NULL;
     size_t len = 0;
     if (read_text(x, &t)) {
         lamina_status status = lamina_detokenize(x->server->place.text, t.ids, t.count, false, &bytes, &len, &err);
-        if (status < 0) {
-            refuse_with(x, status, err.message);
-        } else {
-            str_add_text(&body, "{\"prompt\":");
-            json_write_string(&body, span_of(bytes, len));
-            json_member_text(&body, "content", span_of(bytes, len));
-            str_add_text(&body, "}");
-            exchange_json(x, 200, &body);
-        }
+        reply_text(x, status, &err, span_of(bytes, len), true);
     }
     lamina_free(bytes);
     request_text_drop(&t);
@@ -149,19 +156,11 @@ void handle_detokenize(struct exchange *x) {
 void handle_template(struct exchange *x) {
     struct request_text t;
     struct lamina_error err = {0};
-    struct str body = {0};
     char *prompt = NULL;
     size_t len = 0;
     if (read_text(x, &t)) {
         lamina_status status = rendered(x, &t, &prompt, &len, &err);
-        if (status < 0) {
-            refuse_with(x, status, err.message);
-        } else {
-            str_add_text(&body, "{\"prompt\":");
-            json_write_string(&body, span_of(prompt, len));
-            str_add_text(&body, "}");
-            exchange_json(x, 200, &body);
-        }
+        reply_text(x, status, &err, span_of(prompt, len), false);
     }
     lamina_free(prompt);
     request_text_drop(&t);

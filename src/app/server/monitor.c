@@ -43,7 +43,8 @@ void handle_metrics(struct exchange *x) {
     metric(&b, "decode_seconds_total", "counter", "Checking of tiles", f.stats.decode_s);
     metric(&b, "compute_seconds_total", "counter", "Computing", f.stats.compute_s);
     layer_metrics(&b, &f, plan->layers);
-    metric(&b, "cache_hit_bytes_total", "counter", "Bytes of chosen experts that were in memory", (double)f.stats.expert_bytes_cached);
+    metric(&b, "cache_hit_bytes_total", "counter", "Bytes of chosen experts that were in memory",
+           (double)f.stats.expert_bytes_cached);
     metric(&b, "disk_limit_bytes_per_second", "gauge", "What the drive gives, 0: not measured", f.stats.disk_limit_bytes_per_s);
     if (s->o.budget_bytes != UINT64_MAX) {
         metric(&b, "budget_bytes", "gauge", "Memory the process may hold", (double)s->o.budget_bytes);

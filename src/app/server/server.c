@@ -112,7 +112,8 @@ static enum MHD_Result finish_body(struct exchange *x) {
         (void)(x->crowded ? refuse(&why, 429, "rate_limit_error", "bodies_full",
                                    "%d MiB of other requests are being read or wait for their answers; try again later",
                                    SERVER_BODIES_LIMIT >> 20)
-                          : refuse(&why, 413, "invalid_request_error", NULL, "the body is larger than %d bytes", SERVER_BODY_LIMIT));
+                          : refuse(&why, 413, "invalid_request_error", NULL, "the body is larger than %d bytes",
+                                   SERVER_BODY_LIMIT));
         exchange_refuse(x, &why);
     } else {
         x->route->handle(x);
