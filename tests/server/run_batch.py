@@ -6,76 +6,27 @@ usage: run_batch.py LAMINA [TESTDATA, not needed]
 """
 import http.client
 import json
-import os
-import pathlib
-import re
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-LAMINA = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("LAMINA_PROGRAM", "build/lamina")
-MODEL = str(ROOT / "demo" / "model")
-WORK = pathlib.Path(tempfile.mkdtemp(prefix="lamina-batch."))
+sys.dont_write_bytecode = True
+import server_under_test  # noqa: E402
+from server_under_test import CHAT, PLAIN, finish, ok  # noqa: E402
+
 SLOW = ("--isa", "scalar", "--threads", "1")
-CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 TOKENS = 60 # of a slow line
-cases = 0
 
 
-def ok(good, name, why=""):
-    global cases
-    cases += 1
-    if not good:
-        print("\n".join("# " + line for line in str(why)[:1500].splitlines()))
-    print(f"{'ok' if good else 'not ok'} {cases} - {name}", flush=True)
-
-
-class Server:
-    def __init__(self, *words, home="home", most_kib=None, **env):
-        limits = [] if most_kib is None else ["bash", "-c", f"trap '' XFSZ; ulimit -f {most_kib}; exec \"$@\"", "limited"]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "LAMINA_")) and not k.lower().endswith("_proxy")}
-        environment.update(LAMINA_HOME=str(WORK / home), LC_ALL="C.UTF-8", TERM="dumb", HOME=str(WORK), **env)
-        self.key, self.home = env.get("LAMINA_API_KEY"), WORK / home
-        self.log = WORK / f"log{len(list(WORK.glob('log*')))}"
-        with open(self.log, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen([*limits, LAMINA, "serve", MODEL, "--port", "0", "--memory", "256MiB", *words], env=environment,
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for _ in range(600):
-            found = re.search(r"serving .* at http://[^ ]*:(\d+)", self.log.read_text())
-            if found:
-                self.port = int(found[1])
-                return
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        raise RuntimeError(self.log.read_text())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.end()
-
-    def end(self, number=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        self.code = self.process.wait(120)
-        return self.code
+class Server(server_under_test.Server):
+    """Answers without their headers; the server's key goes along, if it has one."""
 
     def ask(self, method, path, body=None, kind="application/json", key=True):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         head = {"Content-Type": kind} if body is not None else {}
         if self.key and key:
             head["Authorization"] = "Bearer " + self.key
-        connection.request(method, path, body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode(), head)
-        reply = connection.getresponse()
-        got = reply.status, reply.read()
-        connection.close()
-        return got
+        status, _, data = super().ask(method, path, body, head)
+        return status, data
 
     def json(self, *words, **more):
         status, data = self.ask(*words, **more)
@@ -106,7 +57,7 @@ class Server:
         return [] if file_id is None else [json.loads(line) for line in self.ask("GET", f"/v1/files/{file_id}/content")[1].splitlines()]
 
     def figure(self, name):
-        return float(re.search(rf"^{name} (\S+)$", self.ask("GET", "/metrics")[1].decode(), re.M)[1])
+        return self.figures()[name]
 
 
 COUNTRIES = ("France", "Japan", "Italy", "Spain", "Egypt", "Norway", "Peru", "Kenya", "Cuba", "Iran", "Chile", "India", "China", "Greece", "Poland")
@@ -339,8 +290,7 @@ def main():
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
     for test in (test_cancel, test_killed, test_grace, test_full, test_damaged, test_key):
         test()
-    print(f"1..{cases}")
-    shutil.rmtree(WORK, ignore_errors=True)
+    finish()
 
 
 main()
