@@ -422,11 +422,12 @@ def test_leaving(s):
 
 
 def test_slow_reader(s):
-    c = start(s, long_body(stream=True, n=4, logprobs=True, top_logprobs=20, messages=[{"role": "user", "content": "Hi"}]), receive=4096)
+    c = start(s, long_body(stream=True, n=4, logprobs=True, top_logprobs=20, messages=[{"role": "user", "content": "Hi"}]), receive=65536)
     time.sleep(0.5)
     status, got = s.chat(QUESTIONS[0], max_tokens=12)
     ok(status == 200 and got["choices"][0]["message"]["content"].endswith("Paris."), "others are answered beside a slow reader", got)
     ok(s.wait_figure("lamina_requests_running", lambda v: v == 0), "which is dropped when too much waits for it")
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     data = read_until(c, b"\r\n0\r\n\r\n")
     ok(b"read too slowly" in data[-2000:] and b"[DONE]" not in data and b'"finish_reason":"' not in data, "and told so when it reads on",
        data[-600:])
