@@ -168,7 +168,11 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
         return base_fail(err, LAMINA_USAGE, "a pass of %u rows (%u with logits) does not fit the plan of %u (%u)", count,
                          wanting, e->o.plan->prompt_rows, e->o.logit_rows);
     }
-    LAMINA_TRY(stream_status(e->stream, err));
+    lamina_status status = stream_status(e->stream, err); /* of what was read ahead */
+    if (status != LAMINA_OK) {
+        stream_drop_pass(e->stream);
+        return status;
+    }
     uint64_t begin = sys_now_ns();
     e->rows = rows;
     e->row_count = count;
@@ -180,7 +184,7 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
         exec_open_gate(e, 0);
     }
     exec_times_begin(e);
-    lamina_status status = exec_prepare_rows(e, err);
+    status = exec_prepare_rows(e, err);
     if (status == LAMINA_OK) {
         status = exec_gather(e, err);
     }
@@ -194,6 +198,9 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
     if (status == LAMINA_OK && wanting > 0) {
         status = run_head(e, wanting, err);
         exec_times_end(e, 1 + e->desc->layers);
+    }
+    if (status != LAMINA_OK) {
+        stream_drop_pass(e->stream);
     }
     e->passes++;
     e->rows_done += count;

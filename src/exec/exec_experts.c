@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Reading around a choice. The reader stops at the experts of a layer until its rows have chosen; then the cache says which
- * parts it
- * keeps, and tiles get their places before the reader goes on. */
+ * parts it keeps, and tiles get their places before the reader goes on. */
 #include "exec/exec_priv.h"
 
 void exec_open_gate(struct exec *e, uint32_t layer) {

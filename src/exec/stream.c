@@ -49,6 +49,7 @@ struct stream {
     uint64_t limit;         /* reader stays below */
     uint64_t ring_head, ring_tail; /* bytes ever taken and freed */
     uint64_t first_run, next_run;  /* requests ever finished and started */
+    uint32_t in_flight;     /* requests that the drive has not answered */
     struct run runs[RUNS];
     bool stop;
     lamina_status failed;
@@ -198,6 +199,7 @@ static bool prepare(struct stream *s, struct io_read *read) {
         .tag = run,
     };
     s->next += p.tiles;
+    s->in_flight++;
     return true;
 }
 
@@ -215,6 +217,7 @@ static void submit_all(struct stream *s) {
         if (taken != 1) {
             (void)base_fail(&err, LAMINA_IO, "the read queue takes no more requests");
             sys_mutex_lock(&s->lock);
+            s->in_flight--;
             fail_locked(s, taken < 0 ? taken : LAMINA_IO, &err);
             sys_mutex_unlock(&s->lock);
             return;
@@ -225,21 +228,23 @@ static void submit_all(struct stream *s) {
 
 static void complete(struct stream *s, const struct io_done *done, const struct lamina_error *err) {
     struct run *run = &s->runs[done->tag];
-    if (done->status != LAMINA_OK) {
-        sys_mutex_lock(&s->lock);
-        fail_locked(s, done->status, err);
-        sys_mutex_unlock(&s->lock);
-        return;
-    }
-    atomic_fetch_add_explicit(&s->bytes_read, run->bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->tiles_read, run->tiles, memory_order_relaxed);
     /* After the last store below a worker may release the run and the slot may be reused: count first. */
-    uint32_t tiles = run->tiles;
+    uint32_t tiles = done->status == LAMINA_OK ? run->tiles : 0;
     uint64_t ticket = run->ticket;
+    if (tiles > 0) {
+        atomic_fetch_add_explicit(&s->bytes_read, run->bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&s->tiles_read, tiles, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < tiles; i++) {
         struct slot *slot = &s->slots[(ticket + i) % s->window];
         atomic_store_explicit(&slot->ready, (uint32_t)(ticket + i + 1), memory_order_release);
     }
+    sys_mutex_lock(&s->lock);
+    s->in_flight--;
+    if (done->status != LAMINA_OK) {
+        fail_locked(s, done->status, err);
+    }
+    sys_mutex_unlock(&s->lock);
 }
 
 static void reader_loop(void *arg) {
@@ -395,6 +400,36 @@ void stream_begin_pass(struct stream *s, bool with_head, enum stream_ahead ahead
     s->limit = max_u64(s->next, s->pass_ticket + reach);
     sys_mutex_unlock(&s->lock);
     ring_doorbell(s);
+}
+
+void stream_drop_pass(struct stream *s) {
+    for (;;) {
+        uint32_t event = atomic_load(&s->event);
+        sys_mutex_lock(&s->lock);
+        s->limit = s->next;
+        bool quiet = s->in_flight == 0;
+        sys_mutex_unlock(&s->lock);
+        if (quiet) {
+            break;
+        }
+        atomic_fetch_add(&s->waiters, 1);
+        if (atomic_load(&s->event) == event) {
+            sys_wait(&s->event, event, UINT64_MAX);
+        }
+        atomic_fetch_sub(&s->waiters, 1);
+    }
+    sys_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->o.positions; i++) {
+        s->pin_state[i] = s->pin_state[i] == PIN_VERIFIED ? PIN_VERIFIED : PIN_ABSENT;
+    }
+    s->first_run = s->next_run;
+    s->ring_tail = s->ring_head;
+    s->pass_ticket = s->next; /* what was read of the pass after this one has tickets that no pass will have */
+    s->pass_length = 0;
+    s->limit = s->next;
+    s->failed = LAMINA_OK;
+    s->error = (struct lamina_error){0};
+    sys_mutex_unlock(&s->lock);
 }
 
 void stream_leave_out(struct stream *s, uint32_t first, uint32_t count, bool out) {

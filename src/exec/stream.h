@@ -67,6 +67,9 @@ enum stream_ahead {
 };
 /* Starts a pass over the body, and the head too if asked. */
 void stream_begin_pass(struct stream *s, bool with_head, enum stream_ahead ahead);
+/* Ends a pass that failed: waits for what is being read, and forgets it, what was read and not released, and the failure. The
+ * next pass reads anew, so what failed once may succeed then. Nobody holds a tile. */
+void stream_drop_pass(struct stream *s);
 /* Tiles from `first` on that the current pass leaves out, or takes after all. Only beyond where the reader may go. */
 void stream_leave_out(struct stream *s, uint32_t first, uint32_t count, bool out);
 /* Gives a tile another place: a page in `pinned`, or PLAN_STREAMED. It is read again when next wanted. Only beyond where the
