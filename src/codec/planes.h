@@ -95,10 +95,6 @@ bool planes_decode_portable(const uint8_t *tile, size_t len, uint32_t block, uin
 /* One row times a block of BF16 or whole numbers that is panels of 16 rows, one after the other, in the layout of kern_matmul:
  * y[p * 16 + r] = chain over k of fma(w, x[k], .), from y itself when `accumulate`, else from 0. False as above; y is undefined
  * then. */
-/* Bytes that will be wanted next, fetched into caches on the way. */
-struct planes_ahead {
-    const uint8_t *at, *end;
-};
 struct planes_product {
     const uint8_t *tile;
     size_t len;
@@ -107,7 +103,6 @@ struct planes_product {
     const float *x;          /* [cols] */
     float *y;                /* [panels * 16] */
     bool accumulate;
-    struct planes_ahead *ahead; /* its `at` moves on; NULL: the block behind this one */
 };
 enum { PLANES_PRODUCT_COLS = 16 };
 typedef bool planes_multiply_fn(const struct planes_product *p);

@@ -70,9 +70,6 @@ static ALWAYS_INLINE size_t planes_multiply_level(const struct planes_run *r, co
         }
         sums_store(y, s);
     }
-    if (p->ahead != NULL) {
-        p->ahead->at = ahead;
-    }
     return (size_t)(next - r->next);
 }
 
@@ -125,10 +122,6 @@ bool PLANES_MULTIPLY(const struct planes_product *p) {
     struct planes_run r;
     if (!planes_upper_levels(&r, &b, p->tile + p->len, scratch)) {
         return false;
-    }
-    if (p->ahead != NULL) {
-        r.ahead = p->ahead->at;
-        r.end = p->ahead->end;
     }
     return times[b.form - PLANES_FORM](&r, p) == b.values[1];
 }
