@@ -574,6 +574,29 @@ def test_many(s):
     ok(not bad, f"{CLIENTS} clients at once get their answers", bad[:5])
 
 
+def test_large_answers(s):
+    """48 prompts of 1000 ids with 20 alternatives a token are 30 MB of JSON: more than the server may hold."""
+    ids = [i % 2000 + 10 for i in range(1000)]
+    status, got = s.json("POST", "/v1/completions", {"prompt": [ids] * 48, "echo": True, "logprobs": 20, "max_tokens": 0}, timeout=300)
+    ok(status == 400 and "the answer is too large" in got["error"]["message"], "an answer that is too large is refused", (status, str(got)[:300]))
+    status, got = s.json("POST", "/v1/completions", {"prompt": [ids] * 2, "echo": True, "logprobs": 20, "max_tokens": 0}, timeout=300)
+    ok(status == 200 and all(len(c["logprobs"]["tokens"]) == 1000 for c in got["choices"]), "a smaller one is not", (status, str(got)[:300]))
+    bad, good = [], []
+
+    def one():
+        status, got = s.json("POST", "/v1/completions", {"prompt": [ids] * 4, "echo": True, "logprobs": 20, "max_tokens": 0}, timeout=300)
+        (good if status == 200 else bad).append((status, str(got)[:300]))
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    ok(good and all(status == 429 and "answers under way" in text for status, text in bad), "many at once wait for each other or are told to",
+       bad[:3])
+    status, got = s.json("POST", "/v1/completions", {"prompt": [ids] * 4, "echo": True, "logprobs": 20, "max_tokens": 0}, timeout=300)
+    ok(status == 200, "and what they took is free again", (status, str(got)[:300]))
+
+
 def test_memory(s):
     text = s.ask("GET", "/metrics")[2].decode()
     peak = float(re.search(r'^lamina_resident_bytes\{kind="peak"\} (\d+)$', text, re.M)[1])
@@ -674,7 +697,7 @@ def test_usage():
 def main():
     with Server("--memory", f"{TIGHT}MiB") as s:
         for test in (test_models, test_chat, test_sampling, test_streams, test_echo, test_tokens, test_ollama, test_anthropic, test_monitor,
-                     test_refusals, test_slow_reader, test_many, test_memory):
+                     test_refusals, test_slow_reader, test_many, test_large_answers, test_memory):
             test(s)
     ok(s.code == 0, "and it ends with 0", s.log.read_text())
     with Server() as s:

@@ -187,7 +187,7 @@ static lamina_status line_over(struct work *w, struct slot *s, const struct refu
     if (why->http == 503) {
         return LAMINA_OK;
     }
-    if (why->http < 500) {
+    if (why->http < 500 && why->http != 429) {
         w->failures = why->http == 0 ? 0 : w->failures;
         return record(w, s, why, err);
     }

@@ -106,6 +106,9 @@ void engine_figures(struct engine *e, struct engine_figures *out) {
 /* ---- jobs ---- */
 
 static void job_free(struct engine_job *job) {
+    pthread_mutex_lock(&job->engine->lock);
+    job->engine->kept_bytes -= job->kept_bytes;
+    pthread_mutex_unlock(&job->engine->lock);
     while (job->first != NULL) {
         struct engine_piece *p = job->first;
         job->first = p->next;
@@ -124,6 +127,39 @@ static bool let_go(struct engine_job *job) {
     return --job->holders == 0;
 }
 
+/* What a piece takes at most until its answer is gone: itself, and its text in JSON, which is made in parts, joined and copied. */
+static uint64_t piece_cost(const struct engine_piece *p) {
+    enum { COPIES = 3, OF_TOKEN = 60, OF_TOP = 48 };
+    if (!p->has_logprob) {
+        return (uint64_t)(1 + COPIES) * p->text_len;
+    }
+    const uint64_t json = OF_TOKEN + p->text_len + (uint64_t)p->top_count * OF_TOP;
+    return sizeof(*p) + p->text_len + p->top_count * sizeof(*p->top) + COPIES * json;
+}
+
+/* Under the lock: counts a piece; what is too much ends the job. */
+static void job_keeps(struct engine_job *job, const struct engine_piece *piece) {
+    struct engine *e = job->engine;
+    const uint64_t cost = piece_cost(piece);
+    job->kept_bytes += cost;
+    job->taken_bytes += job->slow && !piece->prompt ? cost : 0;
+    e->kept_bytes += cost;
+    if (e->kept_bytes <= ENGINE_KEPT_LIMIT || piece->finish != FINISH_NONE) {
+        return;
+    }
+    const unsigned most = ENGINE_KEPT_LIMIT >> 20;
+    if (job->kept_bytes > ENGINE_KEPT_LIMIT) {
+        (void)base_fail(&job->error, LAMINA_USAGE,
+                        "the answer is too large: it takes more than the %u MiB that the server keeps for answers; ask for fewer "
+                        "prompts, tokens or log-probabilities at once", most);
+    } else {
+        (void)base_fail(&job->error, LAMINA_BUSY,
+                        "the answers under way take the %u MiB that the server keeps for them; come again later, or ask for fewer "
+                        "prompts, tokens or log-probabilities at once", most);
+    }
+    job->cancelled = true;
+}
+
 void engine_give(struct engine_job *job, struct engine_piece *piece) {
     struct engine *e = job->engine;
     size_t bytes = sizeof(*piece) + piece->text_len + piece->top_count * sizeof(*piece->top);
@@ -134,6 +170,7 @@ void engine_give(struct engine_job *job, struct engine_piece *piece) {
         *(job->last != NULL ? &job->last->next : &job->first) = piece;
         job->last = piece;
         job->pending_bytes += piece->prompt || piece->finish != FINISH_NONE ? 0 : bytes;
+        job_keeps(job, piece);
         if (job->pending_bytes > ENGINE_PENDING_LIMIT && job->slow) {
             (void)base_fail(&job->error, LAMINA_USAGE, "the client read too slowly: %zu bytes of the answer waited for it, %d may",
                             job->pending_bytes, ENGINE_PENDING_LIMIT);
@@ -249,6 +286,9 @@ struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool 
     struct engine_piece *first = job->first;
     job->first = job->last = NULL;
     job->pending_bytes = 0;
+    job->kept_bytes -= job->taken_bytes;
+    e->kept_bytes -= job->taken_bytes;
+    job->taken_bytes = 0;
     *ended = job->ended;
     pthread_mutex_unlock(&e->lock);
     return first;

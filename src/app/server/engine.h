@@ -18,6 +18,7 @@
 #include "lamina/lamina.h"
 
 enum { ENGINE_NO_TOKEN = UINT32_MAX, ENGINE_PENDING_LIMIT = 256 << 10 };
+enum { ENGINE_KEPT_LIMIT = 16 << 20 }; /* of the server's reserve: pieces that answers keep, and the text to be made of them */
 
 enum engine_finish { FINISH_NONE, FINISH_EOS, FINISH_STOP, FINISH_LENGTH, FINISH_ERROR };
 
@@ -107,6 +108,9 @@ lamina_status engine_submit(struct engine *e, const struct engine_ask *ask, stru
 struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool *ended);
 /* Why pieces ended with FINISH_ERROR. */
 lamina_status engine_job_error(struct engine_job *job, struct lamina_error *err);
+/* A job whose pieces would make all that are kept more than ENGINE_KEPT_LIMIT bytes ends with an error: USAGE where it alone does,
+ * BUSY where others have their part in it. They count until the job is released; those of tokens made, until they are taken, where
+ * engine_limit_pending was called. */
 /* It ends with an error when more than ENGINE_PENDING_LIMIT bytes of pieces wait: its client is too slow. Others wait for the
  * whole. */
 void engine_limit_pending(struct engine_job *job);

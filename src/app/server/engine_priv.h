@@ -31,6 +31,7 @@ struct engine_job {
     bool taken, cancelled, ended, slow;
     struct engine_piece *first, *last;
     size_t pending_bytes;
+    uint64_t kept_bytes, taken_bytes; /* the second: of the first, what goes when the pieces at hand are taken */
     struct lamina_error error;
     pthread_cond_t news;
 };
@@ -56,6 +57,7 @@ struct engine {
     pthread_cond_t work;
     struct engine_queue queue, back; /* back: jobs of the background */
     bool refusing, stopping, cut, busy;
+    uint64_t kept_bytes;             /* of all jobs */
     char cut_why[128];
     struct engine_figures figures;
 };
