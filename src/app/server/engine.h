@@ -108,11 +108,9 @@ lamina_status engine_submit(struct engine *e, const struct engine_ask *ask, stru
 struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool *ended);
 /* Why pieces ended with FINISH_ERROR. */
 lamina_status engine_job_error(struct engine_job *job, struct lamina_error *err);
-/* A job whose pieces would make all that are kept more than ENGINE_KEPT_LIMIT bytes ends with an error: USAGE where it alone does,
- * BUSY where others have their part in it. They count until the job is released; those of tokens made, until they are taken, where
- * engine_limit_pending was called. */
-/* It ends with an error when more than ENGINE_PENDING_LIMIT bytes of pieces wait: its client is too slow. Others wait for the
- * whole. */
+/* Its client takes pieces as they come: it ends with an error when more than ENGINE_PENDING_LIMIT bytes of them wait. Of others the
+ * whole is kept; what would make all that is kept more than ENGINE_KEPT_LIMIT ends its job too, with USAGE where that job alone is
+ * too large, BUSY where others have their part in it. Pieces count until the job is released, or of tokens made here until taken. */
 void engine_limit_pending(struct engine_job *job);
 /* Also cancels it when it has not ended. */
 void engine_release(struct engine_job **job);
