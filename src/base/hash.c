@@ -8,7 +8,11 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
+#ifdef LAMINA_HAVE_XXH_DISPATCH
+#include <xxh_x86dispatch.h> /* xxhash.h, its functions replaced by those that choose among AVX-512, AVX2 and SSE2 */
+#else
 #include <xxhash.h>
+#endif
 
 uint64_t hash_xxh3_64(const void *bytes, size_t len) {
     return XXH3_64bits(bytes, len);

@@ -109,8 +109,8 @@ struct engine_piece *engine_take(struct engine_job *job, unsigned wait_ms, bool 
 /* Why pieces ended with FINISH_ERROR. */
 lamina_status engine_job_error(struct engine_job *job, struct lamina_error *err);
 /* Its client takes pieces as they come: it ends with an error when more than ENGINE_PENDING_LIMIT bytes of them wait. Of others the
- * whole is kept; what would make all that is kept more than ENGINE_KEPT_LIMIT ends its job too, with USAGE where that job alone is
- * too large, BUSY where others have their part in it. Pieces count until the job is released, or of tokens made here until taken. */
+ * whole is kept; what would make all that is kept more than ENGINE_KEPT_LIMIT ends its job too: USAGE where that job alone is too
+ * large, BUSY where others have their part in it. Pieces count until the job is released; of tokens made here, until taken. */
 void engine_limit_pending(struct engine_job *job);
 /* Also cancels it when it has not ended. */
 void engine_release(struct engine_job **job);
