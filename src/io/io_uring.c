@@ -221,7 +221,10 @@ static uint32_t uring_collect(void *self, struct io_raw *out, uint32_t max, uint
 
 static void uring_close(void *self) {
     struct uring *u = self;
-    io_uring_queue_exit(&u->ring); /* unpins the buffers too */
+    if (u->base != NULL) {
+        (void)io_uring_unregister_buffers(&u->ring); /* now: the end of a ring unpins them some time later */
+    }
+    io_uring_queue_exit(&u->ring);
     free(u);
 }
 

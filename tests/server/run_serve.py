@@ -631,7 +631,7 @@ def test_term_under_load():
 
 
 def test_socket():
-    path = WORK / ("sock" + "et" * 30)
+    path = WORK / ("sock".ljust(107 - len(str(WORK)) - 1, "e"))
     with Server("--uds", str(path)) as s:
         ok(s.path == str(path), "a long path is named whole", s.path)
         mode = path.stat().st_mode & 0o777
