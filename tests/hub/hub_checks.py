@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -41,6 +42,12 @@ class Checks:
                               text=True, timeout=300)
         done.all = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def start(self, cache, *words):
+        """Whoever started the test may ignore Ctrl-C, as shells do for what runs behind them; a child would, until it minds signals."""
+        return subprocess.Popen([LAMINA, *words], env=self.environment(cache), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 # ---- checkpoints ----

@@ -450,8 +450,7 @@ def asked_again(pieces, piece, etag):
 
 
 def start(cache, *words):
-    return subprocess.Popen([LAMINA, "pull", *words], env=environment(cache), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    return CHECKS.start(cache, "pull", *words)
 
 
 def test_kills():

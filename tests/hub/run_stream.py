@@ -227,8 +227,7 @@ def test_kills():
     HUB.faults.bytes_per_s = 700_000
     kills, sent, watch = 0, 0, Watch("k")
     while kills < KILLS:
-        child = subprocess.Popen([LAMINA, "pull", "org/k", "--stream", "--piece", "64KiB", "-q"], env=environment("k"),
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        child = CHECKS.start("k", "pull", "org/k", "--stream", "--piece", "64KiB", "-q")
         try:
             child.wait(0.1 + dice.random() * 0.4)
         except subprocess.TimeoutExpired:
