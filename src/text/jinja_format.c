@@ -169,7 +169,7 @@ static bool next_value(struct jinja_run *r, struct percent *p, struct jinja_valu
 
 static bool read_count(struct jinja_run *r, struct percent *p, int64_t *count) {
     struct jinja_value v;
-    if (p->at < p->format.len && p->format.ptr[p->at] == '*') {
+    if (p->arg != NULL && p->at < p->format.len && p->format.ptr[p->at] == '*') { /* of percents alone */
         p->at++;
         return next_value(r, p, &v) && jinja_need_int(r, &v, 0, count);
     }
