@@ -23,7 +23,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-TIMEOUT_S = 600
+TIMEOUT_S = 900
 CORES = len(os.sched_getaffinity(0))
 THREADED = re.compile(r"sys_thread|pthread|io_open|lamina_model_open|exec_open|store_split|lamina_split|dev_cpu|team_")
 
