@@ -151,7 +151,10 @@ static bool level_fp8_panel(const struct panel_shape *s, const struct level_from
     const uint8_t *rows[KERN_PANEL_ROWS], *rest[KERN_PANEL_ROWS];
     float scales[2 * KERN_PANEL_ROWS];
     if (s->coding != PANEL_GROUPS || (g->code != GROUPS_E4M3 && g->code != GROUPS_E5M2) || g->shift != GROUPS_NONE || g->ordered ||
-        g->phased || g->group % 16 != 0 || cols % 16 != 0 || (from->packed != NULL && !from->packed->wide)) {
+        g->group % 16 != 0 || cols % 16 != 0 || (from->packed != NULL && !from->packed->wide)) {
+        return false;
+    }
+    if (g->phased || g->scale == GROUPS_NESTED) { /* each row has its own place */
         return false;
     }
     for (uint32_t r = 0; r < KERN_PANEL_ROWS; r++) {

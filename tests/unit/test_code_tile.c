@@ -56,6 +56,7 @@ static const struct groups KINDS[] = {
     {.bits = 4, .code = GROUPS_E2M1, .scale = GROUPS_SCALE_E4M3, .shift = GROUPS_BY_GLOBAL, .group = 16}, /* NVFP4 */
     {.bits = 4, .code = GROUPS_TABLE, .scale = GROUPS_NESTED, .group = 64, .nested = 256, .phased = true}, /* bitsandbytes */
     {.bits = 4, .code = GROUPS_TABLE, .scale = GROUPS_F32, .group = 64},
+    {.bits = 8, .code = GROUPS_E5M2, .scale = GROUPS_NESTED, .group = 64, .nested = 192},
     {.bits = 3, .code = GROUPS_UINT, .scale = GROUPS_F16, .shift = GROUPS_ZERO, .group = 32, .ordered = true},
     {.bits = 5, .code = GROUPS_UINT, .scale = GROUPS_BF16, .shift = GROUPS_MIDDLE, .group = 64},
     {.bits = 6, .code = GROUPS_UINT, .scale = GROUPS_F32, .shift = GROUPS_MINIMUM, .group = 32},

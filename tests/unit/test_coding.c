@@ -57,6 +57,7 @@ static const struct groups KINDS[] = {
     {.bits = 4, .code = GROUPS_E2M1, .scale = GROUPS_SCALE_E4M3, .shift = GROUPS_BY_GLOBAL, .group = 16}, /* NVFP4 */
     {.bits = 4, .code = GROUPS_TABLE, .scale = GROUPS_NESTED, .group = 64, .nested = 256, .phased = true}, /* bitsandbytes */
     {.bits = 4, .code = GROUPS_TABLE, .scale = GROUPS_F32, .group = 32},
+    {.bits = 8, .code = GROUPS_E4M3, .scale = GROUPS_NESTED, .group = 32, .nested = 96}, /* FP8, each row with its place */
 };
 static const struct groups *kind;
 static struct coding_table level;
@@ -157,7 +158,8 @@ static void fill_record(const struct panel_shape *s, uint8_t *record) {
         put_number(record + p.runs + 4 * i);
     }
     if (p.zeros != p.place) {
-        store_le32(record + p.place, draw() % (g->nested != 0 ? g->nested : g->group));
+        const uint32_t place = (uint32_t)(draw() % (g->nested != 0 ? g->nested : g->group));
+        store_le32(record + p.place, g->phased ? place : place / g->group * g->group);
     }
 }
 
