@@ -578,7 +578,9 @@ def test_large_answers(s):
     """48 prompts of 1000 ids with 20 alternatives a token are 30 MB of JSON: more than the server may hold."""
     ids = [i % 2000 + 10 for i in range(1000)]
     status, got = s.json("POST", "/v1/completions", {"prompt": [ids] * 48, "echo": True, "logprobs": 20, "max_tokens": 0}, timeout=300)
-    ok(status == 400 and "the answer is too large" in got["error"]["message"], "an answer that is too large is refused", (status, str(got)[:300]))
+    # 200 where the machine is so slow that white space went before: then the body alone can say it.
+    ok(status in (200, 400) and "the answer is too large" in got.get("error", {}).get("message", ""), "an answer that is too large is refused",
+       (status, str(got)[:300]))
     status, got = s.json("POST", "/v1/completions", {"prompt": [ids] * 2, "echo": True, "logprobs": 20, "max_tokens": 0}, timeout=300)
     ok(status == 200 and all(len(c["logprobs"]["tokens"]) == 1000 for c in got["choices"]), "a smaller one is not", (status, str(got)[:300]))
     bad, good = [], []
