@@ -56,8 +56,10 @@ enum kern_op_kind {
 };
 
 /* SILU x / (1 + exp(-x)); GELU_TANH x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); GELU_ERF x/2 (1 + erf(x / sqrt 2));
- * RELU2 max(x, 0)^2. CLAMPED is a gate and its product at once (KERN_OP_CLAMPED_GLU). */
-enum kern_act { KERN_ACT_SILU, KERN_ACT_GELU_TANH, KERN_ACT_GELU_ERF, KERN_ACT_RELU2, KERN_ACT_CLAMPED, KERN_ACTS };
+ * RELU max(x, 0); RELU2 its square. CLAMPED is a gate and its product at once (KERN_OP_CLAMPED_GLU). Stores hold these numbers. */
+enum kern_act {
+    KERN_ACT_SILU, KERN_ACT_GELU_TANH, KERN_ACT_GELU_ERF, KERN_ACT_RELU2, KERN_ACT_CLAMPED, KERN_ACT_RELU, KERN_ACTS
+};
 
 /* How a row chooses experts from its scores (reference/models.md section 3). */
 enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_CHOSEN, KERN_SCORES }; /* CHOSEN: softmax over these */

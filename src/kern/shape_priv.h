@@ -57,6 +57,8 @@ static inline float shape_act(float x, enum kern_act act) {
     }
     case KERN_ACT_GELU_ERF:
         return 0.5f * x * (1.0f + shape_erff(x * 0x1.6a09e6p-1f)); /* 1 / sqrt 2 */
+    case KERN_ACT_RELU:
+        return x < 0 ? 0.0f : x;
     case KERN_ACT_RELU2: {
         const float positive = x > 0 ? x : 0.0f;
         return positive * positive;

@@ -117,6 +117,8 @@ static const struct key KEYS[] = {
     {"linear_value_head_dim", AT(delta_v_dim), NUMBER},
     {"linear_num_key_heads", AT(delta_k_heads), NUMBER},
     {"linear_num_value_heads", AT(delta_heads), NUMBER},
+    {"linear_num_heads", AT(delta_heads), NUMBER},
+    {"linear_head_dim", AT(delta_k_dim), NUMBER},
     {"full_attention_interval", AT(delta_period), NUMBER},
     {"attention_chunk_size", AT(chunk), NUMBER},
     {"no_rope_layer_interval", AT(nope_step), NUMBER},
@@ -196,6 +198,7 @@ static const struct {
     {"q_lora_rank", FEATURE_LATENT},
     {"sliding_window", FEATURE_WINDOW},
     {"linear_num_value_heads", FEATURE_LINEAR},
+    {"linear_num_heads", FEATURE_LINEAR},
     {"linear_attn_config", FEATURE_LINEAR},
     {"alibi", FEATURE_ALIBI},
     {"text_config", FEATURE_TEXT_TOWER},
@@ -274,7 +277,7 @@ static void read_list(struct json_reader *r, struct config_list *list) {
     }
 }
 
-/* Reads the value at hand when `key` is in the table; null counts as absent. False: not in the table, nothing read. */
+/* Reads the value at hand when `key` is in the table; null is not given. False: not in the table, nothing read. */
 static bool read_known(struct json_reader *r, struct span key, const struct key *table, size_t count, void *base) {
     for (size_t i = 0; i < count; i++) {
         if (!span_is(key, table[i].name)) {
@@ -282,6 +285,9 @@ static bool read_known(struct json_reader *r, struct span key, const struct key 
         }
         void *place = (char *)base + table[i].offset;
         if (json_null(r)) {
+            if (table[i].kind == NUMBER) {
+                ((struct config_number *)place)->null = true;
+            }
             return true;
         }
         if (table[i].kind == NUMBER) {
@@ -401,6 +407,61 @@ static void read_layer_types(struct json_reader *r, struct config_values *v) {
     }
 }
 
+static void read_mlp_types(struct json_reader *r, struct config_values *v) {
+    if (json_null(r) || !json_enter_array(r)) {
+        return;
+    }
+    while (json_next_item(r)) {
+        struct config_text text = {.given = false};
+        if (!read_text(r, &text)) {
+            return;
+        }
+        const bool dense = strcmp(text.value, "dense") == 0;
+        if (!dense && strcmp(text.value, "sparse") != 0) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "mlp_layer_types has \"%s\" (supported: dense, sparse)", text.value);
+            return;
+        }
+        if (v->mlp_type_count == MODEL_MAX_LAYERS) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d layers", (int)MODEL_MAX_LAYERS);
+            return;
+        }
+        v->mlp_type[v->mlp_type_count++] = dense ? MLP_DENSE : MLP_SPARSE;
+    }
+}
+
+/* {"5": {"head_dim": 512}, ...}: keys of layers that differ. One that is not known here would be lost silently. */
+static void read_forms(struct json_reader *r, struct config_values *v) {
+    static const struct key keys[] = {
+        {"head_dim", (uint16_t)offsetof(struct config_form, head_dim), NUMBER},
+        {"num_key_value_heads", (uint16_t)offsetof(struct config_form, kv_heads), NUMBER},
+    };
+    struct span key;
+    if (json_null(r) || !json_enter_object(r)) {
+        return;
+    }
+    while (json_next_key(r, &key)) {
+        uint32_t layer = 0;
+        for (size_t i = 0; i < key.len && layer < MODEL_MAX_LAYERS; i++) {
+            const uint32_t digit = (uint32_t)key.ptr[i] - '0';
+            layer = digit <= 9 ? 10 * layer + digit : MODEL_MAX_LAYERS;
+        }
+        if (layer >= MODEL_MAX_LAYERS || key.len == 0) {
+            (void)json_refuse(r, LAMINA_DAMAGED, "per_layer_config has a member that is no layer");
+            return;
+        }
+        if (json_null(r) || !json_enter_object(r)) {
+            continue;
+        }
+        while (json_next_key(r, &key)) {
+            if (!read_known(r, key, keys, ARRAY_LEN(keys), &v->form[layer])) {
+                (void)json_refuse(r, LAMINA_UNSUPPORTED, "per_layer_config of layer %u has a key that is not supported (supported: "
+                                  "head_dim, num_key_value_heads)", layer);
+                return;
+            }
+        }
+    }
+}
+
 static void read_quantization(struct json_reader *r, struct config_values *v) {
     if (json_null(r) || !json_enter_object(r)) {
         return;
@@ -440,7 +501,6 @@ static bool switches_on(struct span raw) {
 }
 
 static void note_feature(struct span key, struct span raw, struct config_values *v) {
-    v->window_null = v->window_null || (span_is(key, "sliding_window") && span_is(raw, "null"));
     for (size_t i = 0; i < ARRAY_LEN(REFUSED) && v->refused[0] == 0; i++) {
         if (span_is(key, REFUSED[i].key) && (REFUSED[i].value != NULL ? span_is(raw, REFUSED[i].value) : switches_on(raw))) {
             (void)snprintf(v->refused, sizeof(v->refused), "%s (%s)", REFUSED[i].words, REFUSED[i].key);
@@ -467,6 +527,10 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         read_linear(r, v);
     } else if (span_is(key, "layer_types")) {
         read_layer_types(r, v);
+    } else if (span_is(key, "mlp_layer_types")) {
+        read_mlp_types(r, v);
+    } else if (span_is(key, "per_layer_config")) {
+        read_forms(r, v);
     } else if (span_is(key, "quantization_config")) {
         read_quantization(r, v);
     } else if (span_is(key, "eos_token_id")) {

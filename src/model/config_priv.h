@@ -11,10 +11,10 @@
 #include "base/status.h"
 #include "model/family_priv.h"
 
-/* A number that may be absent. */
+/* A number that may be absent, or there as null: that says "none", while a missing one takes the class's default. */
 struct config_number {
     double value;
-    bool given;
+    bool given, null;
 };
 
 struct config_flag {
@@ -41,6 +41,12 @@ struct config_rope {
 };
 
 enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_LINEAR, LAYER_OTHER };
+enum config_mlp_type { MLP_UNSAID, MLP_DENSE, MLP_SPARSE };
+
+/* What "per_layer_config" says of a layer in the place of the keys for all. */
+struct config_form {
+    struct config_number head_dim, kv_heads;
+};
 
 struct config_values {
     struct config_text architecture, model_type, activation, quant_method, quant_format, framework, scoring;
@@ -58,10 +64,12 @@ struct config_values {
     bool rope_by_layer;
     bool late_rotary;                    /* the key "rotary": keys are kept unrotated */
     struct config_number mask_id, gmask_id;
-    bool window_null;                    /* sliding_window is there, and null */
     struct config_flag gguf;             /* written from the metadata of a GGUF file */
     uint32_t layer_type_count;
     uint8_t layer_type[MODEL_MAX_LAYERS];
+    struct config_form form[MODEL_MAX_LAYERS];
+    uint32_t mlp_type_count;
+    uint8_t mlp_type[MODEL_MAX_LAYERS];  /* enum config_mlp_type: mlp_layer_types */
     struct config_list delta_layers;     /* numbers from 1 of layers with linear attention, where listed */
     struct config_list dense_layers;     /* mlp_only_layers */
     struct config_list rope_layers;      /* no_rope_layers: 1 rotates, 0 does not */
@@ -91,6 +99,8 @@ struct config_range {
 };
 lamina_status config_take_u32(const struct config_number *n, struct config_range range, uint32_t *out,
                               struct lamina_error *err); /* a whole one */
+/* What stands in for a number that is not given: `none` where the key is there and null. */
+double config_otherwise(const struct config_number *n, double missing, double none);
 lamina_status config_take_double(const struct config_number *n, struct config_range range, double *out,
                                  struct lamina_error *err);
 

@@ -18,6 +18,10 @@ lamina_status config_take_u32(const struct config_number *n, struct config_range
     return LAMINA_OK;
 }
 
+double config_otherwise(const struct config_number *n, double missing, double none) {
+    return n->null ? none : missing;
+}
+
 lamina_status config_take_double(const struct config_number *n, struct config_range range, double *out,
                                  struct lamina_error *err) {
     double value = n->given ? n->value : range.fallback;

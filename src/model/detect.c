@@ -53,23 +53,36 @@ static bool text_in(const char *text, const char *const *list, size_t count) {
     return false;
 }
 
-static bool keys_fit(const struct config_values *v, const struct model_family *f, struct span json) {
-    bool fit = f->framework == NULL || strncmp(v->framework.value, f->framework, strlen(f->framework)) == 0;
+/* NULL where the row fits; else the key by which it does not, with *needed: whether the row wants it. */
+static const char *unfit_key(const struct config_values *v, const struct model_family *f, struct span json, bool *needed) {
+    *needed = true;
+    if (f->framework != NULL && strncmp(v->framework.value, f->framework, strlen(f->framework)) != 0) {
+        return "transformers_version";
+    }
     for (size_t i = 0; i < ARRAY_LEN(f->needs) && f->needs[i] != NULL; i++) {
-        fit = fit && config_has(json, f->needs[i]);
+        if (!config_has(json, f->needs[i])) {
+            return f->needs[i];
+        }
     }
+    *needed = false;
     for (size_t i = 0; i < ARRAY_LEN(f->lacks) && f->lacks[i] != NULL; i++) {
-        fit = fit && !config_has(json, f->lacks[i]);
+        if (config_has(json, f->lacks[i])) {
+            return f->lacks[i];
+        }
     }
-    return fit;
+    return NULL;
+}
+
+static bool is_named(const struct config_values *v, const struct model_family *f) {
+    return v->architecture.given ? text_in(v->architecture.value, f->architectures, ARRAY_LEN(f->architectures))
+                                 : text_in(v->model_type.value, f->model_types, ARRAY_LEN(f->model_types));
 }
 
 static const struct model_family *find(const struct config_values *v, struct span json) {
     const struct model_family *f = NULL;
+    bool needed = false;
     for (unsigned i = 0; (f = model_family_at(i)) != NULL; i++) {
-        bool named = v->architecture.given ? text_in(v->architecture.value, f->architectures, ARRAY_LEN(f->architectures))
-                                           : text_in(v->model_type.value, f->model_types, ARRAY_LEN(f->model_types));
-        if (named && keys_fit(v, f, json)) {
+        if (is_named(v, f) && unfit_key(v, f, json, &needed) == NULL) {
             return f;
         }
     }
@@ -87,12 +100,32 @@ static bool describe(const struct config_values *v, uint32_t features, char *out
     return false;
 }
 
-static lamina_status refuse(const struct config_values *v, struct lamina_error *err) {
+/* The rows of this architecture, and why each is another kind of it. */
+static lamina_status refuse_kind(const struct config_values *v, struct span json, const char *name, struct lamina_error *err) {
+    const struct model_family *f = NULL;
+    char rows[256] = "";
+    size_t used = 0;
+    for (unsigned i = 0; (f = model_family_at(i)) != NULL && used < sizeof(rows); i++) {
+        bool needed = false;
+        const char *key = is_named(v, f) ? unfit_key(v, f, json, &needed) : NULL;
+        if (key != NULL) {
+            used += (size_t)snprintf(rows + used, sizeof(rows) - used, "%s%s %s \"%s\"", used != 0 ? ", " : "", f->name,
+                                     needed ? "needs" : "has no", key);
+        }
+    }
+    if (used == 0) {
+        return LAMINA_OK;
+    }
+    return base_fail(err, LAMINA_UNSUPPORTED, "%s: this kind of it is not supported; by its config.json: %s", name, rows);
+}
+
+static lamina_status refuse(const struct config_values *v, struct span json, struct lamina_error *err) {
     const char *name = v->architecture.given ? v->architecture.value : v->model_type.value;
     if (name[0] == 0) {
         return base_fail(err, LAMINA_UNSUPPORTED,
                          "config.json names no architecture (keys \"architectures\" and \"model_type\" are missing)");
     }
+    LAMINA_TRY(refuse_kind(v, json, name, err));
     char missing[128] = "a row for it in the family table";
     (void)describe(v, v->asked & ~(uint32_t)FEATURE_WINDOW, missing, sizeof(missing));
     return base_fail(err, LAMINA_UNSUPPORTED, "architecture %s is not supported; the nearest supported one is %s; missing: %s",
@@ -104,7 +137,7 @@ lamina_status family_detect(const struct config_values *v, struct span json, con
     char missing[128];
     const struct model_family *f = find(v, json);
     if (f == NULL) {
-        return refuse(v, err);
+        return refuse(v, json, err);
     }
     if (describe(v, v->asked & ~f->features, missing, sizeof(missing))) {
         return base_fail(err, LAMINA_UNSUPPORTED, "%s: this checkpoint needs %s, which is not supported yet",

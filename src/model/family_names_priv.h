@@ -96,6 +96,23 @@
         NAMES_SHARED_EXPERTS("~layers.%d.mlp.shared_experts"),                                                             \
         [MODEL_CHOICE_BIAS] = "~layers.%d.mlp.gate.e_score_correction_bias"
 
+/* Linear attention with a decay per dimension, beside latents. */
+#define NAMES_KIMI_LINEAR                                                                                                  \
+    NAMES_LATENT, NAMES_LLAMA_ENDS, NAMES_LLAMA_NORMS, [MODEL_Q] = "~layers.%d.self_attn.q_proj.weight",                   \
+    [MODEL_K] = "~layers.%d.self_attn.k_proj.weight", [MODEL_V] = "~layers.%d.self_attn.v_proj.weight",                    \
+    [MODEL_CONV_Q] = "~layers.%d.self_attn.q_conv1d.weight", [MODEL_CONV_K] = "~layers.%d.self_attn.k_conv1d.weight",      \
+    [MODEL_CONV_V] = "~layers.%d.self_attn.v_conv1d.weight", [MODEL_DECAY_A] = "~layers.%d.self_attn.f_a_proj.weight",     \
+    [MODEL_DECAY] = "~layers.%d.self_attn.f_b_proj.weight", [MODEL_BETA] = "~layers.%d.self_attn.b_proj.weight",           \
+    [MODEL_ZA] = "~layers.%d.self_attn.g_a_proj.weight", [MODEL_Z] = "~layers.%d.self_attn.g_b_proj.weight",               \
+    [MODEL_DECAY_RATE] = "~layers.%d.self_attn.A_log", [MODEL_DECAY_BIAS] = "~layers.%d.self_attn.dt_bias",                \
+    [MODEL_DELTA_NORM] = "~layers.%d.self_attn.o_norm.weight",                                                             \
+    [MODEL_ROUTER] = "~layers.%d.block_sparse_moe.gate.weight",                                                            \
+    [MODEL_EXPERT_GATE] = "~layers.%d.block_sparse_moe.experts.%e.w1.weight",                                              \
+    [MODEL_EXPERT_UP] = "~layers.%d.block_sparse_moe.experts.%e.w3.weight",                                                \
+    [MODEL_EXPERT_DOWN] = "~layers.%d.block_sparse_moe.experts.%e.w2.weight",                                              \
+    NAMES_SHARED_EXPERTS("~layers.%d.block_sparse_moe.shared_experts"),                                                    \
+    [MODEL_CHOICE_BIAS] = "~layers.%d.block_sparse_moe.gate.e_score_correction_bias"
+
 #define SPELLINGS_LLAMA {{"model.", ""}, {"language_model.model.", "language_model."}, {"model.language_model.", ""}}
 /* Old exports saved the rotary table as a buffer of each layer; it is recomputed. */
 #define IGNORED_ROTARY {"rotary_emb.inv_freq", "rotary_pos_emb.inv_freq"}

@@ -5,6 +5,13 @@
  * reference framework (reference/models.md sections 2, 3, 6, 7 and 8). */
 #include "model/family_names_priv.h"
 
+/* What the rows of one family have in common that differ in the names of tensors. */
+#define KIMI_LINEAR                                                                                                        \
+    .spellings = SPELLINGS_LLAMA, .ignored = IGNORED_ROTARY, .features = FEATURE_MOE | FEATURE_LATENT | FEATURE_LINEAR,    \
+    .latent = true, .rope = ROPE_NEVER, .delta_wide = true, .delta_latents = true, .experts_in = EXPERTS_AFTER_DENSE,      \
+    .shared_by_count = true, .choice_bias = true, .renorm_default = true, .extra_layers = true,                            \
+    .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 8, .group_by_two = true}, .rope_theta = 10000.0, .norm_eps = 1e-6
+
 const struct model_family model_families_sparse[] = {
     {
         .name = "mixtral",
@@ -265,48 +272,21 @@ const struct model_family model_families_sparse[] = {
         .norm_eps = 1e-6,
     },
     {
+        .name = "kimi-linear-listed", /* "mlp_layer_types" comes with another name for the MLP */
+        .architectures = {"KimiLinearForCausalLM"},
+        .model_types = {"kimi_linear"},
+        .needs = {"mlp_layer_types"},
+        .tensor = {NAMES_KIMI_LINEAR, [MODEL_GATE] = "~layers.%d.block_sparse_moe.gate_proj.weight",
+                   [MODEL_UP] = "~layers.%d.block_sparse_moe.up_proj.weight",
+                   [MODEL_DOWN] = "~layers.%d.block_sparse_moe.down_proj.weight"},
+        KIMI_LINEAR,
+    },
+    {
         .name = "kimi-linear",
         .architectures = {"KimiLinearForCausalLM"},
         .model_types = {"kimi_linear"},
-        .spellings = SPELLINGS_LLAMA,
-        .tensor = {NAMES_LATENT,
-                   NAMES_LLAMA_MLP,
-                   NAMES_LLAMA_ENDS,
-                   NAMES_LLAMA_NORMS,
-                   [MODEL_Q] = "~layers.%d.self_attn.q_proj.weight",
-                   [MODEL_K] = "~layers.%d.self_attn.k_proj.weight",
-                   [MODEL_V] = "~layers.%d.self_attn.v_proj.weight",
-                   [MODEL_CONV_Q] = "~layers.%d.self_attn.q_conv1d.weight",
-                   [MODEL_CONV_K] = "~layers.%d.self_attn.k_conv1d.weight",
-                   [MODEL_CONV_V] = "~layers.%d.self_attn.v_conv1d.weight",
-                   [MODEL_DECAY_A] = "~layers.%d.self_attn.f_a_proj.weight",
-                   [MODEL_DECAY] = "~layers.%d.self_attn.f_b_proj.weight",
-                   [MODEL_BETA] = "~layers.%d.self_attn.b_proj.weight",
-                   [MODEL_ZA] = "~layers.%d.self_attn.g_a_proj.weight",
-                   [MODEL_Z] = "~layers.%d.self_attn.g_b_proj.weight",
-                   [MODEL_DECAY_RATE] = "~layers.%d.self_attn.A_log",
-                   [MODEL_DECAY_BIAS] = "~layers.%d.self_attn.dt_bias",
-                   [MODEL_DELTA_NORM] = "~layers.%d.self_attn.o_norm.weight",
-                   [MODEL_ROUTER] = "~layers.%d.block_sparse_moe.gate.weight",
-                   [MODEL_EXPERT_GATE] = "~layers.%d.block_sparse_moe.experts.%e.w1.weight",
-                   [MODEL_EXPERT_UP] = "~layers.%d.block_sparse_moe.experts.%e.w3.weight",
-                   [MODEL_EXPERT_DOWN] = "~layers.%d.block_sparse_moe.experts.%e.w2.weight",
-                   NAMES_SHARED_EXPERTS("~layers.%d.block_sparse_moe.shared_experts"),
-                   [MODEL_CHOICE_BIAS] = "~layers.%d.block_sparse_moe.gate.e_score_correction_bias"},
-        .ignored = IGNORED_ROTARY,
-        .features = FEATURE_MOE | FEATURE_LATENT | FEATURE_LINEAR,
-        .latent = true,
-        .rope = ROPE_NEVER,
-        .delta_wide = true,
-        .delta_latents = true,
-        .experts_in = EXPERTS_AFTER_DENSE,
-        .shared_by_count = true,
-        .choice_bias = true,
-        .renorm_default = true,
-        .extra_layers = true,
-        .routing = {.score = KERN_SCORE_SIGMOID, .top_k = 8, .group_by_two = true},
-        .rope_theta = 10000.0,
-        .norm_eps = 1e-6,
+        .tensor = {NAMES_KIMI_LINEAR, NAMES_LLAMA_MLP},
+        KIMI_LINEAR,
     },
     {
         .name = "llama4",

@@ -24,7 +24,8 @@ static lamina_status take_heads(const struct config_values *v, const struct mode
     /* Some classes count KV heads only where a switch says that they are fewer. */
     bool counted = !(v->grouped_query.given && !v->grouped_query.value);
     struct config_number kv_heads = counted ? v->kv_heads : (struct config_number){.given = false};
-    double otherwise = one_head ? 1 : f->kv_heads_default != 0 ? f->kv_heads_default : k->heads;
+    double silent = f->kv_heads_default != 0 ? f->kv_heads_default : k->heads;
+    double otherwise = one_head ? 1 : config_otherwise(&kv_heads, silent, k->heads);
     kv_heads.given = kv_heads.given && !one_head;
     LAMINA_TRY(config_take_u32(&kv_heads, (struct config_range){"num_key_value_heads", 1, 1 << 16, otherwise}, &k->kv_heads, err));
     if (!v->head_dim.given && f->head_dim_default == 0 && d->hidden % k->heads != 0) {
@@ -160,6 +161,10 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
     LAMINA_TRY(config_take_u32(&v->delta_v_dim, (struct config_range){"linear_value_head_dim", 1, KERN_DELTA_DIM, k->head_dim},
                                &k->value_dim, err));
     LAMINA_TRY(config_take_u32(&v->delta_taps, (struct config_range){"linear_conv_kernel_dim", 2, 64, 4}, &k->taps, err));
+    if (!f->delta_wide && d->act != KERN_ACT_SILU) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: linear attention with another activation than silu is not supported yet",
+                         d->architecture);
+    }
     d->tiled_values = f->delta_tiled && k->heads != k->kv_heads;
     k->decay_latent = f->delta_latents ? k->head_dim : 0;
     k->gate_latent = f->delta_latents ? k->head_dim : 0;
@@ -175,25 +180,27 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
 struct layer_traits {
     bool windowed, sparse, linear, plain; /* plain: without rotary positions and chunks, where the others have them */
     bool shared;                          /* reads what an earlier layer keeps */
+    struct config_form form;
 };
 
 static bool is_shared(const struct config_values *v, uint32_t layers, uint32_t layer) {
     return v->shared_layers.given && (double)layer >= (double)layers - v->shared_layers.value;
 }
 
-/* Layers that see everything may have other heads than those with a window; layers that read another's keys and values may have
- * a wider MLP. */
+/* Layers that see everything may have other heads than those with a window, single layers others again; layers that read another's
+ * keys and values may have a wider MLP. */
 static lamina_status take_forms(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
                                 struct lamina_error *err) {
-    if (!t->windowed && v->full_head_dim.given) {
-        LAMINA_TRY(config_take_u32(&v->full_head_dim, (struct config_range){"global_head_dim", 2, 4096, -1}, &k->head_dim, err));
-        LAMINA_TRY(config_take_u32(&v->full_kv_heads, (struct config_range){"num_global_key_value_heads", 1, k->heads, k->kv_heads},
-                                   &k->kv_heads, err));
-        k->value_is_key = v->keys_as_values.given && v->keys_as_values.value;
-        if (k->heads % k->kv_heads != 0 || k->head_dim % 2 != 0 || (uint64_t)k->heads * k->head_dim > 1 << 22) {
-            return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads (%u KV) of %u make no sense", k->heads, k->kv_heads,
-                             k->head_dim);
-        }
+    const bool wide = !t->windowed && v->full_head_dim.given;
+    const struct config_number *dim = wide && !t->form.head_dim.given ? &v->full_head_dim : &t->form.head_dim;
+    const struct config_number *heads = wide && !t->form.kv_heads.given ? &v->full_kv_heads : &t->form.kv_heads;
+    LAMINA_TRY(config_take_u32(dim, (struct config_range){"head_dim", 2, 4096, k->head_dim}, &k->head_dim, err));
+    LAMINA_TRY(config_take_u32(heads, (struct config_range){"num_key_value_heads", 1, k->heads, k->kv_heads}, &k->kv_heads, err));
+    k->value_is_key = !t->windowed && v->keys_as_values.given && v->keys_as_values.value;
+    if (k->heads % k->kv_heads != 0 || (k->mixer == MODEL_ATTENTION && k->head_dim % 2 != 0) ||
+        (uint64_t)k->heads * k->head_dim > 1 << 22) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads (%u KV) of %u make no sense", k->heads, k->kv_heads,
+                         k->head_dim);
     }
     k->shared_kv = t->shared;
     if (t->shared && v->double_wide.given && v->double_wide.value) {
@@ -210,10 +217,14 @@ static bool is_plain(const struct config_values *v, const struct model_family *f
     return layer < v->rope_layers.count ? v->rope_layers.value[layer] == 0.0f : (layer + 1) % step == 0;
 }
 
+static bool same_number(const struct config_number *a, const struct config_number *b) {
+    return a->given == b->given && (!a->given || a->value == b->value);
+}
 
 static bool same_traits(const struct layer_traits *a, const struct layer_traits *b) {
     return a->windowed == b->windowed && a->sparse == b->sparse && a->linear == b->linear && a->plain == b->plain &&
-           a->shared == b->shared;
+           a->shared == b->shared && same_number(&a->form.head_dim, &b->form.head_dim) &&
+           same_number(&a->form.kv_heads, &b->form.kv_heads);
 }
 
 static lamina_status make_kind(const struct config_values *v, const struct model_family *f, struct model_desc *d,
@@ -235,21 +246,25 @@ static lamina_status make_kind(const struct config_values *v, const struct model
     return t->sparse ? resolve_experts(v, f, d, k, err) : LAMINA_OK;
 }
 
+static lamina_status check_count(const char *key, uint32_t count, uint32_t layers, struct lamina_error *err) {
+    if (count != 0 && count != layers) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: %s lists %u layers, num_hidden_layers is %u", key, count, layers);
+    }
+    return LAMINA_OK;
+}
+
 static lamina_status take_kinds(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
-    struct layer_traits seen[MODEL_KINDS] = {{false, false, false, false, false}};
+    struct layer_traits seen[MODEL_KINDS] = {{.windowed = false}};
     struct model_kind base = d->kinds[0];
-    /* A key that is there and null means "none"; only a missing one takes the class's default. */
-    double otherwise = v->window_null ? 0 : f->window_default;
+    double otherwise = config_otherwise(&v->window, f->window_default, 0);
     LAMINA_TRY(config_take_u32(&v->window, (struct config_range){"sliding_window", 0, UINT32_MAX, otherwise}, &base.window, err));
-    if (v->layer_type_count != 0 && v->layer_type_count != d->layers) {
-        return base_fail(err, LAMINA_DAMAGED, "config.json: layer_types lists %u layers, num_hidden_layers is %u",
-                         v->layer_type_count, d->layers);
-    }
+    LAMINA_TRY(check_count("layer_types", v->layer_type_count, d->layers, err));
+    LAMINA_TRY(check_count("mlp_layer_types", v->mlp_type_count, d->layers, err));
     d->kind_count = 0;
     for (uint32_t i = 0; i < d->layers; i++) {
         struct layer_traits t = {base.window != 0 && f->window != WINDOW_NONE && has_window(v, f, i), resolve_is_sparse(v, f, i),
-                                 is_linear(v, f, i), is_plain(v, f, i), is_shared(v, d->layers, i)};
+                                 is_linear(v, f, i), is_plain(v, f, i), is_shared(v, d->layers, i), v->form[i]};
         uint32_t kind = 0;
         while (kind < d->kind_count && !same_traits(&seen[kind], &t)) {
             kind++;
@@ -291,7 +306,7 @@ static lamina_status take_activation(const struct config_values *v, const struct
     } acts[] = {{"silu", KERN_ACT_SILU},           {"swish", KERN_ACT_SILU},
                 {"gelu", KERN_ACT_GELU_ERF},       {"gelu_new", KERN_ACT_GELU_TANH},
                 {"gelu_pytorch_tanh", KERN_ACT_GELU_TANH}, {"gelu_fast", KERN_ACT_GELU_TANH},
-                {"relu2", KERN_ACT_RELU2}};
+                {"relu", KERN_ACT_RELU},           {"relu2", KERN_ACT_RELU2}};
     const char *name = f->act != NULL ? f->act : "silu";
     double limit = 0;
     if (f->act_limit > 0) {
@@ -311,7 +326,7 @@ static lamina_status take_activation(const struct config_values *v, const struct
         }
     }
     return base_fail(err, LAMINA_UNSUPPORTED,
-                     "%s: activation \"%s\" is not supported (supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu2)",
+                     "%s: activation \"%s\" is not supported (supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu, relu2)",
                      d->architecture, name);
 }
 
@@ -338,11 +353,12 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     LAMINA_TRY(config_take_double(&v->logits_divisor, (struct config_range){"logits_scaling", 1e-9, 1e9, 1.0}, &divisor, err));
     LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor,
                            &d->logit_scale, err));
-    LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, f->score_cap}, &cap, err));
+    double otherwise = config_otherwise(&v->score_cap, f->score_cap, 0);
+    LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, otherwise}, &cap, err));
     d->score_cap = (float)cap;
     d->alibi_scale = f->alibi_before_scale ? d->score_scale : 1.0f;
-    LAMINA_TRY(
-        config_take_double(&v->logit_cap, (struct config_range){"final_logit_softcapping", 0, 1e6, f->logit_cap}, &cap, err));
+    otherwise = config_otherwise(&v->logit_cap, f->logit_cap, 0);
+    LAMINA_TRY(config_take_double(&v->logit_cap, (struct config_range){"final_logit_softcapping", 0, 1e6, otherwise}, &cap, err));
     d->logit_cap = (float)cap;
     return LAMINA_OK;
 }

@@ -10,6 +10,9 @@ bool resolve_is_sparse(const struct config_values *v, const struct model_family 
     if (!v->experts.given || v->experts.value < 1 || switched_off) {
         return false;
     }
+    if (layer < v->mlp_type_count) {
+        return v->mlp_type[layer] == MLP_SPARSE;
+    }
     switch (f->experts_in) {
     case EXPERTS_AFTER_DENSE:
         return (double)layer >= (v->first_dense.given ? v->first_dense.value : 0.0) && layer % step == 0;

@@ -28,10 +28,12 @@ def count_of(shape):
     return n
 
 
-def write_checkpoint(folder, place):
-    """The checkpoint of a folder of made/ as a directory `place`, its golden.json beside it."""
-    with open(os.path.join(folder, "golden.json")) as f:
-        tensors = json.load(f)["tensors"]
+def write_checkpoint(folder, place, tensors=None):
+    """The checkpoint of a folder of made/ as a directory `place`, its golden.json beside it; from `tensors` where that is to be made."""
+    recorded = tensors is None
+    if recorded:
+        with open(os.path.join(folder, "golden.json")) as f:
+            tensors = json.load(f)["tensors"]
     header, data = {}, bytearray()
     for name, (shape, middle, reach) in tensors.items():
         raw = bf16_words(name, count_of(shape), middle, reach).tobytes()
@@ -41,5 +43,5 @@ def write_checkpoint(folder, place):
     os.makedirs(place)
     with open(os.path.join(place, "model.safetensors"), "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text + data)
-    for name in ("config.json", "golden.json"):
+    for name in ("config.json", "golden.json") if recorded else ("config.json",):
         shutil.copy(os.path.join(folder, name), place)

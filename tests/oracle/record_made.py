@@ -5,23 +5,26 @@ here does; it is run by hand when a folder is added.
 
 usage: record_made.py NAME...
 
-From a folder's config.json come the tensors, their ranges are chosen by what they are, their elements are computed
-(made_weights.py). Then greedy decoding in fp32, eager attention, with a cache; the same without is compared.
+From a folder's config.json come the tensors, under the names in which the framework saves them; their ranges are chosen by what they
+are, their elements are computed (made_weights.py). Then greedy decoding in fp32, eager attention, with a cache; the same without is
+compared.
 """
 import json
 import math
 import os
 import sys
+import tempfile
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from made_weights import bf16_words, count_of
+from made_weights import bf16_words, write_checkpoint
 
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 PROMPTS, NEW = (24, 7), 20
-CENTRED = ("qwen3_5",)  # norms multiply by 1 + w
+CENTRED = ("qwen3_5", "gemma2")  # norms multiply by 1 + w
 
 
 def range_of(name, shape, model_type, tied):
@@ -71,18 +74,22 @@ def main():
     for name in sys.argv[1:]:
         folder = os.path.join(MADE, name)
         config = AutoConfig.from_pretrained(folder)
-        config._attn_implementation = "eager"
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+        tensors = {}
+        with tempfile.TemporaryDirectory() as room:
+            AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(room)
+            with safe_open(os.path.join(room, "model.safetensors"), "pt") as f:
+                for key in f.keys():
+                    shape = f.get_slice(key).get_shape()
+                    tensors[key] = [shape, *range_of(key, shape, config.model_type, config.tie_word_embeddings)]
+        with tempfile.TemporaryDirectory() as room:
+            place = os.path.join(room, name)
+            write_checkpoint(folder, place, tensors)
+            model, said = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, attn_implementation="eager",
+                                                               output_loading_info=True)
+            assert not said["missing_keys"] and not said["unexpected_keys"], said
+        model.eval()
         if hasattr(model, "set_experts_implementation"):
             model.set_experts_implementation("eager")
-        tensors, state = {}, model.state_dict()
-        for key, value in state.items():
-            if key == "lm_head.weight" and config.tie_word_embeddings:
-                continue
-            tensors[key] = [list(value.shape), *range_of(key, value.shape, config.model_type, config.tie_word_embeddings)]
-            words = bf16_words(key, count_of(value.shape), *tensors[key][1:])
-            value.copy_(torch.tensor([w << 16 for w in words], dtype=torch.int64).to(torch.int32).view(torch.float32)
-                        .reshape(value.shape))
         vocab = config.get_text_config().vocab_size
         prompts = [[w % vocab for w in bf16_words(f"{name} prompt {n}", n, 0.0, 1.0)] for n in PROMPTS]
         golden = {"format": "lamina-made-1", "reference": f"{type(model).__name__} (transformers {transformers.__version__})",

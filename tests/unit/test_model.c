@@ -70,6 +70,47 @@ static void explicit_keys_win(void **state) {
     assert_int_equal(d.eos_ids[1], 7);
 }
 
+/* Missing: the default of the class. Null: none. */
+static void null_is_not_missing(void **state) {
+    (void)state;
+    static const char head[] = "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"num_attention_heads\": 16, "
+                               "\"intermediate_size\": 96, \"vocab_size\": 320";
+    static const struct {
+        const char *architecture, *more;
+        uint32_t kv_heads;
+        bool capped;
+    } cases[] = {{"MixtralForCausalLM", "", 8, false},
+                 {"MixtralForCausalLM", ", \"num_key_value_heads\": null", 16, false},
+                 {"Gemma2ForCausalLM", "", 4, true},
+                 {"Gemma2ForCausalLM", ", \"attn_logit_softcapping\": null, \"final_logit_softcapping\": null", 4, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char json[1024];
+        struct model_desc d;
+        struct lamina_error err = {0};
+        (void)snprintf(json, sizeof(json), "{\"architectures\": [\"%s\"], %s, \"num_local_experts\": %s%s}", cases[i].architecture,
+                       head, cases[i].capped || cases[i].kv_heads == 4 ? "0" : "4", cases[i].more);
+        assert_int_equal(model_resolve(span_of_text(json), &d, &err), LAMINA_OK);
+        assert_int_equal(d.kinds[0].kv_heads, cases[i].kv_heads);
+        assert_int_equal(d.score_cap > 0, cases[i].capped);
+        assert_int_equal(d.logit_cap > 0, cases[i].capped);
+    }
+}
+
+static void layers_may_have_forms_of_their_own(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err;
+    assert_int_equal(resolve(", \"per_layer_config\": {\"01\": {\"head_dim\": 32, \"num_key_value_heads\": 1}}", &d, &err), LAMINA_OK);
+    assert_int_equal(d.kind_count, 2);
+    uint64_t rows = 0;
+    uint64_t cols = 0;
+    assert_true(model_matrix_shape(&d, 0, MODEL_K, &rows, &cols) && rows == 64);
+    assert_true(model_matrix_shape(&d, 1, MODEL_K, &rows, &cols) && rows == 32);
+    assert_true(model_matrix_shape(&d, 1, MODEL_Q, &rows, &cols) && rows == 128);
+    assert_int_equal(resolve(", \"hidden_act\": \"relu\"", &d, &err), LAMINA_OK);
+    assert_int_equal(d.act, KERN_ACT_RELU);
+}
+
 static void a_description_survives_a_store(void **state) {
     (void)state;
     static const char *const more[] = {
@@ -100,6 +141,8 @@ static void refusals_say_what_and_why(void **state) {
                    "mixture of experts");
     expect_refusal("{\"architectures\": [\"LamaForCausalLM\"]}", LAMINA_UNSUPPORTED, "nearest supported one is Llama");
     expect_refusal("{}", LAMINA_UNSUPPORTED, "names no architecture");
+    expect_refusal("{\"architectures\": [\"FalconForCausalLM\"], \"parallel_attn\": false}", LAMINA_UNSUPPORTED,
+                   "falcon needs \"parallel_attn\"");
     expect_refusal("{\"architectures\"", LAMINA_DAMAGED, "line 1");
     expect_refused_key(", \"hidden_act\": \"mish\"", LAMINA_UNSUPPORTED, "mish");
     expect_refused_key(", \"sliding_window\": 4096", LAMINA_UNSUPPORTED, "sliding-window");
@@ -114,6 +157,16 @@ static void refusals_say_what_and_why(void **state) {
     expect_refused_key(", \"partial_rotary_factor\": 0.5", LAMINA_UNSUPPORTED, "partial_rotary_factor");
     expect_refused_key(", \"hidden_size\": 1e9", LAMINA_DAMAGED, "hidden_size");
     expect_refused_key(", \"num_hidden_layers\": 1.5", LAMINA_DAMAGED, "num_hidden_layers");
+    expect_refused_key(", \"mlp_layer_types\": [\"dense\"]", LAMINA_DAMAGED, "mlp_layer_types lists 1");
+    expect_refused_key(", \"mlp_layer_types\": [\"dense\", \"hashed\"]", LAMINA_UNSUPPORTED, "hashed");
+    expect_refused_key(", \"per_layer_config\": {\"1\": {\"head_dim\": 15}}", LAMINA_DAMAGED, "heads");
+    expect_refused_key(", \"per_layer_config\": {\"1\": {\"rope_theta\": 5.0}}", LAMINA_UNSUPPORTED, "per_layer_config of layer 1");
+    expect_refused_key(", \"per_layer_config\": {\"1x\": {}}", LAMINA_DAMAGED, "no layer");
+    expect_refused_key(", \"per_layer_config\": {\"99999999999\": {}}", LAMINA_DAMAGED, "no layer");
+    expect_refusal("{\"architectures\": [\"Qwen3_5ForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 4, "
+                   "\"num_attention_heads\": 4, \"intermediate_size\": 96, \"vocab_size\": 320, \"linear_num_value_heads\": 2, "
+                   "\"linear_num_key_heads\": 2, \"linear_key_head_dim\": 16, \"linear_value_head_dim\": 16, "
+                   "\"hidden_act\": \"gelu\"}", LAMINA_UNSUPPORTED, "another activation");
 }
 
 static void switched_off_features_are_no_reason_to_refuse(void **state) {
@@ -240,6 +293,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_reference_class),
         cmocka_unit_test(explicit_keys_win),
+        cmocka_unit_test(null_is_not_missing),
+        cmocka_unit_test(layers_may_have_forms_of_their_own),
         cmocka_unit_test(a_description_survives_a_store),
         cmocka_unit_test(refusals_say_what_and_why),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
