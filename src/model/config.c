@@ -131,6 +131,7 @@ static const struct key KEYS[] = {
     {"attn_temperature_tuning", AT(query_tuned), FLAG},
     {"scoring_func", AT(scoring), TEXT},
     {"moe_router_activation_func", AT(scoring), TEXT},
+    {"topk_method", AT(choosing), TEXT},
     {"mlp_only_layers", AT(dense_layers), LIST},
     {"no_rope_layers", AT(rope_layers), LIST},
     {"tie_word_embeddings", AT(tied), FLAG},

@@ -49,7 +49,7 @@ struct config_form {
 };
 
 struct config_values {
-    struct config_text architecture, model_type, activation, quant_method, quant_format, framework, scoring;
+    struct config_text architecture, model_type, activation, quant_method, quant_format, framework, scoring, choosing;
     struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, padded_vocab, max_positions, sequence_length,
         other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
         query_pre_scalar, score_cap, logit_cap, embed_multiplier, residual_multiplier, score_multiplier, logits_divisor,

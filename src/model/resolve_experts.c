@@ -45,6 +45,15 @@ static lamina_status take_score(const struct config_values *v, struct kern_routi
 
 static lamina_status take_groups(const struct config_values *v, uint32_t experts, struct kern_routing *r,
                                  struct lamina_error *err) {
+    static const char *const by_groups[] = {"group_limited_greedy", "noaux_tc"};
+    const char *method = v->choosing.given ? v->choosing.value : by_groups[0];
+    if (strcmp(method, "greedy") == 0) {
+        return LAMINA_OK;
+    }
+    if (strcmp(method, by_groups[0]) != 0 && strcmp(method, by_groups[1]) != 0) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "config.json: topk_method \"%s\" is not supported (supported: greedy, %s, %s)",
+                         method, by_groups[0], by_groups[1]);
+    }
     LAMINA_TRY(config_take_u32(&v->groups, (struct config_range){"n_group", 1, experts, 1}, &r->groups, err));
     LAMINA_TRY(
         config_take_u32(&v->kept_groups, (struct config_range){"topk_group", 1, r->groups, r->groups}, &r->kept_groups, err));

@@ -111,6 +111,31 @@ static void layers_may_have_forms_of_their_own(void **state) {
     assert_int_equal(d.act, KERN_ACT_RELU);
 }
 
+static void greedy_choice_knows_no_groups(void **state) {
+    (void)state;
+    static const struct {
+        const char *method;
+        uint32_t groups;
+    } cases[] = {{"greedy", 0}, {"group_limited_greedy", 4}, {"noaux_tc", 4}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char json[1024];
+        struct model_desc d;
+        struct lamina_error err = {0};
+        (void)snprintf(json, sizeof(json),
+                       "{\"architectures\": [\"DeepseekV2ForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+                       "\"num_attention_heads\": 4, \"intermediate_size\": 96, \"vocab_size\": 320, \"kv_lora_rank\": 16, "
+                       "\"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, \"v_head_dim\": 16, \"moe_intermediate_size\": 32, "
+                       "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"n_group\": 4, \"topk_group\": 1, "
+                       "\"topk_method\": \"%s\"}", cases[i].method);
+        assert_int_equal(model_resolve(span_of_text(json), &d, &err), LAMINA_OK);
+        assert_int_equal(d.routing.groups, cases[i].groups);
+    }
+    expect_refusal("{\"architectures\": [\"DeepseekV2ForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+                   "\"num_attention_heads\": 4, \"intermediate_size\": 96, \"vocab_size\": 320, \"kv_lora_rank\": 16, "
+                   "\"qk_nope_head_dim\": 16, \"qk_rope_head_dim\": 8, \"v_head_dim\": 16, \"moe_intermediate_size\": 32, "
+                   "\"n_routed_experts\": 8, \"topk_method\": \"dice\"}", LAMINA_UNSUPPORTED, "dice");
+}
+
 static void a_description_survives_a_store(void **state) {
     (void)state;
     static const char *const more[] = {
@@ -295,6 +320,7 @@ int main(void) {
         cmocka_unit_test(explicit_keys_win),
         cmocka_unit_test(null_is_not_missing),
         cmocka_unit_test(layers_may_have_forms_of_their_own),
+        cmocka_unit_test(greedy_choice_knows_no_groups),
         cmocka_unit_test(a_description_survives_a_store),
         cmocka_unit_test(refusals_say_what_and_why),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
