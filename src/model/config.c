@@ -344,10 +344,13 @@ static void read_architectures(struct json_reader *r, struct config_values *v) {
     }
 }
 
-/* One set of rotary parameters. Where they stand by kind of layer, the sets are one level deeper. */
+/* One set of rotary parameters. Where they stand by kind of layer, the sets are one level deeper, and win over what is beside
+ * them. */
 static void read_rope_set(struct json_reader *r, struct config_values *v, struct config_rope *rope, bool top) {
     struct span key;
     struct config_text old_type = {.given = false}; /* "rope_type" wins over the older "type", in any order */
+    struct config_rope of_full = {.type = {.given = false}};
+    bool has_full = false;
     if (json_null(r) || !json_enter_object(r)) {
         return;
     }
@@ -357,13 +360,17 @@ static void read_rope_set(struct json_reader *r, struct config_values *v, struct
             (void)(json_null(r) || read_text(r, &old_type));
         } else if (top && (full || span_is(key, "sliding_attention"))) {
             v->rope_by_layer = true;
-            read_rope_set(r, v, full ? &v->rope : &v->window_rope, false);
+            has_full = has_full || full;
+            read_rope_set(r, v, full ? &of_full : &v->window_rope, false);
         } else if (!read_known(r, key, ROPE_KEYS, ARRAY_LEN(ROPE_KEYS), rope)) {
             (void)json_skip(r);
         }
     }
     if (!rope->type.given && old_type.given) {
         rope->type = old_type;
+    }
+    if (has_full) {
+        *rope = of_full;
     }
 }
 

@@ -38,9 +38,12 @@ struct model_bias_rule {
     uint8_t from;   /* enum model_bias */
     bool otherwise; /* when the key is silent */
 };
-/* Which layers have a window: none; all, where the key is set; from max_window_layers on, where use_sliding_window says so;
- * every layer whose (number + 1) is not a multiple of the period; even layers. layer_types, where given, wins. */
-enum model_window { WINDOW_NONE, WINDOW_ALL, WINDOW_LATE, WINDOW_PERIOD, WINDOW_EVEN };
+/* Which layers have a window: none; all, where the key is set; where use_sliding_window says so those from max_window_layers on,
+ * even ones before it, or all; every layer whose (number + 1) is not a multiple of the period; even layers. layer_types, where
+ * given, wins. */
+enum model_window {
+    WINDOW_NONE, WINDOW_ALL, WINDOW_SWITCH_LATE, WINDOW_SWITCH_EARLY, WINDOW_SWITCH_ALL, WINDOW_PERIOD, WINDOW_EVEN
+};
 /* Sets of rotary factors: one for all; none for layers without a window; the plain one for layers with a window and the
  * scaled one for the others; a theta of their own for layers with a window. */
 enum model_rope_rule { ROPE_ALL, ROPE_WINDOWED_ONLY, ROPE_WINDOWED_PLAIN, ROPE_WINDOWED_THETA, ROPE_NEVER };

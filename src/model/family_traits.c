@@ -45,7 +45,9 @@
     X("attention", "query and key norms only where a key says so", f->qk_norm_by_key)                                      \
     X("attention", "value norms", f->value_norm)                                                                           \
     X("attention", "window in all layers", f->window == WINDOW_ALL)                                                        \
-    X("attention", "window in late layers where a key says so", f->window == WINDOW_LATE)                                  \
+    X("attention", "window in late layers where a key says so", f->window == WINDOW_SWITCH_LATE)                           \
+    X("attention", "window in every other layer at first where a key says so", f->window == WINDOW_SWITCH_EARLY)           \
+    X("attention", "window in all layers where a key says so", f->window == WINDOW_SWITCH_ALL)                             \
     X("attention", "window in all but every n-th layer", f->window == WINDOW_PERIOD)                                       \
     X("attention", "window in every other layer", f->window == WINDOW_EVEN)                                                \
     X("attention", "chunks", HAS(CHUNK))                                                                                   \

@@ -115,6 +115,7 @@ void gguf_put_window(struct gguf_writer *w) {
     double period = 0;
     bool given = gguf_number(w, "attention.sliding_window", &window);
     bool listed = has_pattern(w);
+    bool by_switch = w->f->window >= WINDOW_SWITCH_LATE && w->f->window <= WINDOW_SWITCH_ALL;
     if (w->f->nope_by_list) {
         put_chunks(w, given, window);
         return;
@@ -122,7 +123,7 @@ void gguf_put_window(struct gguf_writer *w) {
     if (!given && (w->f->window == WINDOW_EVEN || w->f->window == WINDOW_PERIOD)) {
         return;
     }
-    if (window == 0.0 || (w->f->window == WINDOW_LATE && !listed)) {
+    if (window == 0.0 || (by_switch && !listed)) {
         str_add_text(w->out, ", \"sliding_window\": null");
         return;
     }

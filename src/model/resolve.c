@@ -99,6 +99,8 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
 /* ---- kinds of layers ---- */
 
 static bool has_window(const struct config_values *v, const struct model_family *f, uint32_t layer) {
+    const bool on = v->use_window.given && v->use_window.value;
+    const double turn = v->late_layers.given ? v->late_layers.value : 28.0;
     uint32_t period = v->window_period.given && v->window_period.value >= 1 ? (uint32_t)v->window_period.value : f->window_period;
     switch (layer < v->layer_type_count ? v->layer_type[layer] : LAYER_UNSAID) {
     case LAYER_FULL:
@@ -111,9 +113,12 @@ static bool has_window(const struct config_values *v, const struct model_family 
     switch (f->window) {
     case WINDOW_ALL:
         return true;
-    case WINDOW_LATE:
-        return v->use_window.given && v->use_window.value &&
-               (double)layer >= (v->late_layers.given ? v->late_layers.value : 28.0);
+    case WINDOW_SWITCH_LATE:
+        return on && (double)layer >= turn;
+    case WINDOW_SWITCH_EARLY:
+        return on && (double)layer < turn && layer % 2 == 0;
+    case WINDOW_SWITCH_ALL:
+        return on;
     case WINDOW_PERIOD:
         return period == 0 || (layer + 1) % period != 0;
     case WINDOW_EVEN:

@@ -15,6 +15,8 @@ run_gguf.py does. What each is there for:
   glm4-lite-listed   layers with experts by mlp_layer_types
   kimi-listed        the same, where names of tensors and keys of linear attention differ with it
   llama-relu         ReLU
+  qwen2moe-window    a window in some layers by use_sliding_window, where layer_types is silent
+  qwen3moe-window    the same in all layers
 """
 import glob
 import json
@@ -29,7 +31,7 @@ import run_variants
 from made_weights import write_checkpoint
 
 FOLDERS = ["gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "kimi-listed", "llama-relu",
-           "qwen35-three"]
+           "qwen2moe-window", "qwen35-three", "qwen3moe-window"]
 IN_GGUF = ["gemma4-moe", "gemma4-moe-inputs", "qwen35-three"]  # the others are about config.json, or the format cannot say them
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
