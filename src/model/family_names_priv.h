@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Trees of tensor names that rows of the family table share. '~' and '^' stand for the spelling's roots of body and head, %d for
- * the layer, %e for the expert. */
+ * the layer, %e for the expert, or the head where each has a norm of its own. */
 #ifndef MODEL_FAMILY_NAMES_PRIV_H
 #define MODEL_FAMILY_NAMES_PRIV_H
 

@@ -257,6 +257,7 @@ struct model_tensor {
     uint64_t source_rows, source_cols; /* of the source tensor, where from.total and cols do not say */
     float plus;               /* added to each element of a vector, in fp32 */
     bool exponentiated;       /* a vector: the source holds -exp(x), x = log(-source) is wanted, in fp64 and rounded */
+    uint32_t pieces;          /* a vector: it lies in so many tensors of one length, one after another; 0: in `source` */
 };
 /* Canonical tensors: EMBED, HEAD (unless tied), INPUT_EMBED and INPUT_PROJ (of models with inputs by layer), then each layer's
  * matrices and vectors in role order, then
@@ -266,6 +267,8 @@ void model_tensor_at(const struct model_desc *desc, uint32_t index, struct model
 /* Those of a layer, in the same order; layer -1: those outside. */
 uint32_t model_layer_tensor_count(const struct model_desc *desc, int32_t layer);
 void model_layer_tensor_at(const struct model_desc *desc, int32_t layer, uint32_t index, struct model_tensor *out);
+/* Of a vector in pieces; piece 0 is `source`. */
+void model_tensor_piece(const struct model_desc *desc, const struct model_tensor *t, uint32_t piece, char name[160]);
 float model_taken_log(float source); /* of an exponentiated one */
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);

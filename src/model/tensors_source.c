@@ -339,7 +339,17 @@ void tensor_find_source(const struct model_desc *desc, struct model_tensor *out)
     if (name != NULL) {
         source_name(f, spelling_of(desc), name, out->layer, out->expert, out->source, sizeof(out->source));
         find_source(desc, f, out);
+        if ((out->role == MODEL_Q_NORM || out->role == MODEL_K_NORM) && strstr(name, "%e") != NULL) { /* a tensor per head */
+            out->pieces = (uint32_t)(out->cols / model_kind_of(desc, (uint32_t)out->layer)->head_dim);
+        }
     }
+}
+
+void model_tensor_piece(const struct model_desc *desc, const struct model_tensor *t, uint32_t piece, char name[160]) {
+    struct model_tensor one = *t;
+    one.expert = piece;
+    tensor_find_source(desc, &one);
+    memcpy(name, one.source, sizeof(one.source));
 }
 
 /* Of quantised activations and caches: weights are all that is taken from such checkpoints. */

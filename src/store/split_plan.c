@@ -164,6 +164,10 @@ static bool shape_fits(const struct lamina_source_tensor *t, const struct model_
     if (matrix && m->from.planes == 0 && (t->rank == 3 || (t->rank == 1 && wanted[0] == 1))) { /* rows by heads; one row */
         return t->shape[t->rank - 1] == wanted[1] && elements == wanted[0] * wanted[1];
     }
+    if (m->pieces != 0) {
+        wanted[1] = m->from.total / m->pieces;
+        return t->rank >= 1 && elements == wanted[1];
+    }
     return matrix ? stacked && last[0] == wanted[0] && last[1] == wanted[1] : t->rank >= 1 && elements == m->from.total;
 }
 
@@ -315,6 +319,35 @@ static uint32_t output_of(const struct split_planner *w, const struct model_tens
     return m->role == MODEL_HEAD ? 2 : 1;
 }
 
+static lamina_status absent(struct split_planner *w, const char *name) {
+    return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for", name);
+}
+
+/* The other tensors of a vector in pieces: of the first one's shape and type. */
+static lamina_status take_pieces(struct split_planner *w, const struct model_tensor *m, uint32_t at, struct split_part *part) {
+    struct model_tensor one = *m;
+    struct split_part other;
+    uint32_t *piece = arena_take_array(&w->p->parts, m->pieces, sizeof(*piece));
+    if (piece == NULL) {
+        return split_plan_no_memory(w->err);
+    }
+    piece[0] = part->tensor;
+    for (uint32_t i = 1; i < m->pieces; i++) {
+        model_tensor_piece(&w->p->desc, m, i, one.source);
+        if (!split_plan_find(w, one.source, &piece[i])) {
+            return absent(w, one.source);
+        }
+        split_plan_use(w, piece[i], at);
+        LAMINA_TRY(check_tensor(w, &one, piece[i], &other));
+        if (other.dtype != part->dtype || other.coding != part->coding) {
+            return base_fail(w->err, LAMINA_DAMAGED, "tensor \"%s\" is of another type than \"%s\"", one.source, m->source);
+        }
+    }
+    part->pieces = m->pieces;
+    part->piece = piece;
+    return LAMINA_OK;
+}
+
 static lamina_status place(struct split_planner *w, const struct model_tensor *m) {
     uint32_t index = 0;
     bool coded = false;
@@ -330,11 +363,14 @@ static lamina_status place(struct split_planner *w, const struct model_tensor *m
                          m->source);
     }
     if (!coded && !there) {
-        return base_fail(w->err, LAMINA_DAMAGED, "the checkpoint has no tensor \"%s\", which config.json asks for", m->source);
+        return absent(w, m->source);
     }
     if (!coded) {
         split_plan_use(w, index, at);
         LAMINA_TRY(check_tensor(w, m, index, part));
+    }
+    if (m->pieces != 0) {
+        LAMINA_TRY(take_pieces(w, m, at, part));
     }
     LAMINA_TRY(at == 0 ? place_vector(w, o, part, m) : place_matrix(w, o, part, m));
     if (!coded && at != 0) {
@@ -520,8 +556,12 @@ static void pass_over_repeats(struct split_planner *w) {
             struct model_tensor m;
             uint32_t index = 0;
             model_layer_tensor_at(&w->p->desc, (int32_t)layer, i, &m);
-            if (split_plan_find(w, m.source, &index)) {
-                w->used[index] = true;
+            for (uint32_t piece = 0; piece < (m.pieces != 0 ? m.pieces : 1); piece++) {
+                char name[sizeof(m.source)];
+                model_tensor_piece(&w->p->desc, &m, piece != 0 ? piece : m.expert, name);
+                if (split_plan_find(w, name, &index)) {
+                    w->used[index] = true;
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ enum { HALF = SPLIT_ROWS / 2 };
 
 bool split_part_is_plain(const struct split_part *part) {
     const struct model_rows *m = &part->from;
-    return !part->transposed && m->rope_dim == 0 && m->group == 0 && m->stride == 1 &&
+    return !part->transposed && part->pieces == 0 && m->rope_dim == 0 && m->group == 0 && m->stride == 1 &&
            m->run >= (part->len != 0 ? part->len : part->shape.rows);
 }
 
@@ -156,6 +156,15 @@ static lamina_status compute_lengths(struct split_job *job, const struct split_s
     return LAMINA_OK;
 }
 
+static lamina_status read_pieces(struct split_job *job, const struct split_part *part, size_t size, uint8_t *to) {
+    const struct lamina_source *src = job->source;
+    const size_t each = (size_t)(part->from.total / part->pieces) * size;
+    for (uint32_t i = 0; i < part->pieces; i++) {
+        LAMINA_TRY(src->read(src->user, part->piece[i], 0, to + i * each, each, &job->err));
+    }
+    return LAMINA_OK;
+}
+
 static lamina_status pick(struct split_job *job, const struct split_slot *s) {
     const struct split_part *part = s->part;
     size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
@@ -163,7 +172,8 @@ static lamina_status pick(struct split_job *job, const struct split_slot *s) {
         return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a vector of %llu elements is too long", s->output->name,
                          (unsigned long long)part->from.total);
     }
-    LAMINA_TRY(read_at(job, part, 0, part->from.total, s->memory + HALF));
+    LAMINA_TRY(part->pieces != 0 ? read_pieces(job, part, size, s->memory + HALF)
+                                 : read_at(job, part, 0, part->from.total, s->memory + HALF));
     for (uint64_t i = 0; i < part->len; i++) {
         float f = element(s->memory + HALF + model_source_row(&part->from, i) * size, part->dtype);
         float value = part->exponentiated ? model_taken_log(f) : f + part->plus;

@@ -291,6 +291,8 @@ struct split_part {  /* one matrix or vector of an output file */
     bool transposed, row_norms;
     float plus;
     bool exponentiated;       /* see struct model_tensor */
+    uint32_t pieces;          /* vectors: so many tensors one after another, piece[0] is `tensor`; 0: one */
+    uint32_t *piece;
     uint32_t coding;          /* enum panel_coding of the source; a matrix that is not kept so is decoded to F32 */
     struct split_quant *quant; /* PANEL_GROUPS: the tensors; else NULL */
     double finer;             /* matrices in steps: bits more than others, before the mean is taken off */

@@ -20,8 +20,10 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
 from hub_checks import LAMINA, ROOT, Checks, model, numbers, safetensors, shapes  # noqa: E402
 from hub_server import Repo  # noqa: E402
+from made_weights import write_checkpoint  # noqa: E402
 
 KILLS = 20
 CHECKS = Checks("stream")
@@ -105,6 +107,13 @@ def same(cache, name, files, title, *words, codec=("--codec", "planes")):
 
 # ---- cases ----
 
+def made(name):
+    """A folder of tests/oracle/made."""
+    place = WORK / name
+    write_checkpoint(ROOT / "tests" / "oracle" / "made" / name, place)
+    return {n: (place / n).read_bytes() for n in ("config.json", "model.safetensors")}
+
+
 def test_bytes():
     few = dict(layers=12, hidden=64, inter=160)
     cases_of = {
@@ -114,6 +123,7 @@ def test_bytes():
         "two files, matrices here and vectors there": model(files=2, seed=4, cut=lambda n, i: int("norm" in n), **few),
         "three files that share every layer": model(files=3, seed=5, cut=lambda n, i: i % 3, **few),
         "two files, the last layers first": model(files=2, seed=6, cut=lambda n, i: int(i < 55), **few),
+        "vectors in a tensor per head": made("stablelm-norms"),
     }
     for n, (title, files) in enumerate(cases_of.items()):
         repo = HUB.add(f"org/b{n}", Repo(files))

@@ -257,6 +257,10 @@ class Conversion:
         if expert:
             self.experts.setdefault((layer, EXPERTS[expert.group(2)]), {})[int(expert.group(1))] = tensor
             return
+        head = re.match(r"self_attn\.([qk])_layernorm\.norms\.(\d+)$", stem)
+        if head:  # stacked as experts are
+            self.experts.setdefault((layer, f"attn_{head.group(1)}_norm"), {})[int(head.group(2))] = tensor
+            return
         if self.arch == "deepseek2" and layer >= self.layers:
             return  # layers for predicting further tokens are dropped
         if self.arch in TILED and stem.startswith("linear_attn."):

@@ -17,6 +17,7 @@ run_gguf.py does. What each is there for:
   llama-relu         ReLU
   qwen2moe-window    a window in some layers by use_sliding_window, where layer_types is silent
   qwen3moe-window    the same in all layers
+  stablelm-norms     a norm of its own for each head of queries and keys, a tensor each
 """
 import glob
 import json
@@ -31,8 +32,8 @@ import run_variants
 from made_weights import write_checkpoint
 
 FOLDERS = ["gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "kimi-listed", "llama-relu",
-           "qwen2moe-window", "qwen35-three", "qwen3moe-window"]
-IN_GGUF = ["gemma4-moe", "gemma4-moe-inputs", "qwen35-three"]  # the others are about config.json, or the format cannot say them
+           "qwen2moe-window", "qwen35-three", "qwen3moe-window", "stablelm-norms"]
+IN_GGUF = ["gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]  # the others are about config.json, or the format cannot say them
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 
@@ -70,12 +71,28 @@ def jobs_of(lamina, name, room, home):
     yield f"{name} from GGUF: the same bits in other ways", lambda: check_ways(lamina, path, home, place)
 
 
+def check_pieces(lamina, room, home):
+    """A vector that lies in a tensor per head: one that is missing, or has another length, is named."""
+    folder, broken = os.path.join(MADE, "stablelm-norms"), "model.layers.1.self_attn.q_layernorm.norms.2.weight"
+    with open(os.path.join(folder, "golden.json")) as f:
+        tensors = json.load(f)["tensors"]
+    shape, middle, reach = tensors.pop(broken)
+    for number, (more, said) in enumerate((({}, "has no tensor"), ({broken: [[shape[0] + 2], middle, reach]}, "has the shape"))):
+        place = os.path.join(room, f"broken-{number}")
+        write_checkpoint(folder, place, {**tensors, **more})
+        done = subprocess.run([lamina, "logits", place, "--ids", "5", "-q", "--home", home], capture_output=True, text=True, timeout=60)
+        if done.returncode != 8 or broken not in done.stderr or said not in done.stderr:
+            raise RuntimeError(f"exit {done.returncode}: {done.stderr}")
+    return "two ways"
+
+
 def main():
     lamina = os.path.abspath(sys.argv[1])
     failed = 0
     with tempfile.TemporaryDirectory() as room, tempfile.TemporaryDirectory() as home:
         jobs = [("every folder of made is tested", check_list)]
         jobs += [job for name in FOLDERS for job in jobs_of(lamina, name, room, home)]
+        jobs += [("pieces of vectors that do not fit are named", lambda: check_pieces(lamina, room, home))]
         for number, (words, job) in enumerate(jobs, 1):
             try:
                 print(f"ok {number} - {words}: {job()}")
