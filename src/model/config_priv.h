@@ -99,10 +99,15 @@ struct config_range {
 };
 lamina_status config_take_u32(const struct config_number *n, struct config_range range, uint32_t *out,
                               struct lamina_error *err); /* a whole one */
+/* Every how many layers: from 1 on, and no more than any model has; `otherwise` where it is missing or below 1. */
+uint32_t config_step(const struct config_number *n, uint32_t otherwise);
 /* What stands in for a number that is not given: `none` where the key is there and null. */
 double config_otherwise(const struct config_number *n, double missing, double none);
 lamina_status config_take_double(const struct config_number *n, struct config_range range, double *out,
                                  struct lamina_error *err);
+
+/* Can the numbers of a description be computed with? What a store says must be so, and what config.json is resolved to. */
+bool model_plausible(const struct model_desc *d);
 
 /* Fills rope[] and gives each kind of layer its set. */
 lamina_status resolve_rope(const struct config_values *v, const struct model_family *f, struct model_desc *d,

@@ -18,6 +18,13 @@ lamina_status config_take_u32(const struct config_number *n, struct config_range
     return LAMINA_OK;
 }
 
+uint32_t config_step(const struct config_number *n, uint32_t otherwise) {
+    if (!n->given || !(n->value >= 1)) {
+        return otherwise;
+    }
+    return n->value < MODEL_MAX_LAYERS + 1 ? (uint32_t)n->value : MODEL_MAX_LAYERS + 1;
+}
+
 double config_otherwise(const struct config_number *n, double missing, double none) {
     return n->null ? none : missing;
 }

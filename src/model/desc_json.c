@@ -315,8 +315,8 @@ static bool plausible_kind(const struct model_desc *d, const struct model_kind *
     return shaped && (k->rope == MODEL_NO_ROPE || (k->rope < MODEL_ROPES && plausible_rope(&d->rope[k->rope], k)));
 }
 
-static bool plausible_layers(const struct model_desc *d, const struct reading *w) {
-    bool fine = d->layers >= 1 && d->layers <= MODEL_MAX_LAYERS && w->layer_kinds == d->layers && d->kind_count >= 1;
+static bool plausible_layers(const struct model_desc *d) {
+    bool fine = d->layers >= 1 && d->layers <= MODEL_MAX_LAYERS && d->kind_count >= 1;
     for (uint32_t i = 0; fine && i < d->kind_count; i++) {
         fine = plausible_kind(d, &d->kinds[i]) && (d->kinds[i].heads == d->kinds[0].heads || !d->alibi);
     }
@@ -326,11 +326,15 @@ static bool plausible_layers(const struct model_desc *d, const struct reading *w
     return fine;
 }
 
-/* True when the numbers can be computed with: the ranges of model_resolve. */
-static bool plausible(const struct model_desc *d, const struct reading *w) {
+/* All that the description of a store must have. */
+static bool complete(const struct model_desc *d, const struct reading *w) {
     uint32_t pairs = d->rope[0].kind == MODEL_ROPE_LONG ? d->rope[0].dim / 2 : 0;
-    return w->seen == (UINT64_C(1) << ARRAY_LEN(DESC_FIELDS)) - 1 && w->routed && plausible_layers(d, w) &&
-           w->short_count == pairs && w->long_count == pairs && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
+    return w->seen == (UINT64_C(1) << ARRAY_LEN(DESC_FIELDS)) - 1 && w->routed && w->layer_kinds == d->layers &&
+           w->short_count == pairs && w->long_count == pairs;
+}
+
+bool model_plausible(const struct model_desc *d) {
+    return plausible_layers(d) && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
            d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS &&
            d->wiring < MODEL_WIRINGS && (!d->dense_beside || d->wiring == MODEL_SANDWICH) && d->qk_norm < MODEL_QK_NORMS &&
            d->act < KERN_ACTS &&
@@ -387,7 +391,7 @@ lamina_status model_desc_read(struct span json, struct model_desc *desc, struct 
     if (status == LAMINA_OK && model_family_of_name(span_of_text(d.family)) == NULL) {
         status = base_fail(err, LAMINA_UNSUPPORTED, "model description: family \"%s\" is not known to this version", d.family);
     }
-    if (status == LAMINA_OK && !plausible(&d, &w)) {
+    if (status == LAMINA_OK && !(complete(&d, &w) && model_plausible(&d))) {
         status = base_fail(err, LAMINA_DAMAGED, "model description: a field is missing or out of range");
     }
     if (status == LAMINA_OK) {

@@ -61,7 +61,8 @@ static lamina_status take_latents(const struct config_values *v, struct model_de
     LAMINA_TRY(config_take_u32(&v->value_dim, (struct config_range){"v_head_dim", 1, 4096, -1}, &k->value_dim, err));
     k->head_dim = k->plain_dim + rotary;
     k->kv_heads = k->heads;
-    if (rotary % 2 != 0 || (uint64_t)k->heads * (k->kv_latent + k->head_dim) > 1 << 24) {
+    if (rotary % 2 != 0 || k->head_dim % 2 != 0 || k->head_dim > 4096 ||
+        (uint64_t)k->heads * (k->kv_latent + k->head_dim) > 1 << 24) {
         return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads of %u + %u over a latent of %u make no sense", k->heads,
                          k->plain_dim, rotary, k->kv_latent);
     }
@@ -83,8 +84,8 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
     if (v->dense_ffn.given && f->expert_ffn_is_ffn) {
         LAMINA_TRY(config_take_u32(&v->dense_ffn, (struct config_range){"intermediate_size_mlp", 1, 1 << 22, -1}, &k->ffn, err));
     }
-    if (f->ffn_halved) {
-        k->ffn /= 2;
+    if (f->ffn_halved && (k->ffn /= 2) == 0) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: intermediate_size counts gate and up together, 1 is too small");
     }
     const struct config_number *vocab = v->padded_vocab.given ? &v->padded_vocab : &v->vocab;
     LAMINA_TRY(config_take_u32(vocab,
@@ -101,7 +102,7 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
 static bool has_window(const struct config_values *v, const struct model_family *f, uint32_t layer) {
     const bool on = v->use_window.given && v->use_window.value;
     const double turn = v->late_layers.given ? v->late_layers.value : 28.0;
-    uint32_t period = v->window_period.given && v->window_period.value >= 1 ? (uint32_t)v->window_period.value : f->window_period;
+    uint32_t period = config_step(&v->window_period, f->window_period);
     switch (layer < v->layer_type_count ? v->layer_type[layer] : LAYER_UNSAID) {
     case LAYER_FULL:
         return false;
@@ -129,7 +130,7 @@ static bool has_window(const struct config_values *v, const struct model_family 
 }
 
 static bool is_linear(const struct config_values *v, const struct model_family *f, uint32_t layer) {
-    uint32_t period = v->delta_period.given && v->delta_period.value >= 1 ? (uint32_t)v->delta_period.value : f->delta_period;
+    uint32_t period = config_step(&v->delta_period, f->delta_period);
     if ((f->features & FEATURE_LINEAR) == 0) {
         return false;
     }
@@ -173,10 +174,10 @@ static lamina_status take_delta(const struct config_values *v, const struct mode
     d->tiled_values = f->delta_tiled && k->heads != k->kv_heads;
     k->decay_latent = f->delta_latents ? k->head_dim : 0;
     k->gate_latent = f->delta_latents ? k->head_dim : 0;
-    if (k->heads % k->kv_heads != 0 || (uint64_t)k->heads / k->kv_heads * k->value_dim > 8192) {
+    if (k->heads % k->kv_heads != 0 || k->head_dim % 2 != 0 || (uint64_t)k->heads / k->kv_heads * k->value_dim > 8192) {
         return base_fail(err, LAMINA_DAMAGED,
-                         "config.json: %s: linear attention with %u heads of values on %u of keys makes no sense",
-                         d->architecture, k->heads, k->kv_heads);
+                         "config.json: %s: linear attention with %u heads of values on %u of %u of keys makes no sense",
+                         d->architecture, k->heads, k->kv_heads, k->head_dim);
     }
     return LAMINA_OK;
 }
@@ -192,20 +193,29 @@ static bool is_shared(const struct config_values *v, uint32_t layers, uint32_t l
     return v->shared_layers.given && (double)layer >= (double)layers - v->shared_layers.value;
 }
 
-/* Layers that see everything may have other heads than those with a window, single layers others again; layers that read another's
- * keys and values may have a wider MLP. */
-static lamina_status take_forms(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
-                                struct lamina_error *err) {
+/* Layers that see everything may have other heads than those with a window, and single layers others again. */
+static lamina_status take_form_of_heads(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
+                                        struct lamina_error *err) {
     const bool wide = !t->windowed && v->full_head_dim.given;
     const struct config_number *dim = wide && !t->form.head_dim.given ? &v->full_head_dim : &t->form.head_dim;
     const struct config_number *heads = wide && !t->form.kv_heads.given ? &v->full_kv_heads : &t->form.kv_heads;
     LAMINA_TRY(config_take_u32(dim, (struct config_range){"head_dim", 2, 4096, k->head_dim}, &k->head_dim, err));
     LAMINA_TRY(config_take_u32(heads, (struct config_range){"num_key_value_heads", 1, k->heads, k->kv_heads}, &k->kv_heads, err));
     k->value_is_key = !t->windowed && v->keys_as_values.given && v->keys_as_values.value;
-    if (k->heads % k->kv_heads != 0 || (k->mixer == MODEL_ATTENTION && k->head_dim % 2 != 0) ||
-        (uint64_t)k->heads * k->head_dim > 1 << 22) {
+    if (k->heads % k->kv_heads != 0 || k->head_dim % 2 != 0 || (uint64_t)k->heads * k->head_dim > 1 << 22) {
         return base_fail(err, LAMINA_DAMAGED, "config.json: %u heads (%u KV) of %u make no sense", k->heads, k->kv_heads,
                          k->head_dim);
+    }
+    return LAMINA_OK;
+}
+
+/* Those of a layer's traits; layers that read another's keys and values may have a wider MLP. */
+static lamina_status take_forms(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
+                                struct lamina_error *err) {
+    if (k->mixer == MODEL_ATTENTION) {
+        LAMINA_TRY(take_form_of_heads(v, t, k, err));
+    } else if (t->form.head_dim.given || t->form.kv_heads.given) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "config.json: per_layer_config of layers with latents is not supported");
     }
     k->shared_kv = t->shared;
     if (t->shared && v->double_wide.given && v->double_wide.value) {
@@ -215,7 +225,7 @@ static lamina_status take_forms(const struct config_values *v, const struct laye
 }
 
 static bool is_plain(const struct config_values *v, const struct model_family *f, uint32_t layer) {
-    uint32_t step = v->nope_step.given && v->nope_step.value >= 1 ? (uint32_t)v->nope_step.value : 4;
+    uint32_t step = config_step(&v->nope_step, 4);
     if (!f->nope_by_list) {
         return false;
     }
@@ -494,6 +504,9 @@ lamina_status model_resolve(struct span config_json, struct model_desc *desc, st
     LAMINA_TRY(take_scales(&v, f, &d, err));
     LAMINA_TRY(take_query_rule(&v, f, &d, err));
     LAMINA_TRY(take_ids(&v, f, &d, err));
+    if (!model_plausible(&d)) {
+        return base_fail(err, LAMINA_DAMAGED, "config.json: %s: its numbers do not fit together", d.architecture);
+    }
     *desc = d;
     return LAMINA_OK;
 }

@@ -5,7 +5,7 @@
 #include "model/config_priv.h"
 
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer) {
-    uint32_t step = v->sparse_step.given && v->sparse_step.value >= 1 ? (uint32_t)v->sparse_step.value : 1;
+    uint32_t step = config_step(&v->sparse_step, 1);
     bool switched_off = f->experts_by_key && !(v->experts_on.given && v->experts_on.value);
     if (!v->experts.given || v->experts.value < 1 || switched_off) {
         return false;

@@ -224,6 +224,10 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
     }
     d->raw_keys = v->late_rotary && d->rope[0].kind == MODEL_ROPE_DYNAMIC;
     if (f->prefix) { /* two coordinates, half of each head for each */
+        if (d->rope[0].dim % 4 != 0) {
+            return base_fail(err, LAMINA_DAMAGED, "config.json: %u dimensions of a head are no two halves of rotary pairs",
+                             d->rope[0].dim);
+        }
         d->rope[0].dim /= 2;
         d->rope[0].half = true;
         d->rope[1] = d->rope[0];
