@@ -433,7 +433,7 @@ static void read_mlp_types(struct json_reader *r, struct config_values *v) {
             (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d layers", (int)MODEL_MAX_LAYERS);
             return;
         }
-        v->mlp_type[v->mlp_type_count++] = dense ? MLP_DENSE : MLP_SPARSE;
+        v->mlp_sparse[v->mlp_type_count++] = !dense;
     }
 }
 

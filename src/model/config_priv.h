@@ -41,7 +41,6 @@ struct config_rope {
 };
 
 enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_LINEAR, LAYER_OTHER };
-enum config_mlp_type { MLP_UNSAID, MLP_DENSE, MLP_SPARSE };
 
 /* What "per_layer_config" says of a layer in the place of the keys for all. */
 struct config_form {
@@ -69,7 +68,7 @@ struct config_values {
     uint8_t layer_type[MODEL_MAX_LAYERS];
     struct config_form form[MODEL_MAX_LAYERS];
     uint32_t mlp_type_count;
-    uint8_t mlp_type[MODEL_MAX_LAYERS];  /* enum config_mlp_type: mlp_layer_types */
+    bool mlp_sparse[MODEL_MAX_LAYERS];   /* mlp_layer_types: has the layer experts? */
     struct config_list delta_layers;     /* numbers from 1 of layers with linear attention, where listed */
     struct config_list dense_layers;     /* mlp_only_layers */
     struct config_list rope_layers;      /* no_rope_layers: 1 rotates, 0 does not */

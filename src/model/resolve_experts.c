@@ -11,7 +11,7 @@ bool resolve_is_sparse(const struct config_values *v, const struct model_family 
         return false;
     }
     if (layer < v->mlp_type_count) {
-        return v->mlp_type[layer] == MLP_SPARSE;
+        return v->mlp_sparse[layer];
     }
     switch (f->experts_in) {
     case EXPERTS_AFTER_DENSE:

@@ -368,9 +368,7 @@ static lamina_status place(struct split_planner *w, const struct model_tensor *m
     if (!coded) {
         split_plan_use(w, index, at);
         LAMINA_TRY(check_tensor(w, m, index, part));
-    }
-    if (m->pieces != 0) {
-        LAMINA_TRY(take_pieces(w, m, at, part));
+        LAMINA_TRY(m->pieces != 0 ? take_pieces(w, m, at, part) : LAMINA_OK);
     }
     LAMINA_TRY(at == 0 ? place_vector(w, o, part, m) : place_matrix(w, o, part, m));
     if (!coded && at != 0) {
@@ -556,10 +554,11 @@ static void pass_over_repeats(struct split_planner *w) {
             struct model_tensor m;
             uint32_t index = 0;
             model_layer_tensor_at(&w->p->desc, (int32_t)layer, i, &m);
-            for (uint32_t piece = 0; piece < (m.pieces != 0 ? m.pieces : 1); piece++) {
-                char name[sizeof(m.source)];
-                model_tensor_piece(&w->p->desc, &m, piece != 0 ? piece : m.expert, name);
-                if (split_plan_find(w, name, &index)) {
+            for (uint32_t piece = 0; piece == 0 || piece < m.pieces; piece++) {
+                if (piece != 0) {
+                    model_tensor_piece(&w->p->desc, &m, piece, m.source);
+                }
+                if (split_plan_find(w, m.source, &index)) {
                     w->used[index] = true;
                 }
             }
