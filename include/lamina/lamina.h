@@ -166,6 +166,7 @@ struct lamina_stats {
     double decode_s;       /* checking tiles; decoding blocks of them on the way to a product is computing */
     double compute_s, other_s;
     double pass_s;         /* wall time inside passes */
+    double drive_idle_s;   /* of it, while no read was in flight: the drive waited for computing, or nothing is streamed */
     double disk_bytes_per_s;       /* bytes_read over the wall time of passes */
     double disk_limit_bytes_per_s; /* as probed, 0: not measured */
     char io_engine[32];

@@ -169,6 +169,7 @@ class lamina_stats(Structure):
         ("compute_s", c_double),
         ("other_s", c_double),
         ("pass_s", c_double),
+        ("drive_idle_s", c_double),
         ("disk_bytes_per_s", c_double),
         ("disk_limit_bytes_per_s", c_double),
         ("io_engine", c_char * 32),

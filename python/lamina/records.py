@@ -110,6 +110,7 @@ class Stats(Record):
     compute_s: float
     other_s: float
     pass_s: float
+    drive_idle_s: float
     disk_bytes_per_s: float
     disk_limit_bytes_per_s: float
     io_engine: str

@@ -174,6 +174,7 @@ void lamina_model_stats(const struct lamina_model *m, struct lamina_stats *out) 
         .decode_s = (double)s.verify_ns * 1e-9,
         .compute_s = (double)s.compute_ns * 1e-9,
         .pass_s = pass_s,
+        .drive_idle_s = (double)s.idle_ns * 1e-9,
         .disk_bytes_per_s = pass_s > 0 ? (double)s.stream.bytes_read / pass_s : 0,
         .disk_limit_bytes_per_s = m->p.drive.bytes_per_s,
     };

@@ -174,6 +174,7 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
         return status;
     }
     uint64_t begin = sys_now_ns();
+    uint64_t idle = stream_idle_ns(e->stream);
     e->rows = rows;
     e->row_count = count;
     e->with_head = wanting > 0;
@@ -204,6 +205,7 @@ lamina_status exec_pass(struct exec *e, const struct exec_row *rows, uint32_t co
     }
     e->passes++;
     e->rows_done += count;
+    e->idle_ns += stream_idle_ns(e->stream) - idle;
     e->pass_ns += sys_now_ns() - begin;
     return status;
 }
@@ -231,7 +233,7 @@ const char *exec_io_engine(const struct exec *e) {
 void exec_statistics(const struct exec *e, struct exec_stats *s) {
     struct dev_times times = {0};
     struct dev_caps caps;
-    *s = (struct exec_stats){.passes = e->passes, .rows = e->rows_done, .pass_ns = e->pass_ns};
+    *s = (struct exec_stats){.passes = e->passes, .rows = e->rows_done, .pass_ns = e->pass_ns, .idle_ns = e->idle_ns};
     s->expert_bytes_chosen = e->chosen_pages * 4096;
     s->expert_bytes_cached = e->cached_pages * 4096;
     stream_statistics(e->stream, &s->stream);

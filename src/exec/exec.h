@@ -54,6 +54,7 @@ struct exec_stats {
     struct stream_stats stream;
     uint64_t passes, rows;
     uint64_t pass_ns;            /* wall time inside passes */
+    uint64_t idle_ns;            /* of it, while no read was in flight */
     uint64_t expert_bytes_chosen; /* sizes of the experts that passes needed; of these, what the cache held */
     uint64_t expert_bytes_cached;
     uint64_t compute_ns;         /* per worker */

@@ -70,7 +70,7 @@ struct exec {
     struct sys_mutex gather_lock;
     struct lamina_error gather_error;
 
-    uint64_t passes, rows_done, pass_ns;
+    uint64_t passes, rows_done, pass_ns, idle_ns;
     struct exec_part mark;       /* totals when the part at hand began */
     uint64_t chosen_pages, cached_pages; /* of experts that rows chose; of these, what was in memory already */
 };

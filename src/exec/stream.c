@@ -50,6 +50,7 @@ struct stream {
     uint64_t ring_head, ring_tail; /* bytes ever taken and freed */
     uint64_t first_run, next_run;  /* requests ever finished and started */
     uint32_t in_flight;     /* requests that the drive has not answered */
+    uint64_t idle_ns, idle_since; /* time without any, and where the last such stretch begins */
     struct run runs[RUNS];
     bool stop;
     lamina_status failed;
@@ -199,8 +200,16 @@ static bool prepare(struct stream *s, struct io_read *read) {
         .tag = run,
     };
     s->next += p.tiles;
+    s->idle_ns += s->in_flight == 0 ? sys_now_ns() - s->idle_since : 0;
     s->in_flight++;
     return true;
+}
+
+/* A request came back, or was not taken after all. */
+static void answered(struct stream *s) {
+    if (--s->in_flight == 0) {
+        s->idle_since = sys_now_ns();
+    }
 }
 
 static void submit_all(struct stream *s) {
@@ -217,7 +226,7 @@ static void submit_all(struct stream *s) {
         if (taken != 1) {
             (void)base_fail(&err, LAMINA_IO, "the read queue takes no more requests");
             sys_mutex_lock(&s->lock);
-            s->in_flight--;
+            answered(s);
             fail_locked(s, taken < 0 ? taken : LAMINA_IO, &err);
             sys_mutex_unlock(&s->lock);
             return;
@@ -240,7 +249,7 @@ static void complete(struct stream *s, const struct io_done *done, const struct 
         atomic_store_explicit(&slot->ready, (uint32_t)(ticket + i + 1), memory_order_release);
     }
     sys_mutex_lock(&s->lock);
-    s->in_flight--;
+    answered(s);
     if (done->status != LAMINA_OK) {
         fail_locked(s, done->status, err);
     }
@@ -463,6 +472,14 @@ lamina_status stream_status(const struct stream *stream, struct lamina_error *er
     return status;
 }
 
+uint64_t stream_idle_ns(const struct stream *stream) {
+    struct stream *s = (struct stream *)(uintptr_t)stream;
+    sys_mutex_lock(&s->lock);
+    uint64_t ns = s->idle_ns + (s->in_flight == 0 ? sys_now_ns() - s->idle_since : 0);
+    sys_mutex_unlock(&s->lock);
+    return ns;
+}
+
 void stream_statistics(const struct stream *s, struct stream_stats *stats) {
     *stats = (struct stream_stats){
         .bytes_read = atomic_load(&s->bytes_read),
@@ -507,6 +524,7 @@ lamina_status stream_open(struct stream **out, const struct stream_options *o, s
     }
     memset(s, 0, bytes);
     s->o = *o;
+    s->idle_since = sys_now_ns();
     s->pin_state = (_Atomic uint8_t *)calloc(o->positions + 1u, 1);
     s->left_out = (uint8_t *)calloc(o->positions + 1u, 1);
     s->window = window_for(o->longest_gap);

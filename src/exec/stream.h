@@ -88,5 +88,7 @@ const void *stream_resident(const struct stream *s, uint32_t position);
 
 lamina_status stream_status(const struct stream *s, struct lamina_error *err);
 void stream_statistics(const struct stream *s, struct stream_stats *stats);
+/* Time since stream_open in which the drive was asked for nothing. */
+uint64_t stream_idle_ns(const struct stream *s);
 
 #endif

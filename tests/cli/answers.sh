@@ -68,7 +68,7 @@ go "$lamina" run "$model" 'Hi' -n 6 --temp 0 --ignore-eos --json --report "$scra
 [ "$status" -eq 0 ] && json 'd["new_tokens"] == 6 and d["stop_reason"] == "length" and d["prompt_tokens"] == 4'
 ok 'run --json'
 cp "$scratch/report" "$scratch/stdout"
-json 'all(k in d for k in "model codec bits_per_weight store_bits_per_weight numerics memory_budget_bytes peak_memory_bytes prompt_tokens new_tokens passes bytes_read bytes_read_per_token wall_s ttft_s s_per_token disk_bytes_per_s disk_limit_bytes_per_s stages".split()) and set(d["stages"]) == {"read_wait_s", "decode_s", "compute_s", "other_s"} and d["numerics"] == "exact" and d["peak_memory_bytes"] > 0'
+json 'all(k in d for k in "model codec bits_per_weight store_bits_per_weight numerics memory_budget_bytes peak_memory_bytes prompt_tokens new_tokens passes bytes_read bytes_read_per_token wall_s ttft_s s_per_token disk_bytes_per_s disk_limit_bytes_per_s drive_idle_s stages".split()) and 0 < d["drive_idle_s"] <= sum(d["stages"].values()) and set(d["stages"]) == {"read_wait_s", "decode_s", "compute_s", "other_s"} and d["numerics"] == "exact" and d["peak_memory_bytes"] > 0'
 ok 'the report has every key'
 go "$lamina" run "$model" 'Hi' -n 6 --temp 0 --ignore-eos --profile --report "$scratch/report"
 [ "$status" -eq 0 ] && [ "$out" = "$first" ] && grep -q '^lamina: layer 1  ' <<<"$err" && grep -q '^lamina: all  ' <<<"$err"

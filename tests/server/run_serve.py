@@ -292,8 +292,9 @@ def test_anthropic(s):
 
 
 def test_monitor(s):
-    want = {"lamina_disk_read_bytes_total", "lamina_layer_load_seconds", "lamina_layer_compute_seconds", "lamina_cache_hit_bytes_total",
-            "lamina_tokens_generated_total", "lamina_prompt_tokens_total", "lamina_budget_bytes"}
+    want = {"lamina_disk_read_bytes_total", "lamina_drive_idle_seconds_total", "lamina_layer_load_seconds",
+            "lamina_layer_compute_seconds", "lamina_cache_hit_bytes_total", "lamina_tokens_generated_total",
+            "lamina_prompt_tokens_total", "lamina_budget_bytes"}
     ok(want <= set(s.figures()), "Prometheus' figures", s.figures())
     with socket.create_connection(("127.0.0.1", s.port), timeout=20) as c:
         c.sendall(f"GET /lamina/v1/events HTTP/1.1\r\nHost: localhost:{s.port}\r\n\r\n".encode())

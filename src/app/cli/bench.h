@@ -79,7 +79,7 @@ struct bench_row {
     char test[32], error[1024];
     uint64_t status; /* exit code, 0 fine */
     uint64_t tokens;
-    struct bench_series tokens_per_s, disk_bytes_per_s, bytes_read; /* per repeat */
+    struct bench_series tokens_per_s, disk_bytes_per_s, bytes_read, drive_idle_s; /* per repeat */
     struct bench_series read_wait_s, decode_s, compute_s, other_s;
     double disk_limit_bytes_per_s; /* measured right before this cell, or the throttle's when that is less */
     double throttle_bytes_per_s;   /* of a slow: storage */

@@ -115,6 +115,7 @@ static void take_repeat(const struct measure *m, const struct mark *before, stru
     push(&row->tokens_per_s, (double)row->tokens / wall);
     push(&row->disk_bytes_per_s, bytes / wall);
     push(&row->bytes_read, bytes);
+    push(&row->drive_idle_s, now.stats.drive_idle_s - before->stats.drive_idle_s);
     push(&row->read_wait_s, read_wait);
     push(&row->decode_s, decode);
     push(&row->compute_s, compute);
@@ -291,6 +292,7 @@ static void join(struct measure *m) {
         whole.tokens_per_s = row->tokens_per_s;
         whole.disk_bytes_per_s = row->disk_bytes_per_s;
         whole.bytes_read = row->bytes_read;
+        whole.drive_idle_s = row->drive_idle_s;
         whole.read_wait_s = row->read_wait_s;
         whole.decode_s = row->decode_s;
         whole.compute_s = row->compute_s;

@@ -32,7 +32,7 @@ static const struct field fields[] = {
     COUNT_FIELD(threads), COUNT_FIELD(memory_budget_bytes),
     TEXT_FIELD(test), COUNT_FIELD(status), TEXT_FIELD(error), COUNT_FIELD(tokens),
     SERIES_FIELD(tokens_per_s), SERIES_FIELD(disk_bytes_per_s), FIGURE_FIELD(disk_limit_bytes_per_s),
-    FIGURE_FIELD(throttle_bytes_per_s), SERIES_FIELD(bytes_read),
+    FIGURE_FIELD(throttle_bytes_per_s), SERIES_FIELD(bytes_read), SERIES_FIELD(drive_idle_s),
     SERIES_FIELD(read_wait_s), SERIES_FIELD(decode_s), SERIES_FIELD(compute_s), SERIES_FIELD(other_s),
     FIGURE_FIELD(ttft_cold_s), SERIES_FIELD(ttft_warm_s), FIGURE_FIELD(load_s), TEXT_FIELD(split), FIGURE_FIELD(split_s),
     FIGURE_FIELD(cold_start_s), COUNT_FIELD(peak_memory_bytes),

@@ -72,6 +72,13 @@ static void col_share(const struct bench_row *r, struct str *out) {
         str_printf(out, "%.0f %%", 100.0 * share);
     }
 }
+static void col_idle(const struct bench_row *r, struct str *out) {
+    double wall = (double)r->tokens / bench_median(&r->tokens_per_s);
+    double idle = bench_median(&r->drive_idle_s);
+    if (bench_known(idle) && bench_known(wall)) {
+        str_printf(out, "%.1f %%", 100.0 * idle / wall);
+    }
+}
 static void col_read_wait(const struct bench_row *r, struct str *out) {
     per_token(out, r, &r->read_wait_s);
 }
@@ -183,6 +190,7 @@ static const struct bench_column all_columns[] = {
     {"disk", BENCH_OF_TEST, true, col_rate},
     {"limit", BENCH_OF_TEST, true, col_limit},
     {"of limit", BENCH_OF_TEST, true, col_share},
+    {"drive idle", BENCH_OF_TEST, true, col_idle},
     {"read wait/token", BENCH_OF_TEST, true, col_read_wait},
     {"check", BENCH_OF_TEST, true, col_decode},
     {"compute", BENCH_OF_TEST, true, col_compute},

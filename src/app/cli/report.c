@@ -118,6 +118,7 @@ void cli_report_json(struct str *s, const struct lamina_model *model, const stru
     double_member(s, "s_per_token", seconds_per_token(f), f->new_tokens > 1);
     double_member(s, "disk_bytes_per_s", stats.disk_bytes_per_s, true);
     double_member(s, "disk_limit_bytes_per_s", stats.disk_limit_bytes_per_s, stats.disk_limit_bytes_per_s > 0.0);
+    double_member(s, "drive_idle_s", stats.drive_idle_s, true);
     if (stats.expert_bytes_chosen > 0) {
         experts(s, plan, &stats, f);
     }

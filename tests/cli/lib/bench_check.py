@@ -16,7 +16,8 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 
-SERIES = ("tokens_per_s", "disk_bytes_per_s", "bytes_read", "read_wait_s", "decode_s", "compute_s", "other_s", "ttft_warm_s")
+SERIES = ("tokens_per_s", "disk_bytes_per_s", "bytes_read", "drive_idle_s", "read_wait_s", "decode_s", "compute_s", "other_s",
+          "ttft_warm_s")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
