@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Read rate and hit rate of a mixture of experts along written text, one token a pass, beside the drive's limit and the optimum.
+"""Read rate and hit rate of a mixture of experts along written text, beside the drive's limit and the optimum.
 
-usage: expert_text.py LAMINA STORE DISKREAD BIGFILE TOKENIZER TEXT BUDGET[,BUDGET...] [TOKENS [ROUNDS]]
+usage: expert_text.py LAMINA STORE DISKREAD BIGFILE TOKENIZER TEXT BUDGET[,BUDGET...] [TOKENS [ROUNDS [ROWS,...]]]
 
 TOKENIZER is a model whose tokenizer turns the file TEXT into ids, all of them below the vocabulary of STORE: random weights choose
 experts by token, so what words repeat, experts do too, as with trained models; random ids do not. DISKREAD reads BIGFILE
 directly, before and after each run, into a few buffers that stay in the last-level cache; beside it BIGFILE is read into as much
-memory as the cache of the run has, which is what a cache that is being filled can reach. Prints, for each run, both limits, the
-rate and its ratios to their means, the slots of the cache, and its hit rate over that of Belady's optimum on the same trace at
-equal bytes (expert_policy.py)."""
+memory as the cache of the run has, which is what a cache that is being filled can reach. Passes have ROWS tokens of the text (1),
+as a batch of so many sequences has. Prints, for each run, both limits, the rate and its ratios to their means, the share of the
+time in which nothing was asked of the drive, the slots of the cache, and its hit rate over that of Belady's optimum on the same
+trace at equal bytes (expert_policy.py)."""
+import itertools
 import json
 import mmap
 import os
@@ -69,13 +71,14 @@ def ids_of(lamina, tokenizer, text, count):
 def main():
     lamina, store, diskread, bigfile, tokenizer, text, budgets = sys.argv[1:8]
     ids = ids_of(lamina, tokenizer, text, int(sys.argv[8]) if len(sys.argv) > 8 else 120)
+    rows_of_passes = sys.argv[10].split(",") if len(sys.argv) > 10 else ["1"]
     for _ in range(int(sys.argv[9]) if len(sys.argv) > 9 else 1):
-        for budget in budgets.split(","):
+        for rows, budget in itertools.product(rows_of_passes, budgets.split(",")):
             with tempfile.TemporaryDirectory() as scratch:
                 report, trace = os.path.join(scratch, "report"), os.path.join(scratch, "trace")
                 spread = Spread(bigfile, int(budget.removesuffix("MiB")) << 20)
                 before, before_wide = limit_of(diskread, bigfile), spread.rate()
-                subprocess.run([lamina, "logits", store, "--ids", ids, "--prompt-rows", "1", "--memory", budget, "--report", report,
+                subprocess.run([lamina, "logits", store, "--ids", ids, "--prompt-rows", rows, "--memory", budget, "--report", report,
                                 "--expert-trace", trace, "-q", "--json"], stdout=subprocess.DEVNULL, check=True)
                 after, after_wide = limit_of(diskread, bigfile), spread.rate()
                 with open(report, encoding="utf-8") as f:
@@ -86,8 +89,9 @@ def main():
                 slots = int(experts["cache_bytes"] // bytes_each)
                 rate = r["disk_bytes_per_s"] / 1e9
                 best = expert_policy.belady(chosen, slots)
-                print(f"{budget}: limit {before:.2f} {after:.2f}, into as much memory {before_wide:.2f} {after_wide:.2f}, "
+                print(f"{budget}, {rows} a pass: limit {before:.2f} {after:.2f}, into as much memory {before_wide:.2f} {after_wide:.2f}, "
                       f"read {rate:.2f} GB/s = {2 * rate / (before + after):.2f} and {2 * rate / (before_wide + after_wide):.2f}, "
+                      f"drive idle {r['drive_idle_s'] / sum(r['stages'].values()):.3f}, "
                       f"{slots} slots, hits {experts['hit_rate']:.3f} of {best:.3f} = {experts['hit_rate'] / best:.2f}", flush=True)
 
 
