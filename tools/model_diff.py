@@ -98,7 +98,8 @@ def scaling(draw, current, partial):
 def gpt2(draw, heads, width, layers, vocab):
     return {"vocab_size": vocab, "n_embd": heads * width, "n_layer": layers, "n_head": heads, "n_positions": 128,
             "n_inner": draw.choice((None, 100)), "activation_function": draw.choice(ACTIVATIONS[:5]),
-            "tie_word_embeddings": draw.random() < .7}
+            "tie_word_embeddings": draw.random() < .7, "scale_attn_weights": draw.random() < .7,
+            "scale_attn_by_inverse_layer_idx": draw.random() < .4, "reorder_and_upcast_attn": draw.random() < .4}
 
 
 def gemma4(draw, vocab):

@@ -88,7 +88,7 @@ static void attend(struct job *j, uint32_t worker, uint32_t row_index, uint32_t 
         .first = first,
         .count = row->visible,
         .allow = row->allow,
-        .scale = op->scale,
+        .scale = op->by_layer ? op->scale / (float)(pass->layer + 1) : op->scale,
         .cap = op->cap,
         .slopes = op->alibi ? pass->slopes + head : NULL,
         .sinks = op->vector >= 0 ? pass->vectors[op->vector] + head : NULL,

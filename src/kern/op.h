@@ -93,7 +93,7 @@ struct kern_op {
     float cap;                /* ATTENTION: soft cap of the scores, 0: none */
     uint8_t act;              /* enum kern_act */
     uint8_t rope;             /* below KERN_ROPES */
-    bool by_layer;            /* MUL: src begins at layer * width */
+    bool by_layer;            /* MUL: src begins at layer * width; ATTENTION: scale is divided by layer + 1 */
     bool whole_weight;        /* norms: the weight has `width` floats, not `group` */
     bool alibi;               /* ATTENTION: the pass's slopes apply */
     bool raw_keys;            /* ATTENTION: cached keys are rotated anew for each row, by the pass's key_rope */

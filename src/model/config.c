@@ -153,6 +153,8 @@ static const struct key KEYS[] = {
     {"qk_layernorm", AT(qk_norm), FLAG},
     {"use_dynamic_ntk", AT(dynamic_ntk), FLAG},
     {"use_logn_attn", AT(logn), FLAG},
+    {"scale_attn_weights", AT(scores_scaled), FLAG},
+    {"scale_attn_by_inverse_layer_idx", AT(scores_by_layer), FLAG},
     {"alibi", AT(alibi), FLAG},
     {"lamina_gguf", AT(gguf), FLAG},
 };
@@ -496,8 +498,6 @@ static const struct {
     {"post_layer_norm", "false", "no norm before the head"},
     {"apply_residual_connection_post_layernorm", "true", "residuals taken after the norm"},
     {"original_rope", "false", "another rotary layout"},
-    {"scale_attn_weights", "false", "unscaled attention scores"},
-    {"scale_attn_by_inverse_layer_idx", "true", "attention scaled by layer"},
     {"clip_qkv", NULL, "clipped queries, keys and values"},
     {"pre_seq_len", NULL, "a trained prefix of keys and values"},
     {"num_ln_in_parallel_attn", "1", "one norm for both branches in this family"},

@@ -43,6 +43,7 @@ static const struct field DESC_FIELDS[] = {
 /* What few have: written where it is so. */
 static const struct field RARE_FIELDS[] = {
     OF_DESC(gguf, BOOL), OF_DESC(tiled_values, BOOL), OF_DESC(expert_scaled, BOOL), OF_DESC(dense_beside, BOOL),
+    OF_DESC(score_by_layer, BOOL),
 };
 
 static const struct field ROPE_FIELDS[] = {

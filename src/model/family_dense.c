@@ -695,6 +695,7 @@ const struct model_family model_families_dense[] = {
         .transposed = true,
         .rope = ROPE_NEVER,
         .positions = true,
+        .score_switches = true,
         .bias_qkv = {BIAS_YES, false},
         .bias_o = {BIAS_YES, false},
         .bias_mlp = {BIAS_YES, false},

@@ -142,6 +142,7 @@ struct model_family {
     bool ffn_halved;              /* the key counts gate and up together */
     bool qwen_ntk, qwen_ntk_default;
     bool rope_ratio_divides, rope_ratio_multiplies;
+    bool score_switches;          /* scores are scaled where, and by layer where, a key says so */
     bool query_steps;             /* MODEL_QUERY_STEPS by llama_4_scaling_beta */
 };
 

@@ -55,6 +55,7 @@
     X("attention", "the whole prompt sees itself", f->prefix)                                                              \
     X("attention", "cap on scores", f->score_cap != 0.0)                                                                   \
     X("attention", "scale of scores by a number of its own", f->query_pre_scalar != 0.0)                                   \
+    X("attention", "scores scaled, and by layer, where a key says so", f->score_switches)                                 \
     X("attention", "sinks", f->sinks)                                                                                      \
     X("attention", "queries scaled by log of the position where a key says so", f->qwen_ntk)                               \
     X("attention", "queries scaled by steps of the position", f->query_steps || f->nope_by_list)                           \

@@ -165,6 +165,7 @@ struct model_desc {
     uint32_t prefix_end, prefix_masks[2];
     float alibi_scale;        /* of the slopes: 1, or the scale of scores where those are scaled after adding */
     float score_scale;        /* of attention scores */
+    bool score_by_layer;      /* divided by the number of the layer, counted from 1 */
     float score_cap;          /* 0: none */
     float embed_scale, residual_scale, logit_scale;
     float logit_cap;          /* 0: none */

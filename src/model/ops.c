@@ -165,6 +165,7 @@ static void add_attention(struct op_list *l, enum kern_reg in) {
     op.window = l->k->window;
     op.chunk = l->k->chunk;
     op.scale = d->score_scale;
+    op.by_layer = d->score_by_layer;
     op.cap = d->score_cap;
     op.alibi = d->alibi;
     op.raw_keys = d->raw_keys;

@@ -353,6 +353,19 @@ static lamina_status take_factor(const struct config_number *n, const char *key,
     return LAMINA_OK;
 }
 
+/* Switches of some families that change how scores are scaled; no other may ask for it. */
+static lamina_status take_score_switches(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                         struct lamina_error *err) {
+    bool unscaled = v->scores_scaled.given && !v->scores_scaled.value;
+    d->score_by_layer = v->scores_by_layer.given && v->scores_by_layer.value;
+    if ((unscaled || d->score_by_layer) && !f->score_switches) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: %s is not supported in this family", d->architecture,
+                         unscaled ? "scale_attn_weights false" : "scale_attn_by_inverse_layer_idx");
+    }
+    d->score_scale = unscaled ? 1.0f : d->score_scale;
+    return LAMINA_OK;
+}
+
 static lamina_status take_scales(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                  struct lamina_error *err) {
     double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : model_attending(d)->head_dim;
@@ -362,6 +375,7 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     LAMINA_TRY(config_take_double(&v->query_pre_scalar, (struct config_range){"query_pre_attn_scalar", 1e-3, 1e6, scalar},
                                   &scalar, err));
     LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier", stretch / sqrt(scalar), &d->score_scale, err));
+    LAMINA_TRY(take_score_switches(v, f, d, err));
     LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
                            f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
     LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", f->alpha > 0 ? f->alpha : 1.0, &d->residual_scale, err));

@@ -31,6 +31,8 @@ def range_of(name, shape, model_type, tied):
     """(middle, range) of a tensor's elements: wide enough that no part of the model could be left out unseen."""
     if name.endswith(("A_log", "dt_bias")):
         return 0.5, 1.0
+    if name.endswith(".bias"):
+        return 0.0, 0.4
     if "norm" in name:
         centred = model_type.startswith(CENTRED) and "linear_attn" not in name
         return (0.0 if centred else 1.0), 0.5

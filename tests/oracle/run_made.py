@@ -13,6 +13,7 @@ run_gguf.py does. What each is there for:
   gemma2-uncapped    keys that are null: no soft caps, though the class has them where the keys are missing
   gemma4-by-layer    heads of single layers in per_layer_config, as newer frameworks write them
   glm4-lite-listed   layers with experts by mlp_layer_types
+  gpt2-by-layer      scores divided by the number of the layer, and not by the root of the width
   kimi-listed        the same, where names of tensors and keys of linear attention differ with it
   llama-relu         ReLU
   qwen2moe-window    a window in some layers by use_sliding_window, where layer_types is silent
@@ -31,8 +32,8 @@ import run_oracle
 import run_variants
 from made_weights import write_checkpoint
 
-FOLDERS = ["gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "kimi-listed", "llama-relu",
-           "qwen2moe-window", "qwen35-three", "qwen3moe-window", "stablelm-norms"]
+FOLDERS = ["gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "gpt2-by-layer", "kimi-listed",
+           "llama-relu", "qwen2moe-window", "qwen35-three", "qwen3moe-window", "stablelm-norms"]
 IN_GGUF = ["gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]  # the others are about config.json, or the format cannot say them
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")

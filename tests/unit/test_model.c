@@ -170,6 +170,8 @@ static void refusals_say_what_and_why(void **state) {
     expect_refused_key(", \"hidden_act\": \"mish\"", LAMINA_UNSUPPORTED, "mish");
     expect_refused_key(", \"sliding_window\": 4096", LAMINA_UNSUPPORTED, "sliding-window");
     expect_refused_key(", \"quantization_config\": {\"quant_method\": \"hqq\"}", LAMINA_UNSUPPORTED, "hqq");
+    expect_refused_key(", \"scale_attn_weights\": false", LAMINA_UNSUPPORTED, "scale_attn_weights");
+    expect_refused_key(", \"scale_attn_by_inverse_layer_idx\": true", LAMINA_UNSUPPORTED, "scale_attn_by_inverse_layer_idx");
     expect_refused_key(", \"rope_scaling\": {\"type\": \"wavy\"}", LAMINA_UNSUPPORTED, "wavy");
     expect_refused_key(", \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1.0]}", LAMINA_DAMAGED, "short_factor");
     expect_refused_key(", \"rope_scaling\": {\"type\": \"linear\"}", LAMINA_DAMAGED, "\"factor\" is missing");
