@@ -160,6 +160,8 @@ def config_of(kind, draw):
         drawn.update(num_experts_per_token=drawn.pop("num_experts_per_tok"), num_expert_group=1, topk_group=1)
     elif kind == "falcon":
         drawn = {**drawn, "ffn_hidden_size": draw.choice((100, 128)), "num_kv_heads": kv, "alibi": False, "parallel_attn": True}
+        if draw.random() < .6:  # the newest generation has one norm for both branches
+            drawn.update(new_decoder_architecture=True, num_ln_in_parallel_attn=draw.choice((None, 1, 2)))
         keys |= {"ffn_hidden_size", "num_kv_heads"}
     elif kind == "gemma4_text":
         kept = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "rms_norm_eps",

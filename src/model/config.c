@@ -500,7 +500,6 @@ static const struct {
     {"original_rope", "false", "another rotary layout"},
     {"clip_qkv", NULL, "clipped queries, keys and values"},
     {"pre_seq_len", NULL, "a trained prefix of keys and values"},
-    {"num_ln_in_parallel_attn", "1", "one norm for both branches in this family"},
     {"use_bidirectional_attention", "\"all\"", "attention that sees later positions"},
 };
 
@@ -587,7 +586,10 @@ lamina_status config_read(struct span json, struct config_values *v, struct lami
     return tower.len > 0 ? read_object(tower, v, &deeper, err) : LAMINA_OK;
 }
 
-bool config_has(struct span json, const char *name) {
+bool config_has(struct span json, const char *condition) {
+    const size_t length = strcspn(condition, "=");
+    const char *value = condition[length] != 0 ? condition + length + 1 : NULL;
+    const struct span name = span_of(condition, length);
     struct str scratch = {.limit = JSON_MAX_KEY + 64};
     struct lamina_error ignored = {0};
     struct json_reader r;
@@ -597,8 +599,8 @@ bool config_has(struct span json, const char *name) {
     (void)json_enter_object(&r);
     while (!found && json_next_key(&r, &key)) {
         struct span raw = {0};
-        bool named = span_is(key, name);
-        found = json_skip_raw(&r, &raw) && named && switches_on(raw);
+        bool named = span_equal(key, name);
+        found = json_skip_raw(&r, &raw) && named && (value != NULL ? span_is(raw, value) : switches_on(raw));
     }
     str_drop(&scratch);
     return found;

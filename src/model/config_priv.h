@@ -82,8 +82,8 @@ struct config_values {
 };
 
 lamina_status config_read(struct span json, struct config_values *v, struct lamina_error *err);
-/* Does the top level hold this key with a value other than null, false, 0 and nothing? */
-bool config_has(struct span json, const char *key);
+/* Does the top level hold this key with a value other than null, false, 0 and nothing? "key=value": with this one, as written. */
+bool config_has(struct span json, const char *condition);
 
 /* The row that fits; UNSUPPORTED in words when none does or when a key asks for a feature that the row lacks. */
 lamina_status family_detect(const struct config_values *v, struct span json, const struct model_family **family,

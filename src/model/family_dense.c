@@ -576,6 +576,7 @@ const struct model_family model_families_dense[] = {
         .name = "falcon-40b",
         .architectures = {"FalconForCausalLM", "RWForCausalLM"},
         .needs = {"new_decoder_architecture"},
+        .lacks = {"num_ln_in_parallel_attn=1"},
         .spellings = {{"transformer.", ""}},
         .tensor = {NAMES_FALCON, [MODEL_ATTN_NORM] = "~h.%d.ln_attn.weight", [MODEL_ATTN_NORM_BIAS] = "~h.%d.ln_attn.bias",
                    [MODEL_MLP_NORM] = "~h.%d.ln_mlp.weight", [MODEL_MLP_NORM_BIAS] = "~h.%d.ln_mlp.bias"},

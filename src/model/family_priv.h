@@ -67,7 +67,8 @@ struct model_family {
     const char *name;
     const char *architectures[6]; /* config.json "architectures"[0], 0-ended */
     const char *model_types[4];   /* config.json "model_type", used where architectures is missing */
-    /* Rows with the same architecture are told apart by top-level keys of config.json; the first row that fits is taken. */
+    /* Rows with the same architecture are told apart by top-level keys of config.json ("key" or
+     * "key=value", config_has); the first row that fits is taken. */
     const char *needs[3], *lacks[3];
     const char *framework;        /* how "transformers_version" begins; NULL: any */
     struct model_spelling spellings[4];

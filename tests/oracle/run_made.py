@@ -7,6 +7,7 @@ usage: run_made.py LAMINA TESTDATA
 Folders of tests/oracle/made hold a config.json and outputs (record_made.py recorded them); their weights are computed. Each is
 compared as run_oracle.py compares folders, as run_variants.py computes them in other ways, and, where GGUF has the architecture, as
 run_gguf.py does. What each is there for:
+  falcon-one-norm    one norm for both branches where newer checkpoints have two (11B)
   gemma4-moe         experts beside an MLP, keys that serve as values
   gemma4-moe-inputs  the same with inputs by layer, and layers that read the keys and values of others
   qwen35-three       three heads of values on each of two heads of keys: with two on two, an order and its reverse are the same
@@ -32,9 +33,10 @@ import run_oracle
 import run_variants
 from made_weights import write_checkpoint
 
-FOLDERS = ["gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "gpt2-by-layer", "kimi-listed",
-           "llama-relu", "qwen2moe-window", "qwen35-three", "qwen3moe-window", "stablelm-norms"]
-IN_GGUF = ["gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]  # the others are about config.json, or the format cannot say them
+FOLDERS = ["falcon-one-norm", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed",
+           "gpt2-by-layer", "kimi-listed", "llama-relu", "qwen2moe-window", "qwen35-three", "qwen3moe-window", "stablelm-norms"]
+# The others are about config.json, or the format cannot say them.
+IN_GGUF = ["falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 
