@@ -32,10 +32,11 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: 
 
 KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm glm4 gemma gemma2 gemma3_text gemma4_text phi phi3 olmo2 "
          "olmo3 granite cohere cohere2 stablelm starcoder2 gpt2 gpt_neox falcon deepseek_v2 deepseek_v3 glm4_moe glm4_moe_lite gpt_oss "
-         "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5").split()
+         "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
+         "seed_oss arcee olmoe ernie4_5_moe").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
-            "gemma2 gemma3_text gemma4_text deepseek_v2").split()
+            "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe").split()
 MIXED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear")  # every fourth layer attends, the others are linear
 NO_WINDOW_WHERE_NULL = ("mistral", "phi3", "starcoder2", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "mixtral")
 OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear")  # no scaling is drawn
@@ -48,7 +49,7 @@ LIMIT = 2e-3  # of the largest logit; float32 twice in another order stays near 
 def switches(draw, kind, keys):
     """Flags, drawn sometimes: silence has to be understood as well."""
     flags = ("attention_bias mlp_bias qkv_bias use_qkv_bias use_qk_norm qk_layernorm use_bias norm_topk_prob use_parallel_residual bias "
-             "multi_query new_decoder_architecture").split()
+             "multi_query new_decoder_architecture attention_out_bias").split()
     latent = "kv_lora_rank" in keys or kind in MIXED
     return {k: draw.random() < .5 for k in flags if k in keys and draw.random() < .4 and not (latent and k.endswith("_bias"))}
 
@@ -163,6 +164,15 @@ def config_of(kind, draw):
         if draw.random() < .6:  # the newest generation has one norm for both branches
             drawn.update(new_decoder_architecture=True, num_ln_in_parallel_attn=draw.choice((None, 1, 2)))
         keys |= {"ffn_hidden_size", "num_kv_heads"}
+    elif kind == "ernie4_5_moe":
+        drawn.update(moe_num_experts=draw.choice((4, 6, 8)), moe_k=draw.choice((1, 2, 4)), moe_intermediate_size=draw.choice((32, 48)),
+                     moe_num_shared_experts=draw.choice((0, 1, 2)), moe_layer_start_index=draw.choice((0, 1, 2)),
+                     moe_layer_end_index=draw.choice((-1, 2, layers - 1)), moe_layer_interval=draw.choice((1, 1, 2)))
+        for name in ("num_experts", "num_experts_per_tok"):
+            drawn.pop(name, None)
+    elif kind == "smollm3":
+        drawn.update(use_sliding_window=False, sliding_window=None, no_rope_layer_interval=draw.choice((2, 3, 4)),
+                     no_rope_layers=draw.choice((None, [draw.choice((0, 1)) for _ in range(layers)])))
     elif kind == "gemma4_text":
         kept = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "rms_norm_eps",
                 "final_logit_softcapping", "max_position_embeddings")

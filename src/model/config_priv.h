@@ -53,11 +53,12 @@ struct config_values {
         other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
         query_pre_scalar, score_cap, logit_cap, embed_multiplier, residual_multiplier, score_multiplier, logits_divisor,
         logit_multiplier, local_theta, rope_ratio, original_max, experts, top_k, expert_ffn, shared_ffn, shared_count,
-        first_dense, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step, query_scale, query_floor,
+        first_dense, last_sparse, sparse_step, groups, kept_groups, route_factor, dense_ffn, chunk, nope_step,
+        query_scale, query_floor,
         swiglu_limit, q_latent, kv_latent, plain_dim, rotary_part, value_dim, delta_taps, delta_k_dim, delta_v_dim,
         delta_k_heads, delta_heads, delta_period, full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab;
     struct config_flag double_wide, keys_as_values, experts_on;
-    struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, use_window, multi_query, grouped_query,
+    struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, out_bias, use_window, multi_query, grouped_query,
         parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned,
         scores_scaled, scores_by_layer;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */

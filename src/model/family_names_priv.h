@@ -16,6 +16,9 @@
     [MODEL_GATE] = "~layers.%d.mlp.gate_proj.weight", [MODEL_UP] = "~layers.%d.mlp.up_proj.weight",                        \
     [MODEL_DOWN] = "~layers.%d.mlp.down_proj.weight", [MODEL_GATE_BIAS] = "~layers.%d.mlp.gate_proj.bias",                 \
     [MODEL_UP_BIAS] = "~layers.%d.mlp.up_proj.bias", [MODEL_DOWN_BIAS] = "~layers.%d.mlp.down_proj.bias"
+#define NAMES_UP_MLP                                                                                                       \
+    [MODEL_UP] = "~layers.%d.mlp.up_proj.weight", [MODEL_DOWN] = "~layers.%d.mlp.down_proj.weight",                        \
+    [MODEL_UP_BIAS] = "~layers.%d.mlp.up_proj.bias", [MODEL_DOWN_BIAS] = "~layers.%d.mlp.down_proj.bias"
 #define NAMES_GATE_UP_MLP                                                                                                  \
     [MODEL_GATE] = "~layers.%d.mlp.gate_up_proj.weight", [MODEL_UP] = "~layers.%d.mlp.gate_up_proj.weight",                \
     [MODEL_DOWN] = "~layers.%d.mlp.down_proj.weight"

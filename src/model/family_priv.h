@@ -33,7 +33,7 @@ const char *model_feature_words(uint32_t feature);
  * the q's, k and v of each KV head. */
 enum model_qkv { QKV_SEP, QKV_CAT, QKV_HEAD, QKV_GROUP };
 /* Where a bias comes from: never, always, or a config key (its default in the row). */
-enum model_bias { BIAS_NO, BIAS_YES, BIAS_ATTENTION_KEY, BIAS_QKV_KEY, BIAS_PLAIN_KEY, BIAS_MLP_KEY };
+enum model_bias { BIAS_NO, BIAS_YES, BIAS_ATTENTION_KEY, BIAS_QKV_KEY, BIAS_PLAIN_KEY, BIAS_MLP_KEY, BIAS_OUT_KEY };
 struct model_bias_rule {
     uint8_t from;   /* enum model_bias */
     bool otherwise; /* when the key is silent */
@@ -50,8 +50,9 @@ enum model_rope_rule { ROPE_ALL, ROPE_WINDOWED_ONLY, ROPE_WINDOWED_PLAIN, ROPE_W
 /* How gate and up of an expert share a source tensor: not; gate rows, then up rows; row by row in turn. */
 enum model_expert_fusion { EXPERT_APART, EXPERT_HALVES, EXPERT_IN_TURN };
 /* Which layers have experts: all; from first_k_dense_replace on, every moe_layer_freq-th; every decoder_sparse_step-th but for
- * those of mlp_only_layers; every interleave_moe_layer_step-th. */
-enum model_expert_rule { EXPERTS_ALL, EXPERTS_AFTER_DENSE, EXPERTS_BY_STEP };
+ * those of mlp_only_layers; every interleave_moe_layer_step-th; every moe_layer_interval-th from moe_layer_start_index to
+ * moe_layer_end_index. */
+enum model_expert_rule { EXPERTS_ALL, EXPERTS_AFTER_DENSE, EXPERTS_BY_STEP, EXPERTS_BETWEEN };
 /* How inputs of linear attention share source tensors: not; queries, keys, values in one; by head of keys: queries, keys, values
  * and gates in one, write strengths and decays in another; queries, keys, values as in the second, the others as in the third.
  * All but the first share the convolution as well. */
@@ -133,7 +134,8 @@ struct model_family {
     bool extra_layers;            /* the checkpoint may hold layers beyond the last, for predicting further tokens */
     bool shared_by_count;         /* the shared width is a number of experts */
     bool shared_as_expert;        /* the shared expert is as wide as the others */
-    bool nope_by_list; /* no_rope_layers (1: rotates), else every fourth layer does not rotate; those that do see chunks */
+    bool nope_by_list; /* no_rope_layers (1: rotates), else every fourth layer does not rotate; with FEATURE_CHUNK those that do see
+                        * chunks, and queries of the others are scaled by their position */
     bool sinks;
     bool expert_ffn_is_ffn;       /* intermediate_size is the width of an expert */
     /* A head whose rows are scaled to unit length: always; or by vocabulary size, or else by a key that is there. */

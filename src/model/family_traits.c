@@ -58,7 +58,7 @@
     X("attention", "scores scaled, and by layer, where a key says so", f->score_switches)                                 \
     X("attention", "sinks", f->sinks)                                                                                      \
     X("attention", "queries scaled by log of the position where a key says so", f->qwen_ntk)                               \
-    X("attention", "queries scaled by steps of the position", f->query_steps || f->nope_by_list)                           \
+    X("attention", "queries scaled by steps of the position", f->query_steps || HAS(CHUNK))                                \
     X("positions", "RoPE", f->rope != ROPE_NEVER)                                                                          \
     X("positions", "RoPE on a part of a head", HAS(PARTIAL_ROPE))                                                          \
     X("positions", "RoPE in layers with a window only", f->rope == ROPE_WINDOWED_ONLY)                                     \
@@ -83,6 +83,7 @@
     X("experts", "experts in every layer where a key says so", f->experts_by_key)                                          \
     X("experts", "experts after some dense layers", HAS(MOE) && f->experts_in == EXPERTS_AFTER_DENSE)                      \
     X("experts", "experts in every n-th layer", HAS(MOE) && f->experts_in == EXPERTS_BY_STEP)                              \
+    X("experts", "experts from one layer to another", HAS(MOE) && f->experts_in == EXPERTS_BETWEEN)                        \
     X("experts", "softmax over all experts", HAS(MOE) && f->routing.score == KERN_SCORE_SOFTMAX)                           \
     X("experts", "softmax over the chosen experts", HAS(MOE) && f->routing.score == KERN_SCORE_CHOSEN)                     \
     X("experts", "sigmoid of scores", HAS(MOE) && f->routing.score == KERN_SCORE_SIGMOID)                                  \

@@ -251,7 +251,7 @@ static lamina_status make_kind(const struct config_values *v, const struct model
     *k = *base;
     k->window = t->windowed ? base->window : 0;
     k->rope = t->plain ? MODEL_NO_ROPE : 0;
-    if (f->nope_by_list && !t->plain) {
+    if ((f->features & FEATURE_CHUNK) != 0 && !t->plain) {
         LAMINA_TRY(config_take_u32(&v->chunk, (struct config_range){"attention_chunk_size", 0, UINT32_MAX, 8192}, &k->chunk, err));
     }
     LAMINA_TRY(take_forms(v, t, k, err));
@@ -308,6 +308,7 @@ static bool bias(struct model_bias_rule rule, const struct config_values *v) {
     const struct config_flag *keys[] = {
         [BIAS_NO] = NULL, [BIAS_YES] = NULL, [BIAS_ATTENTION_KEY] = &v->attention_bias, [BIAS_QKV_KEY] = &v->qkv_bias,
         [BIAS_PLAIN_KEY] = &v->plain_bias, [BIAS_MLP_KEY] = &v->mlp_bias,
+        [BIAS_OUT_KEY] = &v->out_bias,
     };
     const struct config_flag *key = keys[rule.from];
     return key == NULL ? rule.from == BIAS_YES : key->given ? key->value : rule.otherwise;
@@ -406,7 +407,7 @@ static lamina_status take_query_rule(const struct config_values *v, const struct
                                    (struct config_range){"original_max_position_embeddings", 1, 1 << 30, d->max_positions},
                                    &d->query_length, err));
     }
-    if (f->nope_by_list && (!v->query_tuned.given || v->query_tuned.value)) {
+    if ((f->features & FEATURE_CHUNK) != 0 && (!v->query_tuned.given || v->query_tuned.value)) {
         d->query_rule = MODEL_QUERY_STEPS;
         d->query_offset = 1;
         LAMINA_TRY(config_take_double(&v->query_scale, (struct config_range){"attn_scale", 0, 1e3, 0.1}, &d->query_beta, err));

@@ -23,6 +23,9 @@ bool resolve_is_sparse(const struct config_values *v, const struct model_family 
             }
         }
         return (layer + 1) % step == 0;
+    case EXPERTS_BETWEEN:
+        return (double)layer >= (v->first_dense.given ? v->first_dense.value : 1.0) && (layer + 1) % step == 0 &&
+               (!v->last_sparse.given || v->last_sparse.value < 0 || (double)layer <= v->last_sparse.value);
     default:
         return true;
     }

@@ -414,7 +414,7 @@ bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
             return true;
         }
     }
-    if (of_no_layer(desc, f, source)) {
+    if (of_no_layer(desc, f, source) || (f->extra_layers && span_starts_with(source, "model.mtp_"))) {
         return true;
     }
     if (!desc->tied || f->tensor[MODEL_HEAD] == NULL) {

@@ -7,6 +7,7 @@ usage: run_made.py LAMINA TESTDATA
 Folders of tests/oracle/made hold a config.json and outputs (record_made.py recorded them); their weights are computed. Each is
 compared as run_oracle.py compares folders, as run_variants.py computes them in other ways, and, where GGUF has the architecture, as
 run_gguf.py does. What each is there for:
+  ernie45-moe        experts from one layer to another, chosen by softmax and a bias
   falcon-one-norm    one norm for both branches where newer checkpoints have two (11B)
   gemma4-moe         experts beside an MLP, keys that serve as values
   gemma4-moe-inputs  the same with inputs by layer, and layers that read the keys and values of others
@@ -19,6 +20,8 @@ run_gguf.py does. What each is there for:
   llama-relu         ReLU
   qwen2moe-window    a window in some layers by use_sliding_window, where layer_types is silent
   qwen3moe-window    the same in all layers
+  smollm3-listed     layers without RoPE by a list, all of which see everything
+  arcee, olmoe, seed-oss   these families, with switches that their checkpoints have the other way round
   stablelm-norms     a norm of its own for each head of queries and keys, a tensor each
 """
 import glob
@@ -33,8 +36,9 @@ import run_oracle
 import run_variants
 from made_weights import write_checkpoint
 
-FOLDERS = ["falcon-one-norm", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed",
-           "gpt2-by-layer", "kimi-listed", "llama-relu", "qwen2moe-window", "qwen35-three", "qwen3moe-window", "stablelm-norms"]
+FOLDERS = ["arcee", "ernie45-moe", "falcon-one-norm", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs",
+           "glm4-lite-listed", "gpt2-by-layer", "kimi-listed", "llama-relu", "olmoe", "qwen2moe-window", "qwen35-three",
+           "qwen3moe-window", "seed-oss", "smollm3-listed", "stablelm-norms"]
 # The others are about config.json, or the format cannot say them.
 IN_GGUF = ["falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well

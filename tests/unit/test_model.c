@@ -277,6 +277,25 @@ static void experts_stand_beside_the_mlp(void **state) {
     assert_int_equal(model_resolve(span_of_text(BESIDE(", \"use_bidirectional_attention\": \"vision\"")), &d, &err), LAMINA_OK);
 }
 
+/* Every second layer from the second to the sixth of eight; tensors that predict further tokens are left out. */
+static void experts_from_one_layer_to_another(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err = {0};
+    const char *json = "{\"architectures\": [\"Ernie4_5_MoeForCausalLM\"], \"hidden_size\": 64, \"intermediate_size\": 96, "
+                       "\"num_hidden_layers\": 8, \"num_attention_heads\": 4, \"vocab_size\": 97, \"moe_num_experts\": 8, "
+                       "\"moe_intermediate_size\": 16, \"max_position_embeddings\": 64, \"moe_layer_start_index\": 1, "
+                       "\"moe_layer_end_index\": 5, \"moe_layer_interval\": 2}";
+    assert_int_equal(model_resolve(span_of_text(json), &d, &err), LAMINA_OK);
+    for (uint32_t i = 0; i < d.layers; i++) {
+        assert_int_equal(model_kind_of(&d, i)->experts, i == 1 || i == 3 || i == 5 ? 8 : 0);
+        assert_int_equal(model_kind_of(&d, i)->shared_ffn, i == 1 || i == 3 || i == 5 ? 32 : 0);
+    }
+    assert_true(d.routing.top_k == 6 && d.routing.renormed && d.choice_bias && d.tied);
+    assert_true(model_tensor_ignored(&d, span_of_text("model.mtp_block.0.self_attn.q_proj.weight")));
+    assert_false(model_tensor_ignored(&d, span_of_text("model.other_block.0.self_attn.q_proj.weight")));
+}
+
 static void rope_factors_follow_the_formulas(void **state) {
     (void)state;
     struct model_desc d;
@@ -326,6 +345,7 @@ int main(void) {
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
         cmocka_unit_test(experts_stand_beside_the_mlp),
+        cmocka_unit_test(experts_from_one_layer_to_another),
         cmocka_unit_test(rope_factors_follow_the_formulas),
         cmocka_unit_test(generation_defaults_are_read),
     };
