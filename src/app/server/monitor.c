@@ -39,7 +39,7 @@ void handle_metrics(struct exchange *x) {
     metric(&b, "passes_total", "counter", "Passes through the model", (double)f.stats.passes);
     metric(&b, "rows_total", "counter", "Rows of all passes", (double)f.stats.rows);
     metric(&b, "pass_seconds_total", "counter", "Wall time inside passes", f.stats.pass_s);
-    metric(&b, "drive_idle_seconds_total", "counter", "Of it, no read was in flight", f.stats.drive_idle_s);
+    metric(&b, "drive_idle_seconds_total", "counter", "Time inside passes without a read in flight", f.stats.drive_idle_s);
     metric(&b, "read_wait_seconds_total", "counter", "Computing waited for bytes", f.stats.read_wait_s);
     metric(&b, "decode_seconds_total", "counter", "Checking of tiles", f.stats.decode_s);
     metric(&b, "compute_seconds_total", "counter", "Computing", f.stats.compute_s);
