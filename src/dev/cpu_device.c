@@ -35,7 +35,7 @@ static void norm_row(const struct kern_table *k, const struct kern_op *op, const
         } else if (op->kind == KERN_OP_UNITNORM) {
             k->unit_norm(dst + at, src + at, group, op->eps);
         } else {
-            struct kern_affine a = {w + place, b != NULL ? b + place : NULL};
+            struct kern_affine a = {w != NULL ? w + place : NULL, b != NULL ? b + place : NULL};
             k->layernorm(dst + at, src + at, &a, group, op->eps);
         }
     }
@@ -96,6 +96,9 @@ static void one_row(const struct rows_job *j, uint32_t t) {
         break;
     case KERN_OP_SOFT_CAP:
         k->soft_cap(dst, op->width, op->scale);
+        break;
+    case KERN_OP_CLAMP:
+        k->clamp(dst, op->width, op->scale);
         break;
     case KERN_OP_SIGMOID_SCALE:
         k->scale(dst, dst, op->width, 1.0f / (1.0f + kern_expf(-src[0])));

@@ -111,7 +111,7 @@ static inline size_t kern_kv_v_bytes(uint32_t head_dim, size_t elem_bytes) {
 
 /* Weight and bias of a norm. */
 struct kern_affine {
-    const float *w, *b; /* b may be NULL */
+    const float *w, *b; /* w NULL: 1; b NULL: 0 */
 };
 
 /* One position of a causal convolution by channel, then silu: with h the last taps - 1 inputs of the channel, oldest first,
@@ -155,7 +155,7 @@ struct kern_table {
     /* The entries below are plain loops over one vector, written once (kern/ref/shape_ref.c); streaming a layer takes
      * hundreds of times longer. */
     /* out[i] = (x[i] - mean) * r * w[i] + b[i], r = 1 / sqrt(mean((x - mean)^2) + eps), sums by 16 lanes, the last step
-     * fma((x[i] - mean) * r, w[i], b[i]); b NULL: without it. out may be x. */
+     * fma((x[i] - mean) * r, w[i], b[i]); w or b NULL: without it. out may be x. */
     void (*layernorm)(float *out, const float *x, const struct kern_affine *a, size_t n, float eps);
     /* out[i] = x[i] * r, r as in rmsnorm. out may be x. */
     void (*unit_norm)(float *out, const float *x, size_t n, float eps);
@@ -167,6 +167,7 @@ struct kern_table {
     void (*scale)(float *out, const float *x, size_t n, float factor);             /* out may be x */
     void (*add_scaled)(float *x, const float *y, size_t n, float factor);          /* x = fma(y, factor, x) */
     void (*soft_cap)(float *x, size_t n, float cap);                               /* x = cap * tanh(x / cap) */
+    void (*clamp)(float *x, size_t n, float limit);                                /* x = clamp(x, -limit, limit), NaN stays */
     void (*conv_step)(const struct kern_conv *c);
     void (*delta_step)(const struct kern_delta *d);
     /* out[i] = exp(-exp(rate) * log(1 + exp(x[i] + bias[i]))). out may be x. */

@@ -25,7 +25,8 @@ enum { KERN_ROPES = 2 }; /* sets of rotary factors a pass may carry (layers with
 
 enum kern_op_kind {
     KERN_OP_RMSNORM,    /* dst = src * rsqrt(mean(src^2) + eps) * vector, over `group` floats at a time */
-    KERN_OP_LAYERNORM,  /* dst = (src - mean) * rsqrt(variance + eps) * vector + vector2, over `group` floats at a time */
+    KERN_OP_LAYERNORM,  /* dst = (src - mean) * rsqrt(variance + eps) * vector + vector2, over `group` floats at a time; no vector:
+                         * times 1 */
     KERN_OP_UNITNORM,   /* RMSNORM without a weight */
     KERN_OP_MATMUL,     /* dst = matrix src (+ vector as bias) */
     KERN_OP_MATMUL_HEADS, /* for each head h: dst[h * dst_step ..] = (rows of h) src[h * src_step ..], head_dim results each */
@@ -47,6 +48,7 @@ enum kern_op_kind {
     KERN_OP_SCALE,      /* dst = src * scale */
     KERN_OP_SCALE_BY,   /* dst *= vector[0] */
     KERN_OP_SOFT_CAP,   /* dst = scale * tanh(dst / scale) */
+    KERN_OP_CLAMP,      /* dst = clamp(dst, -scale, scale) */
     KERN_OP_SIGMOID_SCALE,/* dst *= sigmoid(src[0]), one number per row */
     KERN_OP_ROUTE,      /* chooses the experts of each row from src(R); vector2 is added for choosing only, vector multiplies the
                          * weights by expert */
@@ -89,7 +91,7 @@ struct kern_op {
     bool wide_decay;          /* DELTA: one decay per key dimension, not per head */
     bool tiled;               /* DELTA: head v of values is on head v % kv_heads of keys, else on v / (heads / kv_heads) */
     float eps;                /* norms */
-    float scale;              /* ATTENTION: of the scores; ADD_SCALED, SCALE, SOFT_CAP */
+    float scale;              /* ATTENTION: of the scores; ADD_SCALED, SCALE, SOFT_CAP, CLAMP */
     float cap;                /* ATTENTION: soft cap of the scores, 0: none */
     uint8_t act;              /* enum kern_act */
     uint8_t rope;             /* below KERN_ROPES */

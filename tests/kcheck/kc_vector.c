@@ -12,7 +12,7 @@
 static void check_plain_loops(struct kc *k, const float *x, const float *y, size_t n, enum kc_kind kind) {
     const size_t bytes = n * sizeof(float);
     struct kc_buffer want = kc_alloc(bytes), got = kc_alloc(bytes);
-    const struct kern_affine with = {y, x}, without = {y, NULL};
+    const struct kern_affine with = {y, x}, without = {y, NULL}, bare = {NULL, NULL};
     const struct kern_table *a = &k->reference, *b = &k->table;
     a->layernorm(want.p, x, &with, n, 1e-5f);
     b->layernorm(got.p, x, &with, n, 1e-5f);
@@ -20,6 +20,9 @@ static void check_plain_loops(struct kc *k, const float *x, const float *y, size
     a->layernorm(want.p, x, &without, n, 1e-5f);
     b->layernorm(got.p, x, &without, n, 1e-5f);
     kc_same_floats(k, want.p, got.p, n, "layernorm without bias n %zu kind %d", n, kind);
+    a->layernorm(want.p, x, &bare, n, 1e-5f);
+    b->layernorm(got.p, x, &bare, n, 1e-5f);
+    kc_same_floats(k, want.p, got.p, n, "layernorm without weights n %zu kind %d", n, kind);
     a->unit_norm(want.p, x, n, 1e-6f);
     b->unit_norm(got.p, x, n, 1e-6f);
     kc_same_floats(k, want.p, got.p, n, "unit_norm n %zu kind %d", n, kind);
@@ -34,8 +37,9 @@ static void check_plain_loops(struct kc *k, const float *x, const float *y, size
     a->sigmoid_mul(want.p, y, n), b->sigmoid_mul(got.p, y, n);
     a->add_scaled(want.p, y, n, 0.3f), b->add_scaled(got.p, y, n, 0.3f);
     a->scale(want.p, want.p, n, 1.7f), b->scale(got.p, got.p, n, 1.7f);
+    a->clamp(want.p, n, 2.5f), b->clamp(got.p, n, 2.5f);
     a->soft_cap(want.p, n, 5.0f), b->soft_cap(got.p, n, 5.0f);
-    kc_same_floats(k, want.p, got.p, n, "mul, sigmoid_mul, add_scaled, scale, soft_cap n %zu kind %d", n, kind);
+    kc_same_floats(k, want.p, got.p, n, "mul, sigmoid_mul, add_scaled, scale, clamp, soft_cap n %zu kind %d", n, kind);
     kc_free(&want);
     kc_free(&got);
 }

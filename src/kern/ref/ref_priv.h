@@ -46,6 +46,7 @@ void REF(sigmoid_mul)(float *x, const float *gate, size_t n);
 void REF(scale)(float *out, const float *x, size_t n, float factor);
 void REF(add_scaled)(float *x, const float *y, size_t n, float factor);
 void REF(soft_cap)(float *x, size_t n, float cap);
+void REF(clamp)(float *x, size_t n, float limit);
 void REF(conv_step)(const struct kern_conv *c);
 void REF(delta_step)(const struct kern_delta *d);
 void REF(delta_decay)(float *out, const float *x, const float *bias, size_t n, float rate);

@@ -30,7 +30,8 @@ void REF(layernorm)(float *out, const float *x, const struct kern_affine *a, siz
     const float r = 1.0f / sqrtf(lane_squares(x, n, mean) / (float)n + eps);
     for (size_t i = 0; i < n; i++) {
         const float unit = (x[i] - mean) * r;
-        out[i] = a->b != NULL ? fmaf(unit, a->w[i], a->b[i]) : unit * a->w[i];
+        const float w = a->w != NULL ? a->w[i] : 1.0f;
+        out[i] = a->b != NULL ? fmaf(unit, w, a->b[i]) : unit * w;
     }
 }
 
@@ -82,5 +83,11 @@ void REF(add_scaled)(float *x, const float *y, size_t n, float factor) {
 void REF(soft_cap)(float *x, size_t n, float cap) {
     for (size_t i = 0; i < n; i++) {
         x[i] = cap * shape_tanhf(x[i] / cap);
+    }
+}
+
+void REF(clamp)(float *x, size_t n, float limit) {
+    for (size_t i = 0; i < n; i++) {
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
     }
 }

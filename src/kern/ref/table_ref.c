@@ -25,6 +25,7 @@ void REF_JOIN(kern_level, REF_SUFFIX)(struct kern_table *t) {
         .scale = REF(scale),
         .add_scaled = REF(add_scaled),
         .soft_cap = REF(soft_cap),
+        .clamp = REF(clamp),
         .conv_step = REF(conv_step),
         .delta_step = REF(delta_step),
         .delta_decay = REF(delta_decay),
