@@ -240,7 +240,7 @@ lamina_status store_head_read(struct span bytes, const char *name, struct arena 
     h->tile_count = load_le32(bytes.ptr + 28);
     h->floats = load_le64(bytes.ptr + 32);
     h->checksum = load_le64(bytes.ptr + bytes.len - 8);
-    if (h->kind > STORE_SMALL || (h->kind == STORE_WEIGHTS && count > STORE_MAX_MATRICES) || count == 0) {
+    if (h->kind > STORE_SMALL || (h->kind == STORE_WEIGHTS && (count == 0 || count > STORE_MAX_MATRICES))) {
         return head_damaged(name, err);
     }
     *(h->kind == STORE_SMALL ? &h->vector_count : &h->matrix_count) = count;
