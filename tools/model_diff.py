@@ -33,16 +33,22 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: 
 KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm glm4 gemma gemma2 gemma3_text gemma4_text phi phi3 olmo2 "
          "olmo3 granite cohere cohere2 stablelm starcoder2 gpt2 gpt_neox falcon deepseek_v2 deepseek_v3 glm4_moe glm4_moe_lite gpt_oss "
          "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
-         "seed_oss arcee olmoe ernie4_5_moe").split()
+         "seed_oss arcee olmoe ernie4_5_moe nemotron exaone4 helium olmo vaultgemma hunyuan_v1_dense hunyuan_v1_moe granitemoe "
+         "granitemoeshared dots1 gptj gpt_neo gpt_bigcode opt bloom mpt").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
-            "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe").split()
+            "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe exaone4 helium olmo vaultgemma granitemoe "
+            "granitemoeshared dots1 opt bloom").split()
 MIXED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear")  # every fourth layer attends, the others are linear
 NO_WINDOW_WHERE_NULL = ("mistral", "phi3", "starcoder2", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "mixtral")
-OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear")  # no scaling is drawn
-OWN_DIALECT = ("gpt_neox", "falcon", "ministral3", "gpt_oss")  # whose older keys are others, or default to a scaling
+OLDER = {"gptj": "n_layer n_head n_embd n_positions", "gpt_bigcode": "n_layer n_head n_embd n_positions",
+         "gpt_neo": "num_layers num_heads hidden_size max_position_embeddings", "mpt": "n_layers n_heads d_model max_seq_len",
+         "bloom": "n_layer n_head hidden_size seq_length", "opt": "num_hidden_layers num_attention_heads hidden_size "
+         "max_position_embeddings"}  # what they call layers, heads, width and positions
+OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear", *OLDER)  # no scaling is drawn
+OWN_DIALECT = ("gpt_neox", "falcon", "ministral3", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", *OLDER)  # whose older keys are others, or default to a scaling
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "relu", "relu2")
-FIXED_ACTIVATION = (*MIXED, "gemma", "gpt_oss")
+FIXED_ACTIVATION = (*MIXED, "gemma", "gpt_oss", *OLDER)
 LIMIT = 2e-3  # of the largest logit; float32 twice in another order stays near 1e-6, a missing part far above
 
 
@@ -103,6 +109,29 @@ def gpt2(draw, heads, width, layers, vocab):
             "scale_attn_by_inverse_layer_idx": draw.random() < .4, "reorder_and_upcast_attn": draw.random() < .4}
 
 
+def older(kind, draw, heads, width, layers, vocab):
+    drawn = dict(zip(OLDER[kind].split(), (layers, heads, heads * width, 128)), vocab_size=vocab)
+    if kind in ("gptj", "gpt_neo", "gpt_bigcode", "opt"):
+        drawn["activation_function"] = draw.choice(("gelu", "gelu_new", "relu"))
+    if kind in ("gptj", "gpt_bigcode"):
+        drawn["n_inner"] = draw.choice((None, 100))
+    if kind == "gptj":
+        drawn["rotary_dim"] = draw.choice((8, width // 2, width))
+    elif kind == "gpt_bigcode":
+        drawn.update(multi_query=draw.random() < .6, scale_attn_weights=draw.random() < .7)
+    elif kind == "gpt_neo":
+        drawn.update(intermediate_size=draw.choice((None, 100)), window_size=draw.choice((4, 8, 200)), attention_types=draw.choice((
+            [[["global", "local"], (layers + 1) // 2]], [[["local"], layers]], [[["global"], 1], [["local"], layers - 1]])))
+        drawn["num_layers"] = sum(len(names) * times for names, times in drawn["attention_types"])
+    elif kind == "opt":
+        drawn.update(ffn_dim=draw.choice((100, 128)), enable_bias=draw.random() < .7)
+    elif kind == "mpt":
+        drawn["attn_config"] = {"clip_qkv": draw.choice((None, .5, 2.)), "softmax_scale": draw.choice((None, .1))}
+    if kind != "gptj":
+        drawn["tie_word_embeddings"] = draw.random() < .7
+    return drawn
+
+
 def gemma4(draw, vocab):
     form = {"head_dim": 16, "global_head_dim": draw.choice((16, 32)), "use_double_wide_mlp": draw.random() < .5,
             "hidden_size_per_layer_input": draw.choice((0, 8, 16)), "vocab_size_per_layer_input": vocab,
@@ -134,6 +163,7 @@ def config_of(kind, draw):
              "max_window_layers": draw.choice((0, 1, 2)), "linear_num_key_heads": 2, "linear_num_value_heads": draw.choice((2, 4)),
              "linear_key_head_dim": 16, "linear_value_head_dim": draw.choice((16, 32)), "linear_num_heads": 2,
              "linear_head_dim": draw.choice((16, 32)), "linear_conv_kernel_dim": draw.choice((2, 4)), **own,
+             "clip_qkv": draw.choice((None, None, .5)),
              "sliding_window": draw.choice((8, 16, 64, *((None,) if kind in NO_WINDOW_WHERE_NULL else ())))}
     if kind == "gemma2":  # the third generation has the key and does not use it
         drawn["attn_logit_softcapping"] = draw.choice((None, 2., 50.))
@@ -144,6 +174,8 @@ def config_of(kind, draw):
     drawn.update(switches(draw, kind, keys) | experts(draw, keys) | latents(draw, kind, keys, heads))
     if "kv_lora_rank" in keys:
         drawn.pop("head_dim", None)
+    if kind == "helium":
+        drawn["head_dim"] = width
     if drawn.get("use_sliding_window") and drawn["sliding_window"] is None:
         drawn["sliding_window"] = 8
     rope = getattr(silent, "rope_parameters", None) or {}
@@ -155,6 +187,16 @@ def config_of(kind, draw):
             drawn["rope_parameters"] = {"full_attention": drawn["rope_parameters"], "sliding_attention": plain}
     if kind == "gpt2":
         drawn = gpt2(draw, heads, width, layers, vocab)
+    elif kind in OLDER:
+        drawn = older(kind, draw, heads, width, layers, vocab)
+        keys |= set(drawn)
+    elif kind.startswith("hunyuan"):
+        if draw.random() < .5:
+            drawn["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0, "alpha": draw.choice((2., 1e3))}
+        if kind == "hunyuan_v1_moe":
+            drawn["moe_topk"] = drawn.pop("num_experts_per_tok")
+    elif kind in ("granitemoe", "granitemoeshared"):
+        drawn["shared_intermediate_size"] = draw.choice((0, 48))
     elif kind == "gpt_neox":
         drawn["num_key_value_heads"] = heads
     elif kind == "kimi_linear":

@@ -11,7 +11,7 @@
 #include "base/checked.h"
 #include "base/json.h"
 
-enum kind { NUMBER, FLAG, TEXT, LIST };
+enum kind { NUMBER, EVEN, FLAG, TEXT, LIST }; /* EVEN: a number, or one for each layer, all the same */
 
 struct key {
     const char *name;
@@ -31,12 +31,16 @@ static const struct key KEYS[] = {
     {"activation_function", AT(activation), TEXT},
     {"hidden_size", AT(hidden), NUMBER},
     {"n_embd", AT(hidden), NUMBER},
+    {"n_embed", AT(hidden), NUMBER},
     {"d_model", AT(hidden), NUMBER},
     {"num_hidden_layers", AT(layers), NUMBER},
     {"num_layers", AT(layers), NUMBER},
     {"n_layer", AT(layers), NUMBER},
+    {"n_layers", AT(layers), NUMBER},
     {"num_attention_heads", AT(heads), NUMBER},
     {"n_head", AT(heads), NUMBER},
+    {"n_heads", AT(heads), NUMBER},
+    {"num_heads", AT(heads), NUMBER},
     {"num_key_value_heads", AT(kv_heads), NUMBER},
     {"multi_query_group_num", AT(kv_heads), NUMBER},
     {"num_kv_heads", AT(kv_heads), NUMBER},
@@ -47,6 +51,7 @@ static const struct key KEYS[] = {
     {"ffn_hidden_size", AT(ffn), NUMBER},
     {"inner_hidden_size", AT(ffn), NUMBER},
     {"n_inner", AT(ffn), NUMBER},
+    {"ffn_dim", AT(ffn), NUMBER},
     {"vocab_size", AT(vocab), NUMBER},
     {"padded_vocab_size", AT(padded_vocab), NUMBER},
     {"max_position_embeddings", AT(max_positions), NUMBER},
@@ -54,12 +59,15 @@ static const struct key KEYS[] = {
     {"max_sequence_length", AT(other_max), NUMBER},
     {"model_max_length", AT(other_max), NUMBER},
     {"n_positions", AT(other_max), NUMBER},
+    {"max_seq_len", AT(other_max), NUMBER},
+    {"word_embed_proj_dim", AT(embed_width), NUMBER},
     {"original_max_position_embeddings", AT(original_max), NUMBER},
     {"rms_norm_eps", AT(norm_eps), NUMBER},
     {"layer_norm_epsilon", AT(norm_eps), NUMBER},
     {"layernorm_epsilon", AT(norm_eps), NUMBER},
     {"layer_norm_eps", AT(norm_eps), NUMBER},
     {"norm_epsilon", AT(norm_eps), NUMBER},
+    {"norm_eps", AT(norm_eps), NUMBER},
     {"rope_theta", AT(rope_theta), NUMBER},
     {"rotary_emb_base", AT(rotary_base), NUMBER},
     {"rope_ratio", AT(rope_ratio), NUMBER},
@@ -68,14 +76,15 @@ static const struct key KEYS[] = {
     {"rotary_pct", AT(partial_rotary), NUMBER},
     {"rotary_dim", AT(rotary_dim), NUMBER},
     {"sliding_window", AT(window), NUMBER},
+    {"window_size", AT(window), NUMBER},
     {"max_window_layers", AT(late_layers), NUMBER},
-    {"sliding_window_pattern", AT(window_period), NUMBER},
     {"query_pre_attn_scalar", AT(query_pre_scalar), NUMBER},
     {"attn_logit_softcapping", AT(score_cap), NUMBER},
     {"final_logit_softcapping", AT(logit_cap), NUMBER},
     {"embedding_multiplier", AT(embed_multiplier), NUMBER},
     {"residual_multiplier", AT(residual_multiplier), NUMBER},
     {"attention_multiplier", AT(score_multiplier), NUMBER},
+    {"clip_qkv", AT(qkv_clip), NUMBER},
     {"logits_scaling", AT(logits_divisor), NUMBER},
     {"logit_scale", AT(logit_multiplier), NUMBER},
     {"num_local_experts", AT(experts), NUMBER},
@@ -83,12 +92,14 @@ static const struct key KEYS[] = {
     {"n_routed_experts", AT(experts), NUMBER},
     {"moe_num_experts", AT(experts), NUMBER},
     {"moe_k", AT(top_k), NUMBER},
+    {"moe_topk", AT(top_k), EVEN},
     {"num_experts_per_tok", AT(top_k), NUMBER},
     {"num_experts_per_token", AT(top_k), NUMBER},
     {"experts_per_token", AT(top_k), NUMBER},
     {"top_k_experts", AT(top_k), NUMBER},
-    {"moe_intermediate_size", AT(expert_ffn), NUMBER},
+    {"moe_intermediate_size", AT(expert_ffn), EVEN},
     {"shared_expert_intermediate_size", AT(shared_ffn), NUMBER},
+    {"shared_intermediate_size", AT(shared_ffn), NUMBER},
     {"n_shared_experts", AT(shared_count), NUMBER},
     {"num_shared_experts", AT(shared_count), NUMBER},
     {"moe_num_shared_experts", AT(shared_count), NUMBER},
@@ -149,6 +160,7 @@ static const struct key KEYS[] = {
     {"bias", AT(plain_bias), FLAG},
     {"use_bias", AT(plain_bias), FLAG},
     {"add_bias_linear", AT(plain_bias), FLAG},
+    {"enable_bias", AT(plain_bias), FLAG},
     {"mlp_bias", AT(mlp_bias), FLAG},
     {"use_sliding_window", AT(use_window), FLAG},
     {"multi_query", AT(multi_query), FLAG},
@@ -171,6 +183,7 @@ static const struct key ROPE_KEYS[] = {
     {"rope_theta", ROPE_AT(theta), NUMBER},
     {"base", ROPE_AT(theta), NUMBER},
     {"factor", ROPE_AT(factor), NUMBER},
+    {"alpha", ROPE_AT(alpha), NUMBER},
     {"scaling_factor", ROPE_AT(factor), NUMBER},
     {"low_freq_factor", ROPE_AT(low_freq_factor), NUMBER},
     {"high_freq_factor", ROPE_AT(high_freq_factor), NUMBER},
@@ -193,6 +206,13 @@ static const struct key LINEAR_KEYS[] = {
     {"num_heads", AT(delta_heads), NUMBER},
     {"short_conv_kernel_size", AT(delta_taps), NUMBER},
     {"kda_layers", AT(delta_layers), LIST},
+};
+
+/* Members of "attn_config". */
+static const struct key ATTENTION_KEYS[] = {
+    {"clip_qkv", AT(qkv_clip), NUMBER},
+    {"softmax_scale", AT(score_multiplier), NUMBER},
+    {"alibi", AT(alibi), FLAG},
 };
 
 /* Keys that, when set to something other than null, false, 0 or nothing, ask for a feature. */
@@ -222,6 +242,7 @@ static const struct {
     {"embedding_multiplier", FEATURE_SCALES},
     {"residual_multiplier", FEATURE_SCALES},
     {"attention_multiplier", FEATURE_SCALES},
+    {"clip_qkv", FEATURE_CLIP},
     {"scale_emb", FEATURE_SCALES},
     {"use_qk_norm", FEATURE_QK_NORM},
     {"qk_layernorm", FEATURE_QK_NORM},
@@ -238,7 +259,7 @@ const char *model_feature_words(uint32_t feature) {
         "rotary positions on a part of each head", "mixture of experts", "multi-head latent attention",
         "linear attention layers", "rotary parameters that differ between layers",
         "a text tower inside a multimodal model", "attention in chunks", "layers that share keys and values",
-        "embeddings per layer",
+        "embeddings per layer", "clipped queries, keys and values",
     };
     for (unsigned i = 0; i < FEATURE_COUNT; i++) {
         if (feature >> i & 1) {
@@ -273,6 +294,23 @@ static bool read_text(struct json_reader *r, struct config_text *out) {
     return fine;
 }
 
+static bool read_even(struct json_reader *r, struct config_number *out) {
+    struct config_number first = {.given = false};
+    if (json_peek(r) != JSON_ARRAY) {
+        return read_number(r, out);
+    }
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        struct config_number one = {.given = false};
+        if (read_number(r, &one) && first.given && one.value != first.value) {
+            return json_refuse(r, LAMINA_UNSUPPORTED, "a number that differs between layers (%g and %g)", first.value, one.value);
+        }
+        first = one;
+    }
+    *out = first;
+    return r->failed == LAMINA_OK;
+}
+
 static void read_list(struct json_reader *r, struct config_list *list) {
     list->count = 0;
     (void)json_enter_array(r);
@@ -296,13 +334,15 @@ static bool read_known(struct json_reader *r, struct span key, const struct key 
         }
         void *place = (char *)base + table[i].offset;
         if (json_null(r)) {
-            if (table[i].kind == NUMBER) {
+            if (table[i].kind == NUMBER || table[i].kind == EVEN) {
                 ((struct config_number *)place)->null = true;
             }
             return true;
         }
         if (table[i].kind == NUMBER) {
             (void)read_number(r, (struct config_number *)place);
+        } else if (table[i].kind == EVEN) {
+            (void)read_even(r, (struct config_number *)place);
         } else if (table[i].kind == TEXT) {
             (void)read_text(r, (struct config_text *)place);
         } else if (table[i].kind == LIST) {
@@ -384,14 +424,56 @@ static void read_rope_set(struct json_reader *r, struct config_values *v, struct
     }
 }
 
-static void read_linear(struct json_reader *r, struct config_values *v) {
+/* An object of which the members in `table` count. */
+static void read_members(struct json_reader *r, const struct key *table, size_t count, struct config_values *v) {
     struct span key;
     if (json_null(r) || !json_enter_object(r)) {
         return;
     }
     while (json_next_key(r, &key)) {
-        if (!read_known(r, key, LINEAR_KEYS, ARRAY_LEN(LINEAR_KEYS), v)) {
+        if (!read_known(r, key, table, count, v)) {
             (void)json_skip(r);
+        }
+    }
+}
+
+static void add_layer_type(struct json_reader *r, struct config_values *v, uint8_t type) {
+    if (v->layer_type_count == MODEL_MAX_LAYERS) {
+        (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d layers", (int)MODEL_MAX_LAYERS);
+        return;
+    }
+    v->layer_type[v->layer_type_count++] = type;
+}
+
+/* [[["global", "local"], 12], ...]: patterns, and how often each. */
+static void read_patterns(struct json_reader *r, struct config_values *v) {
+    if (json_null(r) || !json_enter_array(r)) {
+        return;
+    }
+    while (json_next_item(r)) {
+        uint8_t pattern[16];
+        uint32_t length = 0;
+        uint64_t times = 0;
+        (void)json_enter_array(r);
+        for (unsigned part = 0; json_next_item(r); part++) {
+            if (part == 0 && json_enter_array(r)) {
+                while (json_next_item(r)) {
+                    struct config_text text = {.given = false};
+                    if (length == ARRAY_LEN(pattern)) {
+                        (void)json_refuse(r, LAMINA_UNSUPPORTED, "a pattern of more than %u layers", length);
+                    } else if (!read_text(r, &text)) {
+                        return;
+                    }
+                    pattern[length++] = strcmp(text.value, "local") == 0 ? LAYER_WINDOWED : LAYER_FULL;
+                }
+            } else if (part == 1) {
+                (void)json_u64(r, &times);
+            } else if (part > 1) {
+                (void)json_skip(r);
+            }
+        }
+        for (uint64_t i = 0; i < times * length && r->failed == LAMINA_OK; i++) {
+            add_layer_type(r, v, pattern[i % length]);
         }
     }
 }
@@ -417,11 +499,7 @@ static void read_layer_types(struct json_reader *r, struct config_values *v) {
         if (type == LAYER_OTHER || type == LAYER_LINEAR) {
             ask(v, FEATURE_LINEAR, span_of_text("layer_types"));
         }
-        if (v->layer_type_count == MODEL_MAX_LAYERS) {
-            (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d layers", (int)MODEL_MAX_LAYERS);
-            return;
-        }
-        v->layer_type[v->layer_type_count++] = type;
+        add_layer_type(r, v, type);
     }
 }
 
@@ -506,7 +584,9 @@ static const struct {
     {"post_layer_norm", "false", "no norm before the head"},
     {"apply_residual_connection_post_layernorm", "true", "residuals taken after the norm"},
     {"original_rope", "false", "another rotary layout"},
-    {"clip_qkv", NULL, "clipped queries, keys and values"},
+    {"do_layer_norm_before", "false", "norms behind attention and MLP in this family"},
+    {"_remove_final_layer_norm", "true", "no norm before the head"},
+    {"layer_norm_elementwise_affine", "false", "norms without weights in this family"},
     {"pre_seq_len", NULL, "a trained prefix of keys and values"},
     {"use_bidirectional_attention", "\"all\"", "attention that sees later positions"},
 };
@@ -539,9 +619,21 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         v->late_rotary = v->late_rotary || span_is(key, "rotary");
         read_rope_set(r, v, &v->rope, true);
     } else if (span_is(key, "linear_attn_config")) {
-        read_linear(r, v);
+        read_members(r, LINEAR_KEYS, ARRAY_LEN(LINEAR_KEYS), v);
+    } else if (span_is(key, "attn_config")) {
+        read_members(r, ATTENTION_KEYS, ARRAY_LEN(ATTENTION_KEYS), v);
+        if (v->qkv_clip.given && v->qkv_clip.value != 0) {
+            ask(v, FEATURE_CLIP, span_of_text("attn_config.clip_qkv"));
+        }
     } else if (span_is(key, "layer_types")) {
         read_layer_types(r, v);
+    } else if (span_is(key, "attention_types")) {
+        read_patterns(r, v);
+    } else if (span_is(key, "sliding_window_pattern") && json_peek(r) == JSON_STRING) {
+        v->lettered_windows = true;
+        (void)json_skip(r);
+    } else if (span_is(key, "sliding_window_pattern")) {
+        (void)(json_null(r) || read_number(r, &v->window_period));
     } else if (span_is(key, "mlp_layer_types")) {
         read_mlp_types(r, v);
     } else if (span_is(key, "per_layer_config")) {

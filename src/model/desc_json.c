@@ -40,10 +40,10 @@ static const struct field DESC_FIELDS[] = {
     OF_DESC(query_offset, U32),  OF_DESC(query_beta, DOUBLE),
 };
 
-/* What few have: written where it is so. */
+/* What few have: written where it is so, or not 0. */
 static const struct field RARE_FIELDS[] = {
     OF_DESC(gguf, BOOL), OF_DESC(tiled_values, BOOL), OF_DESC(expert_scaled, BOOL), OF_DESC(dense_beside, BOOL),
-    OF_DESC(score_by_layer, BOOL),
+    OF_DESC(score_by_layer, BOOL), OF_DESC(embed_norm, BOOL), OF_DESC(qkv_clip, FLOAT),
 };
 
 static const struct field ROPE_FIELDS[] = {
@@ -111,6 +111,11 @@ static void write_floats(const char *name, const float *values, uint32_t count, 
     str_add_text(out, "]");
 }
 
+static bool is_set(const void *base, const struct field *f) {
+    const void *place = (const char *)base + f->offset;
+    return f->kind == BOOL ? *(const bool *)place : *(const float *)place != 0.0f;
+}
+
 void model_desc_write(const struct model_desc *desc, struct str *out) {
     uint32_t pairs = desc->rope[0].kind == MODEL_ROPE_LONG ? desc->rope[0].dim / 2 : 0;
     str_add_text(out, "{\"family\": ");
@@ -122,7 +127,7 @@ void model_desc_write(const struct model_desc *desc, struct str *out) {
         write_field(desc, &DESC_FIELDS[i], out);
     }
     for (size_t i = 0; i < ARRAY_LEN(RARE_FIELDS); i++) {
-        if (*(const bool *)(const void *)((const char *)desc + RARE_FIELDS[i].offset)) {
+        if (is_set(desc, &RARE_FIELDS[i])) {
             str_add_text(out, ", ");
             write_field(desc, &RARE_FIELDS[i], out);
         }
@@ -338,7 +343,7 @@ bool model_plausible(const struct model_desc *d) {
     return plausible_layers(d) && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
            d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS &&
            d->wiring < MODEL_WIRINGS && (!d->dense_beside || d->wiring == MODEL_SANDWICH) && d->qk_norm < MODEL_QK_NORMS &&
-           d->act < KERN_ACTS &&
+           d->act < KERN_ACTS && d->qkv_clip >= 0.0f &&
            d->query_rule < MODEL_QUERY_RULES && (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
 }
 

@@ -3,11 +3,19 @@
 #include "model/family_priv.h"
 
 const struct model_family *model_family_at(unsigned index) {
-    if (index < model_families_dense_count) {
-        return &model_families_dense[index];
+    const struct {
+        const struct model_family *rows;
+        unsigned count;
+    } parts[] = {{model_families_dense, model_families_dense_count},
+                 {model_families_early, model_families_early_count},
+                 {model_families_sparse, model_families_sparse_count}};
+    for (unsigned i = 0; i < ARRAY_LEN(parts); i++) {
+        if (index < parts[i].count) {
+            return &parts[i].rows[index];
+        }
+        index -= parts[i].count;
     }
-    index -= model_families_dense_count;
-    return index < model_families_sparse_count ? &model_families_sparse[index] : NULL;
+    return NULL;
 }
 
 const struct model_family *model_family_of_name(struct span name) {

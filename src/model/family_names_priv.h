@@ -33,6 +33,9 @@
 #define NAMES_LLAMA NAMES_LLAMA_ATTENTION, NAMES_LLAMA_MLP, NAMES_LLAMA_ENDS, NAMES_LLAMA_NORMS
 #define NAMES_QK_NORMS                                                                                                     \
     [MODEL_Q_NORM] = "~layers.%d.self_attn.q_norm.weight", [MODEL_K_NORM] = "~layers.%d.self_attn.k_norm.weight"
+#define NAMES_HUNYUAN_NORMS                                                                                                \
+    [MODEL_Q_NORM] = "~layers.%d.self_attn.query_layernorm.weight",                                                        \
+    [MODEL_K_NORM] = "~layers.%d.self_attn.key_layernorm.weight"
 #define NAMES_FUSED(path)                                                                                                  \
     [MODEL_Q] = path ".weight", [MODEL_K] = path ".weight", [MODEL_V] = path ".weight", [MODEL_Q_BIAS] = path ".bias",     \
     [MODEL_K_BIAS] = path ".bias", [MODEL_V_BIAS] = path ".bias"
@@ -60,6 +63,14 @@
         [MODEL_UP] = "~h.%d.mlp.w1.weight", [MODEL_DOWN] = "~h.%d.mlp.c_proj.weight",                                      \
         [MODEL_ATTN_NORM] = "~h.%d.ln_1.weight", [MODEL_MLP_NORM] = "~h.%d.ln_2.weight",                                   \
         [MODEL_FINAL_NORM] = "~ln_f.weight", [MODEL_EMBED] = "~wte.weight", [MODEL_HEAD] = "lm_head.weight"
+/* All but attention. */
+#define NAMES_GPT2                                                                                                         \
+    [MODEL_UP] = "~h.%d.mlp.c_fc.weight", [MODEL_UP_BIAS] = "~h.%d.mlp.c_fc.bias",                                         \
+    [MODEL_DOWN] = "~h.%d.mlp.c_proj.weight", [MODEL_DOWN_BIAS] = "~h.%d.mlp.c_proj.bias",                                 \
+    [MODEL_ATTN_NORM] = "~h.%d.ln_1.weight", [MODEL_ATTN_NORM_BIAS] = "~h.%d.ln_1.bias",                                   \
+    [MODEL_MLP_NORM] = "~h.%d.ln_2.weight", [MODEL_MLP_NORM_BIAS] = "~h.%d.ln_2.bias",                                     \
+    [MODEL_FINAL_NORM] = "~ln_f.weight", [MODEL_FINAL_NORM_BIAS] = "~ln_f.bias", [MODEL_EMBED] = "~wte.weight",            \
+    [MODEL_HEAD] = "lm_head.weight", [MODEL_POSITIONS] = "~wpe.weight"
 #define NAMES_FALCON                                                                                                       \
     NAMES_FUSED("~h.%d.self_attention.query_key_value"), [MODEL_O] = "~h.%d.self_attention.dense.weight",                  \
         [MODEL_O_BIAS] = "~h.%d.self_attention.dense.bias", [MODEL_UP] = "~h.%d.mlp.dense_h_to_4h.weight",                 \

@@ -25,7 +25,8 @@ enum model_feature {
     FEATURE_CHUNK = 1 << 12,
     FEATURE_SHARED_KV = 1 << 13,
     FEATURE_LAYER_INPUTS = 1 << 14, /* embeddings per layer */
-    FEATURE_COUNT = 15,
+    FEATURE_CLIP = 1 << 15,
+    FEATURE_COUNT = 16,
 };
 const char *model_feature_words(uint32_t feature);
 
@@ -39,14 +40,17 @@ struct model_bias_rule {
     bool otherwise; /* when the key is silent */
 };
 /* Which layers have a window: none; all, where the key is set; where use_sliding_window says so those from max_window_layers on,
- * even ones before it, or all; every layer whose (number + 1) is not a multiple of the period; even layers. layer_types, where
- * given, wins. */
+ * even ones before it, or all; those from max_window_layers on without a switch; every layer whose (number + 1) is not a multiple
+ * of the period; even layers; odd layers. layer_types, where given, wins. */
 enum model_window {
-    WINDOW_NONE, WINDOW_ALL, WINDOW_SWITCH_LATE, WINDOW_SWITCH_EARLY, WINDOW_SWITCH_ALL, WINDOW_PERIOD, WINDOW_EVEN
+    WINDOW_NONE, WINDOW_ALL, WINDOW_SWITCH_LATE, WINDOW_SWITCH_EARLY, WINDOW_SWITCH_ALL, WINDOW_LATE, WINDOW_PERIOD, WINDOW_EVEN,
+    WINDOW_ODD
 };
-/* Sets of rotary factors: one for all; none for layers without a window; the plain one for layers with a window and the
- * scaled one for the others; a theta of their own for layers with a window. */
-enum model_rope_rule { ROPE_ALL, ROPE_WINDOWED_ONLY, ROPE_WINDOWED_PLAIN, ROPE_WINDOWED_THETA, ROPE_NEVER };
+/* Sets of rotary factors: one for all; none for layers without a window, or only where the model has a window at all; the plain
+ * one for layers with a window and the scaled one for the others; a theta of their own for layers with a window. */
+enum model_rope_rule {
+    ROPE_ALL, ROPE_WINDOWED_ONLY, ROPE_WINDOWED_IF_ANY, ROPE_WINDOWED_PLAIN, ROPE_WINDOWED_THETA, ROPE_NEVER
+};
 /* How gate and up of an expert share a source tensor: not; gate rows, then up rows; row by row in turn. */
 enum model_expert_fusion { EXPERT_APART, EXPERT_HALVES, EXPERT_IN_TURN };
 /* Which layers have experts: all; from first_k_dense_replace on, every moe_layer_freq-th; every decoder_sparse_step-th but for
@@ -83,12 +87,16 @@ struct model_family {
     double rope_theta, norm_eps, partial_rope;
     double rope_factor_default;   /* of linear and dynamic scaling; 0: the key is required */
     double query_pre_scalar;
+    double score_multiplier;      /* of scores, where attention_multiplier is absent; 0: by the width of a head */
     double score_cap, logit_cap, logit_scale; /* logit_scale 0: 1 */
     double window_default;        /* where the key is absent; 0: none */
     uint32_t heads_default, vocab_default; /* 0: the key is required */
     uint32_t kv_heads_default;    /* 0: as many as heads */
     uint32_t head_dim_default;    /* 0: hidden / heads */
     uint32_t window_period;
+    uint32_t late_layers;         /* max_window_layers; 0: 28 */
+    uint32_t rotary_default;      /* rotary_dim; 0: by partial_rope */
+    bool multi_query_default;     /* one KV head where multi_query is absent */
     const char *act;              /* as the key would spell it; NULL: silu */
     double act_limit;             /* KERN_ACT_CLAMPED, where swiglu_limit is absent; 0: another activation */
     bool act_fixed;               /* the key says something else than the class does */
@@ -108,6 +116,8 @@ struct model_family {
     bool alibi, alibi_before_scale;
     bool value_norm, layer_scaled; /* see struct model_desc */
     bool positions, bias_head;
+    uint32_t position_offset;     /* rows of the table of positions before that of position 0 */
+    bool embed_norm;              /* see struct model_desc */
     bool prefix;                  /* see struct model_desc */
     double alpha;                 /* of MODEL_ALPHA */
     const char *q_plain_name;     /* of MODEL_Q in layers without a latent of queries, where it differs */
@@ -134,6 +144,7 @@ struct model_family {
     bool extra_layers;            /* the checkpoint may hold layers beyond the last, for predicting further tokens */
     bool shared_by_count;         /* the shared width is a number of experts */
     bool shared_as_expert;        /* the shared expert is as wide as the others */
+    bool shared_fused;            /* SHARED_GATE and SHARED_UP name one tensor: gate rows, then up rows */
     bool nope_by_list; /* no_rope_layers (1: rotates), else every fourth layer does not rotate; with FEATURE_CHUNK those that do see
                         * chunks, and queries of the others are scaled by their position */
     bool sinks;
@@ -145,13 +156,14 @@ struct model_family {
     bool ffn_halved;              /* the key counts gate and up together */
     bool qwen_ntk, qwen_ntk_default;
     bool rope_ratio_divides, rope_ratio_multiplies;
+    bool rope_alpha;              /* dynamic scaling with "alpha" is a theta that is larger once and for all */
     bool score_switches;          /* scores are scaled where, and by layer where, a key says so */
     bool query_steps;             /* MODEL_QUERY_STEPS by llama_4_scaling_beta */
 };
 
-/* The table, in two files. */
-extern const struct model_family model_families_dense[], model_families_sparse[];
-extern const unsigned model_families_dense_count, model_families_sparse_count;
+/* The table, in three files. */
+extern const struct model_family model_families_dense[], model_families_early[], model_families_sparse[];
+extern const unsigned model_families_dense_count, model_families_early_count, model_families_sparse_count;
 
 /* Rows in table order; NULL past the end. */
 const struct model_family *model_family_at(unsigned index);

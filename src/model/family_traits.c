@@ -18,6 +18,7 @@
 #define TRAITS(X)                                                                                                          \
     X("norm", "RMS norm", f->norm == MODEL_NORM_RMS)                                                                       \
     X("norm", "layer norm (mean and variance)", f->norm == MODEL_NORM_LAYER)                                               \
+    X("norm", "layer norm without weights", f->norm == MODEL_NORM_BARE)                                                    \
     X("norm", "biases of norms", f->norm_bias)                                                                             \
     X("norm", "weights stored less one", f->norms_plus_one)                                                                \
     X("layer", "norms before attention and MLP", f->wiring == MODEL_PRE)                                                   \
@@ -42,30 +43,34 @@
     X("attention", "query and key norms over all heads", f->qk_norm == MODEL_QK_FULL)                                      \
     X("attention", "query and key layer norms by head", f->qk_norm == MODEL_QK_HEAD_LAYER)                                 \
     X("attention", "query and key norms behind RoPE", f->qk_norm == MODEL_QK_UNIT)                                         \
+    X("attention", "query and key norms by head behind RoPE", f->qk_norm == MODEL_QK_HEAD_AFTER)                           \
+    X("attention", "clipped queries, keys and values where a key says so", HAS(CLIP))                                      \
     X("attention", "query and key norms only where a key says so", f->qk_norm_by_key)                                      \
     X("attention", "value norms", f->value_norm)                                                                           \
     X("attention", "window in all layers", f->window == WINDOW_ALL)                                                        \
     X("attention", "window in late layers where a key says so", f->window == WINDOW_SWITCH_LATE)                           \
     X("attention", "window in every other layer at first where a key says so", f->window == WINDOW_SWITCH_EARLY)           \
     X("attention", "window in all layers where a key says so", f->window == WINDOW_SWITCH_ALL)                             \
+    X("attention", "window in late layers", f->window == WINDOW_LATE)                                                      \
     X("attention", "window in all but every n-th layer", f->window == WINDOW_PERIOD)                                       \
-    X("attention", "window in every other layer", f->window == WINDOW_EVEN)                                                \
+    X("attention", "window in every other layer", f->window == WINDOW_EVEN || f->window == WINDOW_ODD)                     \
     X("attention", "chunks", HAS(CHUNK))                                                                                   \
     X("attention", "layers that read keys and values of earlier ones", HAS(SHARED_KV))                                     \
     X("attention", "the whole prompt sees itself", f->prefix)                                                              \
     X("attention", "cap on scores", f->score_cap != 0.0)                                                                   \
-    X("attention", "scale of scores by a number of its own", f->query_pre_scalar != 0.0)                                   \
+    X("attention", "scale of scores by a number of its own", f->query_pre_scalar != 0.0 || f->score_multiplier != 0.0)     \
     X("attention", "scores scaled, and by layer, where a key says so", f->score_switches)                                 \
     X("attention", "sinks", f->sinks)                                                                                      \
     X("attention", "queries scaled by log of the position where a key says so", f->qwen_ntk)                               \
     X("attention", "queries scaled by steps of the position", f->query_steps || HAS(CHUNK))                                \
     X("positions", "RoPE", f->rope != ROPE_NEVER)                                                                          \
     X("positions", "RoPE on a part of a head", HAS(PARTIAL_ROPE))                                                          \
-    X("positions", "RoPE in layers with a window only", f->rope == ROPE_WINDOWED_ONLY)                                     \
+    X("positions", "RoPE in layers with a window only", f->rope == ROPE_WINDOWED_ONLY || f->rope == ROPE_WINDOWED_IF_ANY)  \
     X("positions", "RoPE unscaled in layers with a window", f->rope == ROPE_WINDOWED_PLAIN)                                \
     X("positions", "RoPE with a base of its own in layers with a window", f->rope == ROPE_WINDOWED_THETA)                  \
     X("positions", "RoPE not in every layer, by a list", f->nope_by_list)                                                  \
     X("positions", "RoPE whose base grows with the prompt where a key says so", f->qwen_ntk)                               \
+    X("positions", "RoPE with a base raised once", f->rope_alpha)                                                          \
     X("positions", "RoPE with a ratio for long contexts", f->rope_ratio_divides || f->rope_ratio_multiplies)               \
     X("positions", "RoPE of two places, in the prompt and since", f->prefix)                                               \
     X("positions", "ALiBi", f->alibi)                                                                                      \
@@ -97,6 +102,7 @@
     X("experts", "biases of router and experts", f->router_bias || f->bias_expert)                                         \
     X("ends", "tied unless the config says otherwise", f->tied)                                                            \
     X("ends", "embedding times the root of the width", f->embed == EMBED_SQRT_HIDDEN)                                      \
+    X("ends", "a norm on the embedding", f->embed_norm)                                                                    \
     X("ends", "multipliers from the config", HAS(SCALES))                                                                  \
     X("ends", "cap on logits", f->logit_cap != 0.0)                                                                        \
     X("ends", "head with rows of unit length", f->head_normed || f->normed_vocab != 0)                                     \
@@ -108,6 +114,7 @@
     X("source", "query, key, value in one matrix, by head", f->qkv == QKV_HEAD)                                            \
     X("source", "query, key, value in one matrix, by KV head", f->qkv == QKV_GROUP)                                        \
     X("source", "gate and up in one matrix", f->gate_up_fused)                                                             \
+    X("source", "gate and up of the shared expert in one matrix", f->shared_fused)                                         \
     X("source", "rotary pairs side by side", f->rope_pairs)                                                                \
     X("source", "matrices stored [in, out]", f->transposed)                                                                \
     X("source", "linear attention's inputs fused", f->delta_fused != DELTA_APART)                                          \

@@ -173,7 +173,10 @@ void gguf_family(const struct model_family *row, uint32_t forms, struct model_fa
     out->extra_layers = row->extra_layers || (arch != NULL && (arch->traits & GGUF_COUNTS_FURTHER) != 0);
     out->rope_pairs = arch != NULL && (arch->traits & GGUF_PAIRS) != 0;
     out->qkv = (forms & GGUF_QKV_FUSED) != 0 ? QKV_CAT : QKV_SEP;
+    out->multi_query_default = false; /* heads are counted */
+    out->score_multiplier = 0;        /* a scale that is missing is that by the width of a head */
     out->gate_up_fused = (forms & GGUF_FFN_FUSED) != 0;
+    out->shared_fused = false;
     out->norms_plus_one = false;
     out->transposed = false;
     out->experts_stacked = true;

@@ -50,6 +50,7 @@ enum model_role {
     MODEL_HEAD_SCALE,                          /* [vocab] multiplies the logits (heads with rows of unit length) */
     MODEL_INPUT_NORM,                          /* on what the embedding adds to the inputs of layers */
     MODEL_POSITIONS,                           /* [max_positions][hidden] learned positions */
+    MODEL_EMBED_NORM, MODEL_EMBED_NORM_BIAS,   /* on what the embedding gives */
     MODEL_ROLES
 };
 const char *model_role_name(enum model_role role); /* "q", "attn_norm", ...: as written in stores */
@@ -80,7 +81,7 @@ struct model_rope {
     uint32_t original_max_positions;               /* llama3, yarn, long; Qwen: the length from which theta grows */
 };
 
-enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER, MODEL_NORMS };
+enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER, MODEL_NORM_BARE, MODEL_NORMS }; /* BARE: LAYER without weights */
 
 /* N1, N2: norms before attention and MLP; P1, P2: after them.
  *   PRE        h = x + Attn(N1 x); y = h + MLP(N2 h)
@@ -94,8 +95,11 @@ enum model_norm { MODEL_NORM_RMS, MODEL_NORM_LAYER, MODEL_NORMS };
 enum model_wiring { MODEL_PRE, MODEL_SANDWICH, MODEL_POST, MODEL_PARALLEL, MODEL_PARALLEL2, MODEL_ALPHA, MODEL_WIRINGS };
 
 /* Norms of queries and keys: HEAD and FULL before RoPE by RMS over a head or the whole width; HEAD_LAYER by mean and
- * variance, each head with weights of its own; UNIT after RoPE, without weights, in layers that rotate. */
-enum model_qk_norm { MODEL_QK_NONE, MODEL_QK_HEAD, MODEL_QK_FULL, MODEL_QK_HEAD_LAYER, MODEL_QK_UNIT, MODEL_QK_NORMS };
+ * variance, each head with weights of its own; UNIT after RoPE, without weights, in layers that rotate; HEAD_AFTER as HEAD, but
+ * after RoPE. */
+enum model_qk_norm {
+    MODEL_QK_NONE, MODEL_QK_HEAD, MODEL_QK_FULL, MODEL_QK_HEAD_LAYER, MODEL_QK_UNIT, MODEL_QK_HEAD_AFTER, MODEL_QK_NORMS
+};
 
 /* Factors on queries by position p: LOGN ln(p + 1) / ln(length) beyond length; STEPS 1 + beta ln(1 + floor((p + offset) /
  * length)). */
@@ -150,6 +154,8 @@ struct model_desc {
     bool bias_qkv, bias_o, bias_mlp, bias_head;
     bool head_scaled;         /* logits times HEAD_SCALE */
     bool positions;           /* learned positions are added to the embedding */
+    bool embed_norm;          /* what the embedding gives is normed */
+    float qkv_clip;           /* queries, keys and values are kept in [-clip, clip], before RoPE; 0: as they are */
     bool value_norm;          /* values are normed by head, without weights */
     uint32_t input_dim;       /* of each layer's own input by token, 0: layers have none */
     uint32_t input_vocab;

@@ -38,7 +38,7 @@ static void add_scaled(struct op_list *l, enum kern_op_kind kind, enum kern_reg 
 }
 
 static enum kern_op_kind norm_kind(const struct model_desc *d) {
-    return d->norm == MODEL_NORM_LAYER ? KERN_OP_LAYERNORM : KERN_OP_RMSNORM;
+    return d->norm == MODEL_NORM_RMS ? KERN_OP_RMSNORM : KERN_OP_LAYERNORM;
 }
 
 static void add_norm(struct op_list *l, enum kern_reg dst, enum kern_reg src, enum model_role weight) {
@@ -46,9 +46,10 @@ static void add_norm(struct op_list *l, enum kern_reg dst, enum kern_reg src, en
         uint8_t weight, bias;
     } biases[] = {{MODEL_ATTN_NORM, MODEL_ATTN_NORM_BIAS},
                   {MODEL_MLP_NORM, MODEL_MLP_NORM_BIAS},
-                  {MODEL_FINAL_NORM, MODEL_FINAL_NORM_BIAS}};
+                  {MODEL_FINAL_NORM, MODEL_FINAL_NORM_BIAS},
+                  {MODEL_EMBED_NORM, MODEL_EMBED_NORM_BIAS}};
     struct kern_op op = blank(norm_kind(l->d), dst, src, l->d->hidden);
-    op.vector = (int16_t)weight;
+    op.vector = (int16_t)(l->d->norm == MODEL_NORM_BARE ? -1 : (int)weight);
     op.eps = l->d->norm_eps;
     for (unsigned i = 0; l->d->norm_bias && i < ARRAY_LEN(biases); i++) {
         op.vector2 = biases[i].weight == weight ? (int16_t)biases[i].bias : op.vector2;
@@ -96,10 +97,17 @@ static void add_rope(struct op_list *l, enum kern_reg reg, uint32_t heads) {
     }
 }
 
+static void add_clip(struct op_list *l, enum kern_reg reg, uint32_t width) {
+    struct kern_op op = blank(KERN_OP_CLAMP, reg, reg, width);
+    op.scale = l->d->qkv_clip;
+    add(l, op);
+}
+
 static void add_positions(struct op_list *l) {
     const struct model_desc *d = l->d;
     bool rotates = l->k->rope != MODEL_NO_ROPE;
-    bool normed = d->qk_norm != MODEL_QK_NONE && d->qk_norm != MODEL_QK_UNIT;
+    bool after = d->qk_norm == MODEL_QK_HEAD_AFTER || (d->qk_norm == MODEL_QK_UNIT && rotates);
+    bool normed = d->qk_norm != MODEL_QK_NONE && d->qk_norm != MODEL_QK_UNIT && !after;
     bool keys = !l->k->shared_kv;
     if (normed) {
         add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
@@ -107,13 +115,18 @@ static void add_positions(struct op_list *l) {
     if (normed && keys) {
         add_qk_norm(l, KERN_K, MODEL_K_NORM, l->k->kv_heads);
     }
+    if (d->qkv_clip != 0.0f) {
+        add_clip(l, KERN_Q, l->k->heads * l->k->head_dim);
+        add_clip(l, KERN_K, l->k->kv_heads * l->k->head_dim);
+        add_clip(l, KERN_V, l->k->kv_heads * l->k->head_dim);
+    }
     if (rotates) {
         add_rope(l, KERN_Q, l->k->heads);
         if (!d->raw_keys && keys) {
             add_rope(l, KERN_K, l->k->kv_heads);
         }
     }
-    if (rotates && d->qk_norm == MODEL_QK_UNIT) {
+    if (after) {
         add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
         add_qk_norm(l, KERN_K, MODEL_K_NORM, l->k->kv_heads);
     }
@@ -547,6 +560,9 @@ uint32_t model_front_ops(const struct model_desc *d, struct kern_op *ops, uint32
         struct kern_op op = blank(KERN_OP_ADD_POSITION, KERN_X, KERN_X, d->hidden);
         op.vector = MODEL_POSITIONS;
         add(&l, op);
+    }
+    if (d->embed_norm) {
+        add_norm(&l, KERN_X, KERN_X, MODEL_EMBED_NORM);
     }
     return l.count <= max ? l.count : 0;
 }

@@ -20,7 +20,8 @@ static lamina_status take_heads(const struct config_values *v, const struct mode
     LAMINA_TRY(config_take_u32(
         &v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, f->heads_default != 0 ? f->heads_default : -1.0},
         &k->heads, err));
-    bool one_head = (v->multi_query.given && v->multi_query.value && !(v->new_decoder.given && v->new_decoder.value));
+    bool multi_query = v->multi_query.given ? v->multi_query.value : f->multi_query_default;
+    bool one_head = multi_query && !(v->new_decoder.given && v->new_decoder.value);
     /* Some classes count KV heads only where a switch says that they are fewer. */
     bool counted = !(v->grouped_query.given && !v->grouped_query.value);
     struct config_number kv_heads = counted ? v->kv_heads : (struct config_number){.given = false};
@@ -70,11 +71,26 @@ static lamina_status take_latents(const struct config_values *v, struct model_de
     return LAMINA_OK;
 }
 
+static lamina_status refuse_ends(const struct config_values *v, const struct model_family *f, const struct model_desc *d,
+                                 struct lamina_error *err) {
+    if (v->embed_width.given && v->embed_width.value != (double)d->hidden) {
+        return base_fail(err, LAMINA_UNSUPPORTED,
+                         "%s: embeddings of another width (word_embed_proj_dim %g) than the layers (%u) are not supported",
+                         d->architecture, v->embed_width.value, d->hidden);
+    }
+    if (f->alibi && v->alibi.given && !v->alibi.value) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: another position bias than ALiBi (alibi false) is not supported",
+                         d->architecture);
+    }
+    return LAMINA_OK;
+}
+
 static lamina_status take_shape(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
     d->kind_count = 1;
     LAMINA_TRY(config_take_u32(&v->hidden, (struct config_range){"hidden_size", 1, 1 << 20, -1}, &d->hidden, err));
+    LAMINA_TRY(refuse_ends(v, f, d, err));
     LAMINA_TRY(config_take_u32(&v->layers, (struct config_range){"num_hidden_layers", 1, MODEL_MAX_LAYERS, -1}, &d->layers, err));
     LAMINA_TRY(f->latent ? take_latents(v, d, k, err) : take_heads(v, f, d, err));
     k->gated_out = f->gated_out;
@@ -101,7 +117,7 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
 
 static bool has_window(const struct config_values *v, const struct model_family *f, uint32_t layer) {
     const bool on = v->use_window.given && v->use_window.value;
-    const double turn = v->late_layers.given ? v->late_layers.value : 28.0;
+    const double turn = v->late_layers.given ? v->late_layers.value : f->late_layers != 0 ? f->late_layers : 28.0;
     uint32_t period = config_step(&v->window_period, f->window_period);
     switch (layer < v->layer_type_count ? v->layer_type[layer] : LAYER_UNSAID) {
     case LAYER_FULL:
@@ -120,10 +136,13 @@ static bool has_window(const struct config_values *v, const struct model_family 
         return on && (double)layer < turn && layer % 2 == 0;
     case WINDOW_SWITCH_ALL:
         return on;
+    case WINDOW_LATE:
+        return (double)layer >= turn;
     case WINDOW_PERIOD:
         return period == 0 || (layer + 1) % period != 0;
     case WINDOW_EVEN:
-        return layer % 2 == 0;
+    case WINDOW_ODD:
+        return (layer % 2 == 0) == (f->window == WINDOW_EVEN);
     default:
         return false;
     }
@@ -274,6 +293,10 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     struct model_kind base = d->kinds[0];
     double otherwise = config_otherwise(&v->window, f->window_default, 0);
     LAMINA_TRY(config_take_u32(&v->window, (struct config_range){"sliding_window", 0, UINT32_MAX, otherwise}, &base.window, err));
+    if (v->lettered_windows && v->layer_type_count == 0 && base.window != 0) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: a sliding_window_pattern of letters is not supported without layer_types",
+                         d->architecture);
+    }
     LAMINA_TRY(check_count("layer_types", v->layer_type_count, d->layers, err));
     LAMINA_TRY(check_count("mlp_layer_types", v->mlp_type_count, d->layers, err));
     d->kind_count = 0;
@@ -372,10 +395,14 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : model_attending(d)->head_dim;
     double divisor = 1.0;
     double cap = 0.0;
+    double clip = 0.0;
     double stretch = f->latent ? resolve_stretch(&d->rope[0]) : 1.0;
     LAMINA_TRY(config_take_double(&v->query_pre_scalar, (struct config_range){"query_pre_attn_scalar", 1e-3, 1e6, scalar},
                                   &scalar, err));
-    LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier", stretch / sqrt(scalar), &d->score_scale, err));
+    LAMINA_TRY(take_factor(&v->score_multiplier, "attention_multiplier",
+                           f->score_multiplier > 0 ? f->score_multiplier : stretch / sqrt(scalar), &d->score_scale, err));
+    LAMINA_TRY(config_take_double(&v->qkv_clip, (struct config_range){"clip_qkv", 0, 1e6, 0}, &clip, err));
+    d->qkv_clip = (float)clip;
     LAMINA_TRY(take_score_switches(v, f, d, err));
     LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
                            f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
@@ -430,6 +457,7 @@ static void take_form(const struct config_values *v, const struct model_family *
     d->alibi = f->alibi;
     d->sinks = f->sinks;
     d->positions = f->positions;
+    d->embed_norm = f->embed_norm;
     d->bias_head = f->bias_head;
     d->bias_qkv = bias(f->bias_qkv, v);
     d->bias_o = bias(f->bias_o, v);

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kern/math.h"
 #include "model/config_priv.h"
 
 static lamina_status rope_kind(const struct config_text *type, uint32_t *kind, struct lamina_error *err) {
@@ -110,6 +111,8 @@ static lamina_status rotated_dimensions(const struct config_values *v, const str
     r->dim = (uint32_t)(share * (double)head_dim);
     if (v->rotary_dim.given && !partial->given) {
         LAMINA_TRY(config_take_u32(&v->rotary_dim, (struct config_range){"rotary_dim", 2, head_dim, -1}, &r->dim, err));
+    } else if (!v->rotary_dim.null && !partial->given && f->rotary_default != 0) {
+        r->dim = f->rotary_default < head_dim ? f->rotary_default : head_dim;
     }
     if (r->dim != head_dim && (f->features & FEATURE_PARTIAL_ROPE) == 0) {
         return base_fail(err, LAMINA_UNSUPPORTED, "config.json: partial_rotary_factor %g is not supported for %s", share,
@@ -161,6 +164,12 @@ static lamina_status take_set(const struct config_values *v, const struct config
         r->dim = head_dim;
     }
     LAMINA_TRY(take_theta(v, c, f, r, err));
+    if (f->rope_alpha && r->kind == MODEL_ROPE_DYNAMIC && c->alpha.given && c->alpha.value != 0) {
+        double alpha = 1.0;
+        LAMINA_TRY(config_take_double(&c->alpha, (struct config_range){"alpha", 1e-3, 1e9, 1.0}, &alpha, err));
+        r->theta *= r->dim > 2 ? kern_pow(alpha, (double)r->dim / (double)(r->dim - 2)) : 1.0;
+        r->kind = MODEL_ROPE_NONE_SCALING;
+    }
     switch (c->type.given ? r->kind : MODEL_ROPE_NONE_SCALING) {
     case MODEL_ROPE_LINEAR:
     case MODEL_ROPE_DYNAMIC:
@@ -235,13 +244,14 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
     if (f->qwen_ntk) {
         LAMINA_TRY(qwen_growth(v, f, &d->rope[0], err));
     }
+    bool windowed_only = f->rope == ROPE_WINDOWED_ONLY || (f->rope == ROPE_WINDOWED_IF_ANY && v->window.given) ||
+                         (f->rope == ROPE_WINDOWED_IF_ANY && !v->window.null && f->window_default > 0);
     for (uint32_t i = 0; i < d->kind_count; i++) {
         struct model_kind *k = &d->kinds[i];
         if (k->mixer == MODEL_DELTA || f->nope_by_list) {
             continue;
         }
-        k->rope = k->window == 0 && k->chunk == 0 ? (f->rope == ROPE_WINDOWED_ONLY ? MODEL_NO_ROPE : 0u)
-                                                  : (second ? 1u : 0u);
+        k->rope = k->window == 0 && k->chunk == 0 ? (windowed_only ? MODEL_NO_ROPE : 0u) : (second ? 1u : 0u);
     }
     return second ? take_window_set(v, f, d, err) : LAMINA_OK;
 }

@@ -82,6 +82,8 @@ static const char *const ROLE_NAMES[MODEL_ROLES] = {
     [MODEL_HEAD_BIAS] = "head_bias",
     [MODEL_HEAD_SCALE] = "head_scale",
     [MODEL_POSITIONS] = "positions",
+    [MODEL_EMBED_NORM] = "embed_norm",
+    [MODEL_EMBED_NORM_BIAS] = "embed_norm_bias",
 };
 
 const char *model_role_name(enum model_role role) {
@@ -328,8 +330,9 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     enum model_role matrix = MODEL_Q;
     uint64_t rows = 0;
     uint64_t cols = 0;
-    bool before = desc->wiring != MODEL_POST;
-    bool after = desc->wiring == MODEL_SANDWICH || desc->wiring == MODEL_POST;
+    bool weighted = desc->norm != MODEL_NORM_BARE;
+    bool before = desc->wiring != MODEL_POST && weighted;
+    bool after = (desc->wiring == MODEL_SANDWICH || desc->wiring == MODEL_POST) && weighted;
     uint64_t heads = role == MODEL_Q_NORM ? k->heads : k->kv_heads;
     if (of_attention(role) && k->mixer != MODEL_ATTENTION) {
         return 0;
@@ -355,8 +358,8 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     case MODEL_Q_NORM:
     case MODEL_K_NORM:
         return (role == MODEL_K_NORM && k->shared_kv) ? 0 : desc->qk_norm == MODEL_QK_NONE || desc->qk_norm == MODEL_QK_UNIT ? 0
-               : desc->qk_norm == MODEL_QK_HEAD                                 ? k->head_dim
-                                                                                : heads * k->head_dim;
+               : desc->qk_norm == MODEL_QK_HEAD || desc->qk_norm == MODEL_QK_HEAD_AFTER ? k->head_dim
+                                                                                        : heads * k->head_dim;
     case MODEL_QA_NORM:
         return k->q_latent;
     case MODEL_KV_A_NORM:
@@ -421,7 +424,7 @@ uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum mod
     }
     switch (role) {
     case MODEL_FINAL_NORM:
-        return desc->hidden;
+        return desc->norm != MODEL_NORM_BARE ? desc->hidden : 0;
     case MODEL_FINAL_NORM_BIAS:
         return desc->norm_bias ? desc->hidden : 0;
     case MODEL_INPUT_NORM:
@@ -432,6 +435,10 @@ uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum mod
         return desc->head_scaled ? desc->vocab : 0;
     case MODEL_POSITIONS:
         return desc->positions ? (uint64_t)desc->max_positions * desc->hidden : 0;
+    case MODEL_EMBED_NORM:
+        return desc->embed_norm ? desc->hidden : 0;
+    case MODEL_EMBED_NORM_BIAS:
+        return desc->embed_norm && desc->norm_bias ? desc->hidden : 0;
     default:
         return 0;
     }

@@ -74,6 +74,9 @@ static struct model_rows rows_of(const struct model_desc *desc, const struct mod
     } else if (f->gate_up_fused && (matrix == MODEL_GATE || matrix == MODEL_UP)) {
         m.total = 2 * rows;
         m.first = matrix == MODEL_GATE ? 0 : rows;
+    } else if (f->shared_fused && (matrix == MODEL_SHARED_GATE || matrix == MODEL_SHARED_UP)) {
+        m.total = 2 * rows;
+        m.first = matrix == MODEL_SHARED_GATE ? 0 : rows;
     }
     if (f->rope_pairs && query_or_key) {
         add_rope_pairs(desc, k, &m);
@@ -84,7 +87,7 @@ static struct model_rows rows_of(const struct model_desc *desc, const struct mod
 static bool is_norm(enum model_role role) {
     return role == MODEL_ATTN_NORM || role == MODEL_MLP_NORM || role == MODEL_ATTN_POST_NORM || role == MODEL_MLP_POST_NORM ||
            role == MODEL_Q_NORM || role == MODEL_K_NORM || role == MODEL_DENSE_POST_NORM || role == MODEL_EXPERT_NORM ||
-           role == MODEL_EXPERT_POST_NORM || role == MODEL_FINAL_NORM;
+           role == MODEL_EXPERT_POST_NORM || role == MODEL_FINAL_NORM || role == MODEL_EMBED_NORM;
 }
 
 /* Matrices of experts: a tensor each, or all of a role stacked in one; gate and up in one tensor, one after the other or row
@@ -215,6 +218,10 @@ static void find_source(const struct model_desc *desc, const struct model_family
     if (t->role == MODEL_HEAD_SCALE) {
         t->row_norms = true;
         t->source_cols = desc->hidden;
+    }
+    if (t->role == MODEL_POSITIONS) {
+        t->from.first = (uint64_t)f->position_offset * desc->hidden;
+        t->from.total += t->from.first;
     }
     if (t->layer < 0) {
         return;

@@ -24,7 +24,7 @@ from made_weights import bf16_words, write_checkpoint
 
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 PROMPTS, NEW = (24, 7), 20
-CENTRED = ("qwen3_5", "gemma2")  # norms multiply by 1 + w
+CENTRED = ("qwen3_5", "gemma2", "nemotron", "vaultgemma")  # norms multiply by 1 + w
 
 
 def range_of(name, shape, model_type, tied):

@@ -21,7 +21,12 @@ run_gguf.py does. What each is there for:
   qwen2moe-window    a window in some layers by use_sliding_window, where layer_types is silent
   qwen3moe-window    the same in all layers
   smollm3-listed     layers without RoPE by a list, all of which see everything
-  arcee, olmoe, seed-oss   these families, with switches that their checkpoints have the other way round
+  arcee, bloom, dots, exaone4, granite-moe-shared, gpt-bigcode, gpt-neo, gptj, helium, hunyuan-moe, nemotron, olmoe, opt,
+  seed-oss, vaultgemma   these families, some with switches that their checkpoints have the other way round
+  exaone4-full       no window at all: then layers that see everything rotate
+  gpt-bigcode-heads  keys and values by head, unscaled scores
+  hunyuan-alpha      norms behind RoPE, whose base is raised once
+  olmo-clipped, mpt-clipped   clipped queries, keys and values
   stablelm-norms     a norm of its own for each head of queries and keys, a tensor each
 """
 import glob
@@ -36,9 +41,11 @@ import run_oracle
 import run_variants
 from made_weights import write_checkpoint
 
-FOLDERS = ["arcee", "ernie45-moe", "falcon-one-norm", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs",
-           "glm4-lite-listed", "gpt2-by-layer", "kimi-listed", "llama-relu", "olmoe", "qwen2moe-window", "qwen35-three",
-           "qwen3moe-window", "seed-oss", "smollm3-listed", "stablelm-norms"]
+FOLDERS = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma2-uncapped",
+           "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "gpt-bigcode", "gpt-bigcode-heads",
+           "gpt-neo", "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "kimi-listed",
+           "llama-relu", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "qwen2moe-window", "qwen35-three",
+           "qwen3moe-window", "seed-oss", "smollm3-listed", "stablelm-norms", "vaultgemma"]
 # The others are about config.json, or the format cannot say them.
 IN_GGUF = ["falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well

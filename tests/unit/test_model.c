@@ -194,6 +194,48 @@ static void refusals_say_what_and_why(void **state) {
                    "\"hidden_act\": \"gelu\"}", LAMINA_UNSUPPORTED, "another activation");
 }
 
+/* A model of another architecture with the shape of BASE. */
+#define OF(architecture, more)                                                                                             \
+    "{\"architectures\": [\"" architecture "\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "  \
+    "\"intermediate_size\": 96, \"vocab_size\": 320" more "}"
+
+static void forms_that_no_row_has_are_refused_by_name(void **state) {
+    (void)state;
+    expect_refused_key(", \"clip_qkv\": 8.0", LAMINA_UNSUPPORTED, "clipped queries, keys and values");
+    expect_refused_key(", \"attn_config\": {\"clip_qkv\": 6}", LAMINA_UNSUPPORTED, "clipped queries, keys and values");
+    expect_refused_key(", \"moe_topk\": [2, 3]", LAMINA_UNSUPPORTED, "differs between layers");
+    expect_refusal(OF("OPTForCausalLM", ", \"do_layer_norm_before\": false"), LAMINA_UNSUPPORTED, "do_layer_norm_before");
+    expect_refusal(OF("OPTForCausalLM", ", \"word_embed_proj_dim\": 32"), LAMINA_UNSUPPORTED, "word_embed_proj_dim 32");
+    expect_refusal(OF("MPTForCausalLM", ", \"attn_config\": {\"alibi\": false}"), LAMINA_UNSUPPORTED, "alibi false");
+    expect_refusal(OF("Exaone4ForCausalLM", ", \"sliding_window_pattern\": \"LLLG\", \"num_key_value_heads\": 4"),
+                   LAMINA_UNSUPPORTED, "letters");
+    expect_refusal(OF("GPTNeoForCausalLM", ", \"attention_types\": [[[\"global\", \"local\"], 2]]"), LAMINA_DAMAGED, "lists 4");
+    expect_refusal(OF("GPTNeoForCausalLM", ", \"attention_types\": [[[\"local\"], 4000000000000000000]]"), LAMINA_UNSUPPORTED,
+                   "more than 1024 layers");
+}
+
+/* What classes mean by keys that are absent, where the framework writes them always and people do not. */
+static void silence_of_single_families(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(OF("FalconForCausalLM", ", \"parallel_attn\": true")), &d, &err), LAMINA_OK);
+    assert_int_equal(d.kinds[0].kv_heads, 1);
+    assert_int_equal(model_resolve(span_of_text(OF("GPTBigCodeForCausalLM", "")), &d, &err), LAMINA_OK);
+    assert_int_equal(d.kinds[0].kv_heads, 1);
+    assert_int_equal(model_resolve(span_of_text(OF("GraniteForCausalLM", "")), &d, &err), LAMINA_OK);
+    assert_true(d.score_scale == 1.0f);
+    assert_int_equal(model_resolve(span_of_text(OF("GPTNeoForCausalLM", "")), &d, &err), LAMINA_OK);
+    assert_true(d.score_scale == 1.0f && d.kinds[d.layer_kind[0]].window == 0 && d.kinds[d.layer_kind[1]].window == 256);
+    assert_int_equal(model_resolve(span_of_text(OF("GPTJForCausalLM", ", \"head_dim\": 128")), &d, &err), LAMINA_OK);
+    assert_int_equal(d.rope[0].dim, 64);
+    assert_int_equal(model_resolve(span_of_text(OF("GPTJForCausalLM", ", \"rotary_dim\": null")), &d, &err), LAMINA_OK);
+    assert_int_equal(d.rope[0].dim, 16);
+    assert_int_equal(model_resolve(span_of_text(OF("Exaone4ForCausalLM", ", \"sliding_window\": null, \"num_key_value_heads\": 2")),
+                                   &d, &err), LAMINA_OK);
+    assert_true(d.kind_count == 1 && d.kinds[0].window == 0 && d.kinds[0].rope == 0);
+}
+
 static void switched_off_features_are_no_reason_to_refuse(void **state) {
     (void)state;
     struct model_desc d;
@@ -342,6 +384,8 @@ int main(void) {
         cmocka_unit_test(greedy_choice_knows_no_groups),
         cmocka_unit_test(a_description_survives_a_store),
         cmocka_unit_test(refusals_say_what_and_why),
+        cmocka_unit_test(forms_that_no_row_has_are_refused_by_name),
+        cmocka_unit_test(silence_of_single_families),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
         cmocka_unit_test(experts_stand_beside_the_mlp),
