@@ -25,7 +25,7 @@ enum { KIND_GPT2, KIND_QWEN2, KIND_LLAMA3, KIND_COUNT };
 static const struct kind kinds[KIND_COUNT] = {
     [KIND_GPT2] = {.name = "GPT-2",
                    .classes = " GPT2Tokenizer GPT2TokenizerFast CodeGenTokenizer CodeGenTokenizerFast ",
-                   .models = " gpt2 codegen phi ",
+                   .models = " gpt2 codegen phi gptj gpt_neo gpt_bigcode gpt_neox ",
                    .special = "<|endoftext|>"},
     [KIND_QWEN2] = {.name = "Qwen2",
                     .classes = " Qwen2Tokenizer Qwen2TokenizerFast ",
