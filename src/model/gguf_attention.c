@@ -120,7 +120,8 @@ void gguf_put_window(struct gguf_writer *w) {
         put_chunks(w, given, window);
         return;
     }
-    if (!given && (w->f->window == WINDOW_EVEN || w->f->window == WINDOW_PERIOD)) {
+    bool by_default = w->f->window == WINDOW_EVEN || (w->f->window == WINDOW_PERIOD && w->f->rope != ROPE_WINDOWED_IF_ANY);
+    if (!given && by_default) {
         return;
     }
     if (window == 0.0 || (by_switch && !listed)) {

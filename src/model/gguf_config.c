@@ -124,7 +124,7 @@ static void put_positions(struct gguf_writer *w) {
 
 static void put_norm(struct gguf_writer *w) {
     const char *keys[2] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
-    bool mean = w->f->norm == MODEL_NORM_LAYER;
+    bool mean = w->f->norm != MODEL_NORM_RMS;
     double eps = 0;
     if (!gguf_number(w, keys[mean], &eps)) {
         eps = gguf_number_or(w, keys[!mean], -1.0);
@@ -148,6 +148,7 @@ static void put_scales(struct gguf_writer *w) {
     double scale = 0;
     put_if_given(w, "attn_logit_softcapping", "attn_logit_softcapping");
     put_if_given(w, "final_logit_softcapping", "final_logit_softcapping");
+    put_if_given(w, "attention.clamp_kqv", "clip_qkv");
     put_if_given(w, "embedding_scale", "embedding_multiplier");
     put_if_given(w, "residual_scale", "residual_multiplier");
     put_if_given(w, "logit_scale", (w->arch->traits & GGUF_LOGIT_DIVISOR) != 0 ? "logits_scaling" : "logit_scale");
@@ -191,6 +192,15 @@ static void put_dense_layers(struct gguf_writer *w) {
     }
     if (w->f->experts_in == EXPERTS_AFTER_DENSE) {
         gguf_put_number(w, "first_k_dense_replace", gguf_number_or(w, "leading_dense_block_count", leading));
+    }
+    if (w->f->experts_in == EXPERTS_BETWEEN) {
+        uint32_t last = w->layers - 1;
+        while (last > 0 && !gguf_layer_has(w, last, "ffn_gate_inp.weight")) {
+            last--;
+        }
+        gguf_put_number(w, "moe_layer_start_index", gguf_number_or(w, "leading_dense_block_count", leading));
+        gguf_put_number(w, "moe_layer_end_index", last);
+        put_if_given(w, "interleave_moe_layer_step", "moe_layer_interval");
     }
     if (w->f->experts_in != EXPERTS_BY_STEP) {
         return;
@@ -395,8 +405,9 @@ static void refuse_features(struct gguf_writer *w) {
                 {"attention.max_alibi_bias", 0, "ALiBi position bias"}};
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         double number = gguf_number_or(w, keys[i].key, keys[i].off);
-        bool known = (i == 3 && (w->f->features & FEATURE_SCALES) == 0) || /* a switch in that architecture alone */
-                     (i == 4 && (w->f->query_steps || w->f->nope_by_list)) || (i == 5 && w->f->alibi);
+        bool known = (i == 0 && (w->f->features & FEATURE_CLIP) != 0) ||
+                     (i == 3 && (w->f->features & FEATURE_SCALES) == 0) || /* a switch in that architecture alone */
+                     (i == 4 && (w->f->query_steps || w->f->nope_by_list)) || (i == 5 && w->f->alibi && number == 8.0);
         if (number != keys[i].off && !known) {
             gguf_fail(w, LAMINA_UNSUPPORTED, "GGUF architecture %s: this file needs %s (%s.%s), which is not supported", w->prefix,
                       keys[i].words, w->prefix, keys[i].key);

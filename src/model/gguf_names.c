@@ -82,6 +82,8 @@ static const char *const NAMES[MODEL_ROLES] = {
     [MODEL_HEAD_BIAS] = "output.bias",
     [MODEL_INPUT_NORM] = "per_layer_proj_norm.weight",
     [MODEL_POSITIONS] = "position_embd.weight",
+    [MODEL_EMBED_NORM] = "token_embd_norm.weight",
+    [MODEL_EMBED_NORM_BIAS] = "token_embd_norm.bias",
 };
 
 /* Frequencies and what they are divided by: recomputed, or taken into config.json. */
@@ -177,6 +179,7 @@ void gguf_family(const struct model_family *row, uint32_t forms, struct model_fa
     out->score_multiplier = 0;        /* a scale that is missing is that by the width of a head */
     out->gate_up_fused = (forms & GGUF_FFN_FUSED) != 0;
     out->shared_fused = false;
+    out->position_offset = 0;
     out->norms_plus_one = false;
     out->transposed = false;
     out->experts_stacked = true;

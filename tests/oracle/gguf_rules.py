@@ -24,17 +24,22 @@ ARCHITECTURES = {
     "BaiChuanForCausalLM": "baichuan", "ChatGLMModel": "chatglm", "GlmForCausalLM": "chatglm", "Glm4ForCausalLM": "glm4",
     "Glm4MoeForCausalLM": "glm4moe", "InternLM2ForCausalLM": "internlm2", "DeepseekV2ForCausalLM": "deepseek2",
     "DeepseekV3ForCausalLM": "deepseek2", "Glm4MoeLiteForCausalLM": "deepseek2", "MiniMaxM2ForCausalLM": "minimax-m2",
-    "KimiLinearForCausalLM": "kimi-linear", "GptOssForCausalLM": "gpt-oss"}
-PERMUTED = ("llama", "mistral3", "granite", "baichuan", "internlm2")  # pairs of halves become neighbours
+    "KimiLinearForCausalLM": "kimi-linear", "GptOssForCausalLM": "gpt-oss", "OlmoForCausalLM": "olmo", "OlmoeForCausalLM": "olmoe",
+    "SmolLM3ForCausalLM": "smollm3", "SeedOssForCausalLM": "seed_oss", "ArceeForCausalLM": "arcee", "BloomForCausalLM": "bloom",
+    "Exaone4ForCausalLM": "exaone4", "HunYuanDenseV1ForCausalLM": "hunyuan-dense", "HunYuanMoEV1ForCausalLM": "hunyuan-moe",
+    "Dots1ForCausalLM": "dots1", "GraniteMoeSharedForCausalLM": "granitemoe", "Ernie4_5_MoeForCausalLM": "ernie4_5-moe",
+    "GPTBigCodeForCausalLM": "starcoder", "NemotronForCausalLM": "nemotron", "MPTForCausalLM": "mpt"}
+PERMUTED = ("llama", "mistral3", "granite", "baichuan", "internlm2", "olmo", "smollm3", "arcee", "granitemoe")  # pairs of halves become neighbours
 TILED = ("qwen35", "qwen35moe")  # heads of values lie so that repeating all heads of keys in turn fits them
 DELTA = ("qwen3next",) + TILED
-PLUS_ONE = ("gemma", "gemma2", "gemma3") + DELTA
-LATER_NORM = ("glm4moe", "gpt-oss") + DELTA  # the norm before the MLP is called post_attention_norm
+PLUS_ONE = ("gemma", "gemma2", "gemma3", "nemotron") + DELTA
+LATER_NORM = ("glm4moe", "gpt-oss", "seed_oss") + DELTA  # the norm before the MLP is called post_attention_norm
 
 ENDS = {"embed_tokens": "token_embd", "tok_embeddings": "token_embd", "word_embeddings": "token_embd", "wte": "token_embd",
         "embed_in": "token_embd", "embedding.word_embeddings": "token_embd", "wpe": "position_embd", "lm_head": "output",
         "embed_out": "output", "output_layer": "output", "output": "output", "norm": "output_norm", "ln_f": "output_norm",
         "final_layernorm": "output_norm", "final_layer_norm": "output_norm", "embed_tokens_per_layer": "per_layer_token_embd",
+        "word_embeddings_layernorm": "token_embd_norm", "norm_f": "output_norm",
         "per_layer_model_projection": "per_layer_model_proj", "per_layer_projection_norm": "per_layer_proj_norm"}
 STEMS = {
     "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
@@ -63,12 +68,18 @@ STEMS = {
     "per_layer_input_gate": "inp_gate", "per_layer_projection": "proj", "post_per_layer_input_norm": "post_norm",
     "eh_proj": "nextn.eh_proj", "enorm": "nextn.enorm", "hnorm": "nextn.hnorm", "embed_tokens": "nextn.embed_tokens",
     "shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
+STEMS.update({"attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output", "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down",
+              "norm_1": "attn_norm", "norm_2": "ffn_norm", "self_attn.query_layernorm": "attn_q_norm",
+              "self_attn.key_layernorm": "attn_k_norm", "mlp.gate.wg": "ffn_gate_inp",
+              "block_sparse_moe.router.layer": "ffn_gate_inp", "block_sparse_moe.output_linear": "ffn_down_exps",
+              "shared_mlp.output_linear": "ffn_down_shexp"})
 STEMS.update({"router.proj": "ffn_gate_inp", "experts.down_proj": "ffn_down_exps",
               "post_feedforward_layernorm_1": "post_ffw_norm_1", "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
               "post_feedforward_layernorm_2": "post_ffw_norm_2"})
 SCALES = {"router.scale": "ffn_gate_inp.scale", "router.per_expert_scale": "ffn_down_exps.scale"}
 for _part in ("gate", "up", "down"):
-    for _path in ("mlp.shared_expert", "mlp.shared_experts", "feed_forward.shared_expert", "block_sparse_moe.shared_experts"):
+    for _path in ("mlp.shared_expert", "mlp.shared_experts", "feed_forward.shared_expert", "block_sparse_moe.shared_experts",
+                  "mlp.shared_mlp"):
         STEMS[f"{_path}.{_part}_proj"] = f"ffn_{_part}_shexp"
 EXPERTS = {"gate_proj": "ffn_gate_exps", "up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps", "w1": "ffn_gate_exps",
            "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
@@ -83,11 +94,11 @@ class Conversion:
         self.arch = ARCHITECTURES[config["architectures"][0]]
         self.c, self.source, self.other = {**config, **config.get("text_config", {})}, tensors, other
         self.metadata, self.out, self.experts = {"general.architecture": self.arch}, [], {}
-        self.layers = self.pick("num_hidden_layers", "num_layers", "n_layer")
-        self.hidden = self.pick("hidden_size", "n_embd")
-        self.heads = self.pick("num_attention_heads", "n_head")
+        self.layers = self.pick("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+        self.hidden = self.pick("hidden_size", "n_embd", "n_embed", "d_model")
+        self.heads = self.pick("num_attention_heads", "n_head", "n_heads")
         self.kv_heads = self.pick("num_key_value_heads", "num_kv_heads", "multi_query_group_num", otherwise=(
-            1 if self.arch == "falcon" else self.heads))
+            1 if self.arch in ("falcon", "starcoder") else self.heads))
         self.head_dim = self.pick("head_dim", "kv_channels", otherwise=self.hidden // self.heads)
 
     def pick(self, *keys, otherwise=None):
@@ -122,7 +133,7 @@ class Conversion:
             for part, rows in self.groups(tensor, each, dim):
                 heads = {"q": self.heads, "k": self.kv_heads}.get(part)
                 self.add(f"{name}attn_{part}.weight", self.permuted(rows, heads) if heads else rows)
-        elif self.arch in ("falcon", "gptneox") and STEMS.get(stem) == "attn_qkv":
+        elif self.arch in ("falcon", "gptneox", "bloom") and STEMS.get(stem) == "attn_qkv":
             self.add(f"{name}attn_qkv{ending}", joined([rows for _, rows in self.groups(tensor, each, dim)]))
         elif stem == "self_attn.kv_b_proj":
             self.latent(name, tensor)
@@ -140,6 +151,14 @@ class Conversion:
             self.add(f"{name}ffn_gate_inp_shexp.weight", tensor.shaped(tensor.shape[1]))
         elif stem.startswith(("mlp.experts.", "feed_forward.experts.")) and not stem[-1].isdigit() and stem.count(".") == 2:
             self.stacked_experts(name, stem.split(".")[2], tensor)
+        elif stem == "block_sparse_moe.input_linear":
+            self.plain_experts(name, tensor, True)
+        elif stem == "shared_mlp.input_linear":
+            half = tensor.shape[0] // 2
+            self.add(f"{name}ffn_gate_shexp.weight", tensor.rows(range(half)))
+            self.add(f"{name}ffn_up_shexp.weight", tensor.rows(range(half, 2 * half)))
+        elif stem == "mlp.moe_statics.e_score_correction_bias":
+            self.add(f"{name}exp_probs_b.bias", tensor.shaped(tensor.shape[-1]))
         elif stem in ("mlp.gate.e_score_correction_bias", "block_sparse_moe.e_score_correction_bias",
                       "block_sparse_moe.gate.e_score_correction_bias"):
             self.add(f"{name}exp_probs_b.bias", tensor)
@@ -228,9 +247,9 @@ class Conversion:
             half = flat.rows([e * rows + r for e in range(experts) for r in numbers])
             self.add(f"{name}ffn_{which}_exps.{ending}", half.shaped(*([experts, rows // 2] + ([] if bias else [cols]))))
 
-    def plain_experts(self, name, tensor):
-        """Published in one tensor as GGUF has it: [experts, gate rows, then up rows, in]."""
-        if not self.other:
+    def plain_experts(self, name, tensor, apart=False):
+        """Published in one tensor as GGUF has it, or takes apart: [experts, gate rows, then up rows, in]."""
+        if not (self.other or apart):
             self.add(name + "ffn_gate_up_exps.weight", tensor)
             return
         experts, rows, cols = tensor.shape
@@ -268,7 +287,7 @@ class Conversion:
         if self.take_apart(layer, stem, tensor, ending):
             return
         if stem == "post_attention_layernorm":
-            later = self.arch in LATER_NORM or self.arch in ("gemma2", "gemma3", "gemma4", "olmo2")
+            later = self.arch in LATER_NORM or self.arch in ("gemma2", "gemma3", "gemma4", "olmo2", "exaone4")
             new = "post_attention_norm" if later else "ffn_norm"
             if self.arch == "glm4":
                 new = "ffn_norm"
@@ -276,7 +295,7 @@ class Conversion:
             new = STEMS[stem]
         if self.arch == "gpt2" and len(tensor.shape) == 2:
             tensor = tensor.turned()
-        if self.arch in PLUS_ONE and "norm" in new and new != "ssm_norm":
+        if self.arch in PLUS_ONE and "norm" in new and new != "ssm_norm" and ending != ".bias":
             tensor = tensor.mapped(lambda x: x + 1.0)
         if new.startswith("ssm_conv1d"):
             channels, taps = tensor.shape[0], tensor.shape[-1]
@@ -289,10 +308,11 @@ class Conversion:
 
     def convert(self):
         tied = self.pick("tie_word_embeddings", otherwise=self.arch in (
-            "gemma", "gemma2", "gemma3", "gemma4", "falcon", "starcoder2", "gpt2", "command-r", "cohere2"))
+            "gemma", "gemma2", "gemma3", "gemma4", "falcon", "starcoder2", "gpt2", "command-r", "cohere2", "bloom",
+            "starcoder", "mpt", "ernie4_5-moe"))
         for name, tensor in self.source.items():
             name = ROOTS.sub("", name)
-            inner = re.match(r"(?:layers|h)\.(\d+)\.(.+)$", name)
+            inner = re.match(r"(?:layers|h|blocks)\.(\d+)\.(.+)$", name)
             if SKIPPED.search(name):
                 continue
             if inner:
@@ -302,7 +322,7 @@ class Conversion:
             new = ENDS[stem]
             if new == "output" and tied:
                 continue
-            if self.arch in PLUS_ONE and new == "output_norm":
+            if self.arch in PLUS_ONE and new == "output_norm" and ending == "weight":
                 tensor = tensor.mapped(lambda x: x + 1.0)
             if new == "output" and self.c.get("tokenizer_class") == "BaichuanTokenizer":
                 tensor = unit_rows(tensor)  # what the authors say to do for programs without a normed head
@@ -332,6 +352,8 @@ class Conversion:
             return
         if self.arch == "chatglm":
             theta = theta or 10000 * c.get("rope_ratio", 1)
+        if theta is not None and scaling.get("alpha"):
+            theta *= scaling["alpha"] ** (self.head_dim / (self.head_dim - 2))
         if theta is not None:
             self.put("rope.freq_base", float(theta))
         if "mrope_section" in scaling:
@@ -397,21 +419,25 @@ class Conversion:
 
     def put_experts(self):
         c = self.c
-        self.put("expert_count", self.pick("num_local_experts", "num_experts", "n_routed_experts"))
-        self.put("expert_used_count", self.pick("num_experts_per_tok", "num_experts_per_token", "top_k_experts"))
-        self.put("expert_feed_forward_length", self.pick("moe_intermediate_size", otherwise=(
-            c["intermediate_size"] if self.arch in ("gpt-oss", "minimax-m2", "llama4") else None)))
-        self.put("expert_shared_count", self.pick("n_shared_experts", "num_shared_experts"))
-        self.put("expert_shared_feed_forward_length", c.get("shared_expert_intermediate_size"))
-        self.put("leading_dense_block_count", c.get("first_k_dense_replace"))
+        def first(value):  # of a list by layer
+            return value[0] if isinstance(value, list) else value
+        self.put("expert_count", self.pick("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"))
+        self.put("expert_used_count", first(self.pick("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k",
+                                                      "moe_topk")))
+        self.put("expert_feed_forward_length", first(self.pick("moe_intermediate_size", otherwise=(
+            c["intermediate_size"] if self.arch in ("gpt-oss", "minimax-m2", "llama4") else None))))
+        self.put("expert_shared_count", self.pick("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"))
+        self.put("expert_shared_feed_forward_length", self.pick("shared_expert_intermediate_size", "shared_intermediate_size"))
+        self.put("leading_dense_block_count", self.pick("first_k_dense_replace", "moe_layer_start_index"))
+        self.put("interleave_moe_layer_step", c.get("moe_layer_interval"))
         self.put("expert_weights_scale", c.get("routed_scaling_factor"))
-        if self.arch in ("deepseek2", "glm4moe"):
+        if self.arch in ("deepseek2", "glm4moe", "dots1"):
             self.put("expert_weights_norm", c.get("norm_topk_prob"))
         if c.get("n_group", 1) > 1:
             self.put("expert_group_count", c["n_group"])
             self.put("expert_group_used_count", c["topk_group"])
         score = self.pick("scoring_func", "moe_router_activation_func")
-        if score or self.arch == "glm4moe" or c.get("topk_method") == "noaux_tc":
+        if score or self.arch in ("glm4moe", "dots1") or c.get("topk_method") == "noaux_tc":
             self.put("expert_gating_func", {"softmax": 1, "sigmoid": 2}[score or "sigmoid"])
 
     def put_latents(self):
@@ -453,7 +479,9 @@ class Conversion:
         if window is None or (self.arch.startswith("qwen") and not c.get("use_sliding_window")):
             return
         self.put("attention.sliding_window", window)
-        if self.arch == "olmo2":
+        if self.arch == "dots1":
+            self.put("attention.sliding_window_pattern", [i >= c["max_window_layers"] for i in range(self.layers)])
+        if self.arch in ("olmo2", "exaone4"):
             self.put("attention.sliding_window_pattern", [t == "sliding_attention" for t in c["layer_types"]])
         if self.arch.startswith("qwen"):
             self.put("attention.sliding_window_pattern", [i >= c["max_window_layers"] for i in range(self.layers)])
@@ -463,15 +491,16 @@ class Conversion:
         further = c.get("num_nextn_predict_layers", 0) if self.arch == "glm4moe" else 0
         self.put("block_count", self.layers + further)
         self.put("nextn_predict_layers", further or None)
-        self.put("context_length", self.pick("max_position_embeddings", "seq_length", "n_positions", "model_max_length",
+        self.put("context_length", self.pick("max_position_embeddings", "seq_length", "n_positions", "model_max_length", "max_seq_len",
                                              otherwise=2048))
         self.put("embedding_length", self.hidden)
-        self.put("feed_forward_length", self.pick("intermediate_size_mlp", "intermediate_size", "ffn_hidden_size",
+        self.put("feed_forward_length", self.pick("intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner",
                                                   otherwise=4 * self.hidden))
         self.put("attention.head_count", self.heads)
         self.put("attention.head_count_kv", self.kv_heads)
         self.put("attention.layer_norm_rms_epsilon", self.pick("rms_norm_eps", "layernorm_epsilon"))
-        eps = self.pick("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
+        eps = self.pick("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps", otherwise=(
+            1e-5 if self.arch in ("olmo", "mpt") else None))
         self.put("attention.layer_norm_rms_epsilon" if self.arch == "qwen" else "attention.layer_norm_epsilon", eps)
         if (c.get("head_dim") or self.head_dim != self.hidden // self.heads) and not c.get("kv_lora_rank"):
             self.put("attention.key_length", self.head_dim)
@@ -486,7 +515,8 @@ class Conversion:
             self.put(name, c.get(key))
         if c.get("query_pre_attn_scalar"):
             self.put("attention.scale", c["query_pre_attn_scalar"] ** -0.5)
-        if self.arch == "baichuan" and "max_position_embeddings" not in c:
+        self.put("attention.clamp_kqv", self.pick("clip_qkv", otherwise=c.get("attn_config", {}).get("clip_qkv")))
+        if self.arch == "mpt" or self.arch == "baichuan" and "max_position_embeddings" not in c:
             self.put("attention.max_alibi_bias", 8.0)
         for part in (self.put_rope, self.put_experts, self.put_latents, self.put_delta, self.put_window):
             part()

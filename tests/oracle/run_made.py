@@ -20,7 +20,7 @@ run_gguf.py does. What each is there for:
   llama-relu         ReLU
   qwen2moe-window    a window in some layers by use_sliding_window, where layer_types is silent
   qwen3moe-window    the same in all layers
-  smollm3-listed     layers without RoPE by a list, all of which see everything
+  smollm3, smollm3-listed   layers without RoPE by number and by a list, all of which see everything
   arcee, bloom, dots, exaone4, granite-moe-shared, gpt-bigcode, gpt-neo, gptj, helium, hunyuan-moe, nemotron, olmoe, opt,
   seed-oss, vaultgemma   these families, some with switches that their checkpoints have the other way round
   exaone4-full       no window at all: then layers that see everything rotate
@@ -45,9 +45,11 @@ FOLDERS = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "
            "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "gpt-bigcode", "gpt-bigcode-heads",
            "gpt-neo", "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "kimi-listed",
            "llama-relu", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "qwen2moe-window", "qwen35-three",
-           "qwen3moe-window", "seed-oss", "smollm3-listed", "stablelm-norms", "vaultgemma"]
+           "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed", "stablelm-norms", "vaultgemma"]
 # The others are about config.json, or the format cannot say them.
-IN_GGUF = ["falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs", "qwen35-three", "stablelm-norms"]
+IN_GGUF = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs",
+           "gpt-bigcode", "granite-moe-shared", "hunyuan-alpha", "hunyuan-moe", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe",
+           "qwen35-three", "seed-oss", "smollm3", "stablelm-norms"]
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 
