@@ -34,18 +34,18 @@ KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm g
          "olmo3 granite cohere cohere2 stablelm starcoder2 gpt2 gpt_neox falcon deepseek_v2 deepseek_v3 glm4_moe glm4_moe_lite gpt_oss "
          "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
          "seed_oss arcee olmoe ernie4_5_moe nemotron exaone4 helium olmo vaultgemma hunyuan_v1_dense hunyuan_v1_moe granitemoe "
-         "granitemoeshared dots1 gptj gpt_neo gpt_bigcode opt bloom mpt").split()
+         "granitemoeshared dots1 phimoe gptj gpt_neo gpt_bigcode opt bloom mpt").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
             "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe exaone4 helium olmo vaultgemma granitemoe "
-            "granitemoeshared dots1 opt bloom").split()
+            "granitemoeshared dots1 phimoe opt bloom").split()
 MIXED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear")  # every fourth layer attends, the others are linear
 NO_WINDOW_WHERE_NULL = ("mistral", "phi3", "starcoder2", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "mixtral")
 OLDER = {"gptj": "n_layer n_head n_embd n_positions", "gpt_bigcode": "n_layer n_head n_embd n_positions",
          "gpt_neo": "num_layers num_heads hidden_size max_position_embeddings", "mpt": "n_layers n_heads d_model max_seq_len",
          "bloom": "n_layer n_head hidden_size seq_length", "opt": "num_hidden_layers num_attention_heads hidden_size "
          "max_position_embeddings"}  # what they call layers, heads, width and positions
-OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear", *OLDER)  # no scaling is drawn
+OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear", "phimoe", *OLDER)  # no scaling is drawn
 OWN_DIALECT = ("gpt_neox", "falcon", "ministral3", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", *OLDER)  # whose older keys are others, or default to a scaling
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "relu", "relu2")
 FIXED_ACTIVATION = (*MIXED, "gemma", "gpt_oss", *OLDER)
@@ -195,6 +195,10 @@ def config_of(kind, draw):
             drawn["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0, "alpha": draw.choice((2., 1e3))}
         if kind == "hunyuan_v1_moe":
             drawn["moe_topk"] = drawn.pop("num_experts_per_tok")
+    elif kind == "phimoe":
+        drawn.update(router_jitter_noise=draw.choice((.01, .2, .5)), lm_head_bias=draw.random() < .5, sliding_window=None,
+                     num_experts_per_tok=2)
+        drawn.pop("rope_parameters", None)
     elif kind in ("granitemoe", "granitemoeshared"):
         drawn["shared_intermediate_size"] = draw.choice((0, 48))
     elif kind == "gpt_neox":

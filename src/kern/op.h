@@ -64,7 +64,9 @@ enum kern_act {
 };
 
 /* How a row chooses experts from its scores (reference/models.md section 3). */
-enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_CHOSEN, KERN_SCORES }; /* CHOSEN: softmax over these */
+/* CHOSEN: softmax over these. NEAR: one after the other; the weight of each is the share that softmax gives it of those not chosen
+ * before and near it, that is by at most 2 jitter of the larger of both scores (SparseMixer, Liu and others, 2023, without noise). */
+enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_CHOSEN, KERN_SCORE_NEAR, KERN_SCORES };
 struct kern_routing {
     uint32_t score;           /* enum kern_score */
     uint32_t top_k;
@@ -73,6 +75,7 @@ struct kern_routing {
     bool renormed;            /* weights are divided by their sum */
     bool weigh_input;         /* weights multiply what an expert reads, not what it gives */
     float factor;             /* of the weights */
+    float jitter;             /* of KERN_SCORE_NEAR */
 };
 enum { KERN_MAX_TOP_K = 32, KERN_MAX_EXPERTS = 1024 };
 

@@ -95,6 +95,27 @@ static void weigh(struct kern_choice *c, const float *p, const float *factors, c
     }
 }
 
+/* p of each chosen expert, see KERN_SCORE_NEAR; of the others it is their score. */
+static void choose_near(float *p, const float *scores, uint32_t experts, const struct kern_routing *r) {
+    float left[MOST];
+    for (uint32_t i = 0; i < experts; i++) {
+        left[i] = scores[i];
+        p[i] = scores[i];
+    }
+    for (uint32_t k = 0; k < r->top_k; k++) {
+        const uint32_t best = best_of(left, 0, experts);
+        const float most = left[best];
+        float sum = 0;
+        for (uint32_t i = 0; i < experts; i++) {
+            const float size = fabsf(scores[i]) > most ? fabsf(scores[i]) : most;
+            const bool near = left[i] == left[i] && !((most - scores[i]) / size > 2.0f * r->jitter);
+            sum += near ? kern_expf(scores[i] - most) : 0.0f;
+        }
+        p[best] = 1.0f / sum;
+        left[best] = NAN;
+    }
+}
+
 void kern_route(struct kern_choice *c, const float *scores, const float *bias, const float *factors, uint32_t experts,
                 const struct kern_routing *r) {
     float p[MOST];
@@ -105,7 +126,7 @@ void kern_route(struct kern_choice *c, const float *scores, const float *bias, c
     for (uint32_t i = 0; i < experts; i++) {
         if (r->score == KERN_SCORE_SIGMOID) {
             p[i] = 1.0f / (1.0f + kern_expf(-scores[i]));
-        } else if (r->score == KERN_SCORE_CHOSEN) {
+        } else if (r->score != KERN_SCORE_SOFTMAX) {
             p[i] = scores[i];
         }
         choice[i] = bias != NULL ? p[i] + bias[i] : p[i];
@@ -119,5 +140,8 @@ void kern_route(struct kern_choice *c, const float *scores, const float *bias, c
         choice[best] = NAN;
     }
     sort_up(c->expert, r->top_k);
+    if (r->score == KERN_SCORE_NEAR) {
+        choose_near(p, scores, experts, r);
+    }
     weigh(c, p, factors, r);
 }

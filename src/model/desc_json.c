@@ -44,6 +44,7 @@ static const struct field DESC_FIELDS[] = {
 static const struct field RARE_FIELDS[] = {
     OF_DESC(gguf, BOOL), OF_DESC(tiled_values, BOOL), OF_DESC(expert_scaled, BOOL), OF_DESC(dense_beside, BOOL),
     OF_DESC(score_by_layer, BOOL), OF_DESC(embed_norm, BOOL), OF_DESC(qkv_clip, FLOAT),
+    OF_DESC(routing.jitter, FLOAT),
 };
 
 static const struct field ROPE_FIELDS[] = {
@@ -343,7 +344,7 @@ bool model_plausible(const struct model_desc *d) {
     return plausible_layers(d) && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
            d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS &&
            d->wiring < MODEL_WIRINGS && (!d->dense_beside || d->wiring == MODEL_SANDWICH) && d->qk_norm < MODEL_QK_NORMS &&
-           d->act < KERN_ACTS && d->qkv_clip >= 0.0f &&
+           d->act < KERN_ACTS && d->qkv_clip >= 0.0f && d->routing.jitter >= 0.0f &&
            d->query_rule < MODEL_QUERY_RULES && (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
 }
 

@@ -116,6 +116,7 @@ struct model_family {
     bool alibi, alibi_before_scale;
     bool value_norm, layer_scaled; /* see struct model_desc */
     bool positions, bias_head;
+    bool bias_head_by_key;        /* where lm_head_bias says so */
     uint32_t position_offset;     /* rows of the table of positions before that of position 0 */
     bool embed_norm;              /* see struct model_desc */
     bool prefix;                  /* see struct model_desc */

@@ -91,6 +91,7 @@
     X("experts", "experts from one layer to another", HAS(MOE) && f->experts_in == EXPERTS_BETWEEN)                        \
     X("experts", "softmax over all experts", HAS(MOE) && f->routing.score == KERN_SCORE_SOFTMAX)                           \
     X("experts", "softmax over the chosen experts", HAS(MOE) && f->routing.score == KERN_SCORE_CHOSEN)                     \
+    X("experts", "shares among the experts near each choice (SparseMixer)", HAS(MOE) && f->routing.score == KERN_SCORE_NEAR) \
     X("experts", "sigmoid of scores", HAS(MOE) && f->routing.score == KERN_SCORE_SIGMOID)                                  \
     X("experts", "a bias for choosing", f->choice_bias)                                                                    \
     X("experts", "factors by expert on the weights", f->expert_scaled)                                                     \
@@ -106,6 +107,7 @@
     X("ends", "multipliers from the config", HAS(SCALES))                                                                  \
     X("ends", "cap on logits", f->logit_cap != 0.0)                                                                        \
     X("ends", "head with rows of unit length", f->head_normed || f->normed_vocab != 0)                                     \
+    X("ends", "head bias by key", f->bias_head_by_key)                                                                     \
     X("ends", "head bias", f->bias_head)                                                                                   \
     X("source", "told from its namesakes by config keys", f->needs[0] != NULL || f->lacks[0] != NULL || f->framework != NULL) \
     X("source", "also inside a multimodal checkpoint", HAS(TEXT_TOWER))                                                    \

@@ -458,7 +458,7 @@ static void take_form(const struct config_values *v, const struct model_family *
     d->sinks = f->sinks;
     d->positions = f->positions;
     d->embed_norm = f->embed_norm;
-    d->bias_head = f->bias_head;
+    d->bias_head = f->bias_head || (f->bias_head_by_key && v->head_bias.given && v->head_bias.value);
     d->bias_qkv = bias(f->bias_qkv, v);
     d->bias_o = bias(f->bias_o, v);
     d->bias_mlp = bias(f->bias_mlp, v);

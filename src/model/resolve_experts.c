@@ -38,7 +38,7 @@ static lamina_status take_score(const struct config_values *v, struct kern_routi
     if (strcmp(v->scoring.value, "sigmoid") == 0) {
         r->score = KERN_SCORE_SIGMOID;
     } else if (strcmp(v->scoring.value, "softmax") == 0) {
-        r->score = r->score == KERN_SCORE_CHOSEN ? (uint32_t)KERN_SCORE_CHOSEN : (uint32_t)KERN_SCORE_SOFTMAX;
+        r->score = r->score == KERN_SCORE_SIGMOID ? (uint32_t)KERN_SCORE_SOFTMAX : r->score;
     } else {
         return base_fail(err, LAMINA_UNSUPPORTED, "config.json: experts chosen by \"%s\" are not supported (supported: softmax, "
                          "sigmoid)", v->scoring.value);
@@ -105,6 +105,15 @@ lamina_status resolve_experts(const struct config_values *v, const struct model_
     LAMINA_TRY(take_groups(v, k->experts, r, err));
     LAMINA_TRY(config_take_double(&v->route_factor, (struct config_range){"routed_scaling_factor", 1e-6, 1e6, 1.0}, &factor, err));
     r->factor = (float)factor;
+    if (r->score == KERN_SCORE_NEAR) {
+        double jitter = 0;
+        if (r->top_k != 2) {
+            return base_fail(err, LAMINA_UNSUPPORTED, "%s: %u experts per token are not supported (supported: 2, as the family's own "
+                             "code has)", d->architecture, r->top_k);
+        }
+        LAMINA_TRY(config_take_double(&v->jitter, (struct config_range){"router_jitter_noise", 0, 1e3, 0.01}, &jitter, err));
+        r->jitter = (float)jitter;
+    }
     r->renormed = !f->renorm_fixed && v->renorm.given ? v->renorm.value : f->renorm_default;
     d->router_bias = f->router_bias;
     d->choice_bias = f->choice_bias;

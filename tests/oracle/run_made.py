@@ -22,7 +22,7 @@ run_gguf.py does. What each is there for:
   qwen3moe-window    the same in all layers
   smollm3, smollm3-listed   layers without RoPE by number and by a list, all of which see everything
   arcee, bloom, dots, exaone4, granite-moe-shared, gpt-bigcode, gpt-neo, gptj, helium, hunyuan-moe, nemotron, olmoe, opt,
-  seed-oss, vaultgemma   these families, some with switches that their checkpoints have the other way round
+  phimoe, seed-oss, vaultgemma   these families, some with switches that their checkpoints have the other way round
   exaone4-full       no window at all: then layers that see everything rotate
   gpt-bigcode-heads  keys and values by head, unscaled scores
   hunyuan-alpha      norms behind RoPE, whose base is raised once
@@ -44,7 +44,7 @@ from made_weights import write_checkpoint
 FOLDERS = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma2-uncapped",
            "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "gpt-bigcode", "gpt-bigcode-heads",
            "gpt-neo", "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "kimi-listed",
-           "llama-relu", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "qwen2moe-window", "qwen35-three",
+           "llama-relu", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen2moe-window", "qwen35-three",
            "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed", "stablelm-norms", "vaultgemma"]
 # The others are about config.json, or the format cannot say them.
 IN_GGUF = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs",

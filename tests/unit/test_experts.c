@@ -84,6 +84,40 @@ static void check_choice(const float *x, const float *bias, uint32_t n, const st
     }
 }
 
+/* The published steps, in fp64: the best; what is further from it than the threshold leaves; softmax; without it, the same again. */
+static void shares_of_those_near_each_choice(void **state) {
+    (void)state;
+    for (uint32_t round = 0; round < 400; round++) {
+        const struct kern_routing r = {.score = KERN_SCORE_NEAR, .top_k = 1 + draw(3), .factor = 1.0f,
+                                       .jitter = (float)draw(50) / 100.0f};
+        const uint32_t n = 3 + draw(14);
+        struct kern_choice c;
+        float x[17];
+        bool gone[17] = {false};
+        for (uint32_t i = 0; i < n; i++) {
+            x[i] = draw_score() - (round % 3 == 0 ? 2.5f : 0.0f); /* all below 0 as well */
+        }
+        kern_route(&c, x, NULL, NULL, n, &r);
+        for (uint32_t k = 0; k < r.top_k; k++) {
+            uint32_t best = n;
+            double sum = 0;
+            for (uint32_t i = 0; i < n; i++) {
+                best = !gone[i] && (best == n || x[i] > x[best]) ? i : best;
+            }
+            for (uint32_t i = 0; i < n; i++) {
+                const double gap = ((double)x[best] - (double)x[i]) / fmax(fabs((double)x[i]), (double)x[best]);
+                sum += gone[i] || gap > 2.0 * (double)r.jitter ? 0.0 : exp((double)x[i] - (double)x[best]);
+            }
+            uint32_t at = 0;
+            while (at < r.top_k && c.expert[at] != best) {
+                at++;
+            }
+            assert_true(at < r.top_k && fabs((double)c.weight[at] - 1.0 / sum) < 1e-5);
+            gone[best] = true;
+        }
+    }
+}
+
 static void rows_choose_the_best(void **state) {
     (void)state;
     static const struct kern_routing rules[] = {
@@ -259,6 +293,7 @@ static void parts_cover_an_expert_in_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shares_of_those_near_each_choice),
         cmocka_unit_test(rows_choose_the_best),
         cmocka_unit_test(ties_take_the_lowest_number),
         cmocka_unit_test(factors_multiply_weights),

@@ -206,6 +206,8 @@ static void forms_that_no_row_has_are_refused_by_name(void **state) {
     expect_refused_key(", \"moe_topk\": [2, 3]", LAMINA_UNSUPPORTED, "differs between layers");
     expect_refusal(OF("OPTForCausalLM", ", \"do_layer_norm_before\": false"), LAMINA_UNSUPPORTED, "do_layer_norm_before");
     expect_refusal(OF("OPTForCausalLM", ", \"word_embed_proj_dim\": 32"), LAMINA_UNSUPPORTED, "word_embed_proj_dim 32");
+    expect_refusal(OF("PhimoeForCausalLM", ", \"num_local_experts\": 8, \"num_experts_per_tok\": 3, \"num_key_value_heads\": 4"),
+                   LAMINA_UNSUPPORTED, "3 experts per token");
     expect_refusal(OF("MPTForCausalLM", ", \"attn_config\": {\"alibi\": false}"), LAMINA_UNSUPPORTED, "alibi false");
     expect_refusal(OF("Exaone4ForCausalLM", ", \"sliding_window_pattern\": \"LLLG\", \"num_key_value_heads\": 4"),
                    LAMINA_UNSUPPORTED, "letters");
