@@ -64,8 +64,8 @@ enum kern_act {
 };
 
 /* How a row chooses experts from its scores (reference/models.md section 3). */
-/* CHOSEN: softmax over these. NEAR: one after the other; the weight of each is the share that softmax gives it of those not chosen
- * before and near it, that is by at most 2 jitter of the larger of both scores (SparseMixer, Liu and others, 2023, without noise). */
+/* CHOSEN: softmax over these. NEAR: one after the other; the weight of each is the share that softmax gives it among those near it,
+ * that is by at most 2 jitter of the larger of both scores, and not chosen before (SparseMixer, Liu and others, 2023, no noise). */
 enum kern_score { KERN_SCORE_SOFTMAX, KERN_SCORE_SIGMOID, KERN_SCORE_CHOSEN, KERN_SCORE_NEAR, KERN_SCORES };
 struct kern_routing {
     uint32_t score;           /* enum kern_score */

@@ -108,8 +108,9 @@ lamina_status resolve_experts(const struct config_values *v, const struct model_
     if (r->score == KERN_SCORE_NEAR) {
         double jitter = 0;
         if (r->top_k != 2) {
-            return base_fail(err, LAMINA_UNSUPPORTED, "%s: %u experts per token are not supported (supported: 2, as the family's own "
-                             "code has)", d->architecture, r->top_k);
+            return base_fail(err, LAMINA_UNSUPPORTED,
+                             "%s: %u experts per token are not supported (supported: 2, as the family's own code has)",
+                             d->architecture, r->top_k);
         }
         LAMINA_TRY(config_take_double(&v->jitter, (struct config_range){"router_jitter_noise", 0, 1e3, 0.01}, &jitter, err));
         r->jitter = (float)jitter;

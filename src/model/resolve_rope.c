@@ -88,8 +88,9 @@ static lamina_status take_long(const struct config_values *v, const struct confi
                                   &r->attention_factor, err));
     if (c->short_mscale.given && c->long_mscale.given) { /* the multiplier itself, under another name */
         if (c->short_mscale.value != c->long_mscale.value) {
-            return base_fail(err, LAMINA_UNSUPPORTED, "config.json: short_mscale %g and long_mscale %g: multipliers of cos and sin that "
-                             "differ by length are not supported", c->short_mscale.value, c->long_mscale.value);
+            return base_fail(err, LAMINA_UNSUPPORTED,
+                             "config.json: short_mscale %g and long_mscale %g: multipliers of cos and sin that differ by length "
+                             "are not supported", c->short_mscale.value, c->long_mscale.value);
         }
         LAMINA_TRY(config_take_double(&c->short_mscale, (struct config_range){"short_mscale", 1e-3, 1e3, 1.0}, &r->attention_factor,
                                       err));
