@@ -330,6 +330,12 @@ static void read_list(struct json_reader *r, struct config_list *list) {
     }
 }
 
+/* Takes null, or the false that some files have for it; a true is no number and stays. */
+static bool none(struct json_reader *r) {
+    const bool off = json_peek(r) == JSON_BOOL && r->text.ptr[r->pos] == 'f';
+    return off ? json_skip(r) : json_null(r);
+}
+
 /* Reads the value at hand when `key` is in the table; null is not given. False: not in the table, nothing read. */
 static bool read_known(struct json_reader *r, struct span key, const struct key *table, size_t count, void *base) {
     for (size_t i = 0; i < count; i++) {
@@ -337,8 +343,9 @@ static bool read_known(struct json_reader *r, struct span key, const struct key 
             continue;
         }
         void *place = (char *)base + table[i].offset;
-        if (json_null(r)) {
-            if (table[i].kind == NUMBER || table[i].kind == EVEN) {
+        const bool number = table[i].kind == NUMBER || table[i].kind == EVEN;
+        if (number ? none(r) : json_null(r)) {
+            if (number) {
                 ((struct config_number *)place)->null = true;
             }
             return true;
@@ -591,6 +598,7 @@ static const struct {
     {"do_layer_norm_before", "false", "norms behind attention and MLP in this family"},
     {"_remove_final_layer_norm", "true", "no norm before the head"},
     {"layer_norm_elementwise_affine", "false", "norms without weights in this family"},
+    {"use_cla", "true", "layers that share keys and values"},
     {"pre_seq_len", NULL, "a trained prefix of keys and values"},
     {"use_bidirectional_attention", "\"all\"", "attention that sees later positions"},
 };
@@ -606,7 +614,8 @@ static void note_feature(struct span key, struct span raw, struct config_values 
         }
     }
     for (size_t i = 0; i < ARRAY_LEN(ASKING); i++) {
-        if (span_is(key, ASKING[i].key) && switches_on(raw)) {
+        const bool dense = ASKING[i].feature == FEATURE_MOE && span_is(raw, "1"); /* dense models count one */
+        if (span_is(key, ASKING[i].key) && switches_on(raw) && !dense) {
             ask(v, ASKING[i].feature, key);
         }
     }
@@ -619,6 +628,8 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         struct config_text outer = v->architecture;
         read_architectures(r, v);
         v->architecture = outer.given ? outer : v->architecture;
+    } else if (span_is(key, "rotary") && json_peek(r) != JSON_OBJECT) {
+        (void)json_skip(r); /* a switch that old files have and no class reads */
     } else if (span_is(key, "rope_scaling") || span_is(key, "rope_parameters") || span_is(key, "rotary")) {
         v->late_rotary = v->late_rotary || span_is(key, "rotary");
         read_rope_set(r, v, &v->rope, true);

@@ -7,7 +7,7 @@
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer) {
     uint32_t step = config_step(&v->sparse_step, 1);
     bool switched_off = f->experts_by_key && !(v->experts_on.given && v->experts_on.value);
-    if (!v->experts.given || v->experts.value < 1 || switched_off) {
+    if ((f->features & FEATURE_MOE) == 0 || !v->experts.given || v->experts.value < 1 || switched_off) {
         return false;
     }
     if (layer < v->mlp_type_count) {
@@ -35,7 +35,7 @@ static lamina_status take_score(const struct config_values *v, struct kern_routi
     if (!v->scoring.given) {
         return LAMINA_OK;
     }
-    if (strcmp(v->scoring.value, "sigmoid") == 0) {
+    if (strcmp(v->scoring.value, "sigmoid") == 0 || strcmp(v->scoring.value, "noaux_tc") == 0) {
         r->score = KERN_SCORE_SIGMOID;
     } else if (strcmp(v->scoring.value, "softmax") == 0) {
         r->score = r->score == KERN_SCORE_SIGMOID ? (uint32_t)KERN_SCORE_SOFTMAX : r->score;

@@ -238,6 +238,26 @@ static void silence_of_single_families(void **state) {
     assert_true(d.kind_count == 1 && d.kinds[0].window == 0 && d.kinds[0].rope == 0);
 }
 
+/* As published files have them. */
+static void odd_members_of_published_files(void **state) {
+    (void)state;
+    struct model_desc d;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(OF("GPTJForCausalLM", ", \"rotary\": true, \"rotary_dim\": 8")), &d, &err), LAMINA_OK);
+    assert_int_equal(d.rope[0].dim, 8);
+    assert_int_equal(model_resolve(span_of_text(OF("HunYuanDenseV1ForCausalLM", ", \"num_experts\": 1, \"use_cla\": false, "
+                                                   "\"kv_lora_rank\": false, \"n_group\": false, \"routed_scaling_factor\": false")),
+                                   &d, &err), LAMINA_OK);
+    assert_int_equal(d.kinds[0].experts, 0);
+    assert_int_equal(model_resolve(span_of_text(OF("Dots1ForCausalLM", ", \"num_key_value_heads\": 4, \"n_routed_experts\": 8, "
+                                                   "\"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32, "
+                                                   "\"scoring_func\": \"noaux_tc\"")),
+                                   &d, &err), LAMINA_OK);
+    assert_int_equal(d.routing.score, KERN_SCORE_SIGMOID);
+    expect_refused_key(", \"n_group\": true", LAMINA_DAMAGED, "expected a number");
+    expect_refusal(OF("HunYuanDenseV1ForCausalLM", ", \"use_cla\": true"), LAMINA_UNSUPPORTED, "use_cla");
+}
+
 static void switched_off_features_are_no_reason_to_refuse(void **state) {
     (void)state;
     struct model_desc d;
@@ -388,6 +408,7 @@ int main(void) {
         cmocka_unit_test(refusals_say_what_and_why),
         cmocka_unit_test(forms_that_no_row_has_are_refused_by_name),
         cmocka_unit_test(silence_of_single_families),
+        cmocka_unit_test(odd_members_of_published_files),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
         cmocka_unit_test(experts_stand_beside_the_mlp),
