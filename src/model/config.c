@@ -456,35 +456,49 @@ static void add_layer_type(struct json_reader *r, struct config_values *v, uint8
     v->layer_type[v->layer_type_count++] = type;
 }
 
+enum { LONGEST_PATTERN = 64 };
+
+/* ["global", "local"]: how many layers it is. */
+static uint32_t read_pattern(struct json_reader *r, uint8_t pattern[LONGEST_PATTERN]) {
+    uint32_t length = 0;
+    (void)json_enter_array(r);
+    while (json_next_item(r)) {
+        struct config_text text = {.given = false};
+        if (length == LONGEST_PATTERN) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "a pattern of more than %u layers", length);
+            return 0;
+        }
+        if (!read_text(r, &text)) {
+            return 0;
+        }
+        pattern[length++] = strcmp(text.value, "local") == 0 ? LAYER_WINDOWED : LAYER_FULL;
+    }
+    return length;
+}
+
 /* [[["global", "local"], 12], ...]: patterns, and how often each. */
 static void read_patterns(struct json_reader *r, struct config_values *v) {
     if (json_null(r) || !json_enter_array(r)) {
         return;
     }
     while (json_next_item(r)) {
-        uint8_t pattern[16];
+        uint8_t pattern[LONGEST_PATTERN];
         uint32_t length = 0;
         uint64_t times = 0;
         (void)json_enter_array(r);
         for (unsigned part = 0; json_next_item(r); part++) {
-            if (part == 0 && json_enter_array(r)) {
-                while (json_next_item(r)) {
-                    struct config_text text = {.given = false};
-                    if (length == ARRAY_LEN(pattern)) {
-                        (void)json_refuse(r, LAMINA_UNSUPPORTED, "a pattern of more than %u layers", length);
-                    } else if (!read_text(r, &text)) {
-                        return;
-                    }
-                    pattern[length++] = strcmp(text.value, "local") == 0 ? LAYER_WINDOWED : LAYER_FULL;
-                }
+            if (part == 0) {
+                length = read_pattern(r, pattern);
             } else if (part == 1) {
                 (void)json_u64(r, &times);
-            } else if (part > 1) {
+            } else {
                 (void)json_skip(r);
             }
         }
-        for (uint64_t i = 0; i < times * length && r->failed == LAMINA_OK; i++) {
-            add_layer_type(r, v, pattern[i % length]);
+        for (uint64_t t = 0; t < times && length != 0 && r->failed == LAMINA_OK; t++) {
+            for (uint32_t i = 0; i < length && r->failed == LAMINA_OK; i++) {
+                add_layer_type(r, v, pattern[i]);
+            }
         }
     }
 }

@@ -212,6 +212,11 @@ static void forms_that_no_row_has_are_refused_by_name(void **state) {
     expect_refusal(OF("Exaone4ForCausalLM", ", \"sliding_window_pattern\": \"LLLG\", \"num_key_value_heads\": 4"),
                    LAMINA_UNSUPPORTED, "letters");
     expect_refusal(OF("GPTNeoForCausalLM", ", \"attention_types\": [[[\"global\", \"local\"], 2]]"), LAMINA_DAMAGED, "lists 4");
+    char many[64 + 65 * 9] = "{\"architectures\": [\"GPTNeoForCausalLM\"], \"attention_types\": [[[\"local\"";
+    for (int i = 0; i < 64; i++) {
+        (void)strcat(many, ",\"local\"");
+    }
+    expect_refusal(strcat(many, "], 1]]}"), LAMINA_UNSUPPORTED, "a pattern of more than 64 layers");
     expect_refusal(OF("GPTNeoForCausalLM", ", \"attention_types\": [[[\"local\"], 4000000000000000000]]"), LAMINA_UNSUPPORTED,
                    "more than 1024 layers");
 }
