@@ -46,7 +46,8 @@ OLDER = {"gptj": "n_layer n_head n_embd n_positions", "gpt_bigcode": "n_layer n_
          "bloom": "n_layer n_head hidden_size seq_length", "opt": "num_hidden_layers num_attention_heads hidden_size "
          "max_position_embeddings"}  # what they call layers, heads, width and positions
 OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear", "phimoe", *OLDER)  # no scaling is drawn
-OWN_DIALECT = ("gpt_neox", "falcon", "ministral3", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", *OLDER)  # whose older keys are others, or default to a scaling
+# Whose older keys are others, or default to a scaling.
+OWN_DIALECT = ("gpt_neox", "falcon", "ministral3", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", *OLDER)
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "relu", "relu2")
 FIXED_ACTIVATION = (*MIXED, "gemma", "gpt_oss", *OLDER)
 LIMIT = 2e-3  # of the largest logit; float32 twice in another order stays near 1e-6, a missing part far above

@@ -95,12 +95,11 @@ static void weigh(struct kern_choice *c, const float *p, const float *factors, c
     }
 }
 
-/* p of each chosen expert, see KERN_SCORE_NEAR; of the others it is their score. */
+/* p of each chosen expert in place of its score, see KERN_SCORE_NEAR. */
 static void choose_near(float *p, const float *scores, uint32_t experts, const struct kern_routing *r) {
     float left[MOST];
     for (uint32_t i = 0; i < experts; i++) {
         left[i] = scores[i];
-        p[i] = scores[i];
     }
     for (uint32_t k = 0; k < r->top_k; k++) {
         const uint32_t best = best_of(left, 0, experts);

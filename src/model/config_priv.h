@@ -35,8 +35,8 @@ struct config_list {
 struct config_rope {
     struct config_text type;
     struct config_number theta, factor, low_freq_factor, high_freq_factor, original_max, beta_fast, beta_slow,
-        attention_factor, mscale, mscale_all_dim, partial, query_beta, alpha,
-        short_mscale, long_mscale;
+        attention_factor, mscale, mscale_all_dim, partial, query_beta, alpha, short_mscale,
+        long_mscale;
     struct config_flag truncate;
     struct config_list short_factor, long_factor;
 };
@@ -60,9 +60,8 @@ struct config_values {
         delta_k_heads, delta_heads, delta_period, full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab,
         qkv_clip, embed_width, jitter;
     struct config_flag double_wide, keys_as_values, experts_on;
-    struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, out_bias, head_bias,
-        use_window, multi_query, grouped_query,
-        parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned,
+    struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, out_bias, head_bias, use_window, multi_query,
+        grouped_query, parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned,
         scores_scaled, scores_by_layer;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */
     bool rope_by_layer;

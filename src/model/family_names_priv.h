@@ -44,6 +44,9 @@
     [MODEL_ATTN_POST_NORM] = "~layers.%d.post_attention_layernorm.weight",                                                 \
     [MODEL_MLP_NORM] = "~layers.%d.pre_feedforward_layernorm.weight",                                                      \
     [MODEL_MLP_POST_NORM] = "~layers.%d.post_feedforward_layernorm.weight"
+#define NAMES_POST_NORMS                                                                                                   \
+    [MODEL_ATTN_POST_NORM] = "~layers.%d.post_attention_layernorm.weight",                                                 \
+    [MODEL_MLP_POST_NORM] = "~layers.%d.post_feedforward_layernorm.weight"
 #define NAMES_BAICHUAN                                                                                                     \
     NAMES_FUSED("~layers.%d.self_attn.W_pack"), [MODEL_O] = "~layers.%d.self_attn.o_proj.weight", NAMES_LLAMA_MLP,         \
         NAMES_LLAMA_ENDS, NAMES_LLAMA_NORMS
@@ -89,6 +92,11 @@
 #define NAMES_EXPERTS(path)                                                                                                \
     [MODEL_EXPERT_GATE] = path ".gate_proj.weight", [MODEL_EXPERT_UP] = path ".up_proj.weight",                            \
     [MODEL_EXPERT_DOWN] = path ".down_proj.weight"
+#define NAMES_W123_EXPERTS                                                                                                 \
+    [MODEL_ROUTER] = "~layers.%d.block_sparse_moe.gate.weight",                                                            \
+    [MODEL_EXPERT_GATE] = "~layers.%d.block_sparse_moe.experts.%e.w1.weight",                                              \
+    [MODEL_EXPERT_UP] = "~layers.%d.block_sparse_moe.experts.%e.w3.weight",                                                \
+    [MODEL_EXPERT_DOWN] = "~layers.%d.block_sparse_moe.experts.%e.w2.weight"
 #define NAMES_ROUTER                                                                                                       \
     [MODEL_ROUTER] = "~layers.%d.mlp.gate.weight", NAMES_EXPERTS("~layers.%d.mlp.experts.%e")
 #define NAMES_GATED_SHARED                                                                                                 \
@@ -120,10 +128,7 @@
     [MODEL_ZA] = "~layers.%d.self_attn.g_a_proj.weight", [MODEL_Z] = "~layers.%d.self_attn.g_b_proj.weight",               \
     [MODEL_DECAY_RATE] = "~layers.%d.self_attn.A_log", [MODEL_DECAY_BIAS] = "~layers.%d.self_attn.dt_bias",                \
     [MODEL_DELTA_NORM] = "~layers.%d.self_attn.o_norm.weight",                                                             \
-    [MODEL_ROUTER] = "~layers.%d.block_sparse_moe.gate.weight",                                                            \
-    [MODEL_EXPERT_GATE] = "~layers.%d.block_sparse_moe.experts.%e.w1.weight",                                              \
-    [MODEL_EXPERT_UP] = "~layers.%d.block_sparse_moe.experts.%e.w3.weight",                                                \
-    [MODEL_EXPERT_DOWN] = "~layers.%d.block_sparse_moe.experts.%e.w2.weight",                                              \
+    NAMES_W123_EXPERTS,                                                                                                    \
     NAMES_SHARED_EXPERTS("~layers.%d.block_sparse_moe.shared_experts"),                                                    \
     [MODEL_CHOICE_BIAS] = "~layers.%d.block_sparse_moe.gate.e_score_correction_bias"
 

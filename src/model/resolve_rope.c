@@ -253,8 +253,8 @@ lamina_status resolve_rope(const struct config_values *v, const struct model_fam
     if (f->qwen_ntk) {
         LAMINA_TRY(qwen_growth(v, f, &d->rope[0], err));
     }
-    bool windowed_only = f->rope == ROPE_WINDOWED_ONLY || (f->rope == ROPE_WINDOWED_IF_ANY && v->window.given) ||
-                         (f->rope == ROPE_WINDOWED_IF_ANY && !v->window.null && f->window_default > 0);
+    bool any_window = v->window.given || (!v->window.null && f->window_default > 0);
+    bool windowed_only = f->rope == ROPE_WINDOWED_ONLY || (f->rope == ROPE_WINDOWED_IF_ANY && any_window);
     for (uint32_t i = 0; i < d->kind_count; i++) {
         struct model_kind *k = &d->kinds[i];
         if (k->mixer == MODEL_DELTA || f->nope_by_list) {
