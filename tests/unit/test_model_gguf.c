@@ -424,6 +424,10 @@ static void refusals_name_what_is_missing(void **state) {
     static const char *const scaled[] = {"general.architecture=llama", LLAMA_SIZES, "llama.rope.scaling.type=wavy", NULL};
     static const char *const long_rope[] = {"general.architecture=llama", LLAMA_SIZES, "llama.rope.scaling.type=longrope", NULL};
     static const char *const uneven[] = {"general.architecture=llama", "llama.feed_forward_length=[96 80]", LLAMA_SIZES, NULL};
+    static const char *const steep[] = {"general.architecture=mpt", "mpt.block_count=2", "mpt.embedding_length=64",
+                                        "mpt.attention.head_count=4", "mpt.attention.layer_norm_epsilon=0.5",
+                                        "mpt.attention.max_alibi_bias=16", "token_embd.weight:320,64", NULL};
+    expect_refusal(steep, NULL, 0, LAMINA_UNSUPPORTED, "mpt.attention.max_alibi_bias");
     expect_refusal(unknown, NULL, 0, LAMINA_UNSUPPORTED, "lama2 is not supported; the nearest supported one is llama");
     static const char *const empty[] = {"general.architecture=llama", NULL};
     expect_refusal(empty, NULL, 0, LAMINA_DAMAGED, "\"llama.block_count\" is missing");
