@@ -25,6 +25,10 @@ A row says what config.json does not. The numbers of heads and KV heads, the kin
 yarn, longrope), which layers have a window, and an activation other than the one below come from config.json where its keys
 say so. A key that asks for something the row lacks is refused by name (exit code 9).
 
+Rows that are found "also inside a multimodal checkpoint" read the text model of one and pass the other towers over. Models built
+around text models of several families (LLaVA and its kin, InternVL, Idefics 3, Mistral 3, Kimi-K2.5, Voxtral and others:
+`model_wrappers` in `src/model/family_dense.c`) are led to the row by their `text_config`.
+
 ## Which checkpoints, and what checks them
 
 *Checked by* names folders with outputs that a reference implementation gave for a small model of the family; `./test.sh`

@@ -34,11 +34,12 @@ KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm g
          "olmo3 granite cohere cohere2 stablelm starcoder2 gpt2 gpt_neox falcon deepseek_v2 deepseek_v3 glm4_moe glm4_moe_lite gpt_oss "
          "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
          "seed_oss arcee olmoe ernie4_5_moe nemotron exaone4 helium olmo vaultgemma hunyuan_v1_dense hunyuan_v1_moe granitemoe "
-         "granitemoeshared dots1 phimoe gptj gpt_neo gpt_bigcode opt bloom mpt").split()
+         "granitemoeshared dots1 phimoe gptj gpt_neo gpt_bigcode opt bloom mpt deepseek_v32 glm_moe_dsa youtu solar_open "
+         "exaone_moe flex_olmo jais2 ministral hy_v3").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
             "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe exaone4 helium olmo vaultgemma granitemoe "
-            "granitemoeshared dots1 phimoe opt bloom").split()
+            "granitemoeshared dots1 phimoe opt bloom exaone_moe flex_olmo").split()
 MIXED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear")  # every fourth layer attends, the others are linear
 NO_WINDOW_WHERE_NULL = ("mistral", "phi3", "starcoder2", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "mixtral")
 OLDER = {"gptj": "n_layer n_head n_embd n_positions", "gpt_bigcode": "n_layer n_head n_embd n_positions",
@@ -68,6 +69,7 @@ def experts(draw, keys):
     groups = draw.choice((1, 2))
     drawn = {"num_experts_per_tok": draw.choice((1, 2, 3) if "n_group" not in keys else (1, 2)), "moe_intermediate_size":
              draw.choice((32, 64)), "shared_expert_intermediate_size": draw.choice((32, 48)), "n_shared_experts": draw.choice((1, 2)),
+             "num_shared_experts": draw.choice((1, 2)), "router_scaling_factor": draw.choice((1., 2.8)),
              "decoder_sparse_step": draw.choice((1, 1, 2)), "mlp_only_layers": draw.choice(([], [], [0])),
              "first_k_dense_replace": draw.choice((0, 1)), "routed_scaling_factor": draw.choice((1.0, 2.5)), "n_group": groups,
              "topk_group": draw.choice((1, groups)), "topk_method": draw.choice(("greedy", "group_limited_greedy"))}
@@ -78,7 +80,7 @@ def experts(draw, keys):
 def latents(draw, kind, keys, heads):
     if "kv_lora_rank" not in keys:
         return {}
-    query = 24 if kind == "glm4_moe_lite" else None if kind == "kimi_linear" else draw.choice((None, 24))
+    query = 24 if kind in ("glm4_moe_lite", "deepseek_v32", "glm_moe_dsa") else None if kind == "kimi_linear" else draw.choice((None, 24))
     return {"kv_lora_rank": draw.choice((16, 32)), "q_lora_rank": query, "qk_rope_head_dim": draw.choice((8, 16)),
             "qk_nope_head_dim": draw.choice((16, 24)), "v_head_dim": draw.choice((16, 24)), "num_key_value_heads": heads}
 
@@ -228,7 +230,8 @@ def config_of(kind, draw):
     if kind == "llama" and drawn["hidden_size"] % heads != 0:  # which its class does not take, other widths of heads it does
         drawn["hidden_size"] = 16 * heads
     drawn = {k: v for k, v in drawn.items() if k in keys}
-    return CONFIG_MAPPING[kind](**drawn, bos_token_id=1, eos_token_id=2, pad_token_id=0), drawn
+    return CONFIG_MAPPING[kind](**drawn, bos_token_id=1, eos_token_id=2,
+                                **({} if kind == "youtu" else {"pad_token_id": 0})), drawn  # whose row it would empty on loading
 
 
 def fill(model, seed):

@@ -38,6 +38,11 @@ static void warn_about_lengths(const struct lamina_model *m) {
         log_say(&m->p.log, LOG_WARNING, "a context of %u is longer than the %u positions the model was made for",
                 m->p.settings.context_tokens, d->max_positions);
     }
+    if (d->indexed != 0 && m->p.settings.context_tokens > d->indexed) {
+        log_say(&m->p.log, LOG_WARNING,
+                "of a context of %u, %u positions can be used: beyond them the model's indexer would choose keys, which is not "
+                "supported", m->p.settings.context_tokens, d->indexed);
+    }
 }
 
 static lamina_status check_tokenizer(const struct lamina_model *m, struct lamina_error *err) {

@@ -113,7 +113,8 @@ static lamina_status plan_all(struct api_prepared *p, struct lamina_error *err) 
 enum { CONTEXT_UNASKED = 4096 };
 static void suit_model(struct api_prepared *p) {
     if (p->settings.context_tokens == 0) {
-        uint32_t made_for = p->store->desc.max_positions;
+        uint32_t most = model_most_positions(&p->store->desc);
+        uint32_t made_for = p->store->desc.max_positions < most ? p->store->desc.max_positions : most;
         p->settings.context_tokens = made_for < CONTEXT_UNASKED ? made_for : CONTEXT_UNASKED;
     }
     if (p->store->desc.raw_keys) { /* keys are turned after they were kept: one rounding less */
@@ -231,7 +232,7 @@ void api_plan_to_public(const struct api_prepared *p, struct lamina_plan *out) {
         .layers = p->store->desc.layers,
         .vocab = p->store->desc.vocab,
         .max_positions = p->store->desc.max_positions,
-        .most_positions = p->store->desc.positions ? p->store->desc.max_positions : UINT32_MAX,
+        .most_positions = model_most_positions(&p->store->desc),
         .threads = p->threads,
         .disk_bytes_per_s = p->drive.bytes_per_s,
         .s_per_token = plan->s_per_token,

@@ -33,8 +33,8 @@ void session_drop(struct session *s) {
 }
 
 uint32_t session_most(const struct session *s) {
-    const struct model_desc *d = s->o.desc;
-    return d->positions && d->max_positions < s->o.context_tokens ? d->max_positions : s->o.context_tokens;
+    const uint32_t most = model_most_positions(s->o.desc);
+    return most < s->o.context_tokens ? most : s->o.context_tokens;
 }
 
 static lamina_status check_feed(const struct session *s, const uint32_t *ids, uint32_t count, struct lamina_error *err) {
@@ -47,8 +47,9 @@ static lamina_status check_feed(const struct session *s, const uint32_t *ids, ui
                          s->o.context_tokens, s->length, s->length + count);
     }
     if (count > session_most(s) - s->length) {
-        return base_fail(err, LAMINA_USAGE, "%u tokens after %u are more than the %u positions that this model has learned", count,
-                         s->length, session_most(s));
+        const char *why = s->o.desc->positions ? "has learned" : "can have here: beyond them its indexer would choose keys";
+        return base_fail(err, LAMINA_USAGE, "%u tokens after %u are more than the %u positions that this model %s", count,
+                         s->length, session_most(s), why);
     }
     for (uint32_t i = 0; i < count; i++) {
         if (ids[i] >= s->o.desc->vocab) {

@@ -115,6 +115,8 @@ static const struct key KEYS[] = {
     {"num_expert_group", AT(groups), NUMBER},
     {"topk_group", AT(kept_groups), NUMBER},
     {"routed_scaling_factor", AT(route_factor), NUMBER},
+    {"router_scaling_factor", AT(route_factor), NUMBER},
+    {"index_topk", AT(indexed), NUMBER},
     {"router_jitter_noise", AT(jitter), NUMBER},
     {"q_lora_rank", AT(q_latent), NUMBER},
     {"kv_lora_rank", AT(kv_latent), NUMBER},
@@ -254,6 +256,7 @@ static const struct {
     {"attention_chunk_size", FEATURE_CHUNK},
     {"num_kv_shared_layers", FEATURE_SHARED_KV},
     {"hidden_size_per_layer_input", FEATURE_LAYER_INPUTS},
+    {"index_topk", FEATURE_INDEXER},
 };
 
 const char *model_feature_words(uint32_t feature) {
@@ -263,7 +266,7 @@ const char *model_feature_words(uint32_t feature) {
         "rotary positions on a part of each head", "mixture of experts", "multi-head latent attention",
         "linear attention layers", "rotary parameters that differ between layers",
         "a text tower inside a multimodal model", "attention in chunks", "layers that share keys and values",
-        "embeddings per layer", "clipped queries, keys and values",
+        "embeddings per layer", "clipped queries, keys and values", "keys chosen by an indexer",
     };
     for (unsigned i = 0; i < FEATURE_COUNT; i++) {
         if (feature >> i & 1) {
@@ -392,13 +395,17 @@ bool config_read_ids(struct json_reader *r, uint32_t *ids, uint32_t *count, uint
     return r->failed == LAMINA_OK;
 }
 
-static void read_architectures(struct json_reader *r, struct config_values *v) {
+bool config_is_tower(struct span key) {
+    return span_is(key, "text_config") || span_is(key, "llm_config") || span_is(key, "language_config");
+}
+
+static void read_architectures(struct json_reader *r, struct config_text *out) {
     if (json_null(r) || !json_enter_array(r)) {
         return;
     }
     for (bool first = true; json_next_item(r); first = false) {
         if (first) {
-            (void)read_text(r, &v->architecture);
+            (void)read_text(r, out);
         } else {
             (void)json_skip(r);
         }
@@ -508,7 +515,7 @@ static void read_layer_types(struct json_reader *r, struct config_values *v) {
         const char *name;
         uint8_t type;
     } types[] = {{"full_attention", LAYER_FULL}, {"sliding_attention", LAYER_WINDOWED}, {"chunked_attention", LAYER_CHUNKED},
-                 {"linear_attention", LAYER_LINEAR}};
+                 {"linear_attention", LAYER_LINEAR}, {"indexed_attention", LAYER_INDEXED}};
     if (json_null(r) || !json_enter_array(r)) {
         return;
     }
@@ -523,6 +530,8 @@ static void read_layer_types(struct json_reader *r, struct config_values *v) {
         }
         if (type == LAYER_OTHER || type == LAYER_LINEAR) {
             ask(v, FEATURE_LINEAR, span_of_text("layer_types"));
+        } else if (type == LAYER_INDEXED) {
+            ask(v, FEATURE_INDEXER, span_of_text("layer_types"));
         }
         add_layer_type(r, v, type);
     }
@@ -609,6 +618,7 @@ static const struct {
     {"post_layer_norm", "false", "no norm before the head"},
     {"apply_residual_connection_post_layernorm", "true", "residuals taken after the norm"},
     {"original_rope", "false", "another rotary layout"},
+    {"rope_interleave", "false", "another rotary layout"},
     {"do_layer_norm_before", "false", "norms behind attention and MLP in this family"},
     {"_remove_final_layer_norm", "true", "no norm before the head"},
     {"layer_norm_elementwise_affine", "false", "norms without weights in this family"},
@@ -639,9 +649,7 @@ static lamina_status read_object(struct span json, struct config_values *v, stru
 
 static void read_member(struct json_reader *r, struct span key, struct config_values *v, struct span *tower) {
     if (span_is(key, "architectures")) {
-        struct config_text outer = v->architecture;
-        read_architectures(r, v);
-        v->architecture = outer.given ? outer : v->architecture;
+        read_architectures(r, v->architecture.given ? &v->inner_architecture : &v->architecture);
     } else if (span_is(key, "rotary") && json_peek(r) != JSON_OBJECT) {
         (void)json_skip(r); /* a switch that old files have and no class reads */
     } else if (span_is(key, "rope_scaling") || span_is(key, "rope_parameters") || span_is(key, "rotary")) {
@@ -676,7 +684,7 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         uint32_t count = 0;
         (void)config_read_ids(r, ids, &count, ARRAY_LEN(ids));
         v->bos = (struct config_number){.value = count > 0 ? (double)ids[0] : 0.0, .given = count > 0};
-    } else if (span_is(key, "text_config") || span_is(key, "llm_config") || span_is(key, "language_config")) {
+    } else if (config_is_tower(key)) {
         (void)(json_peek(r) == JSON_OBJECT ? json_skip_raw(r, tower) : json_skip(r));
     } else if (!read_known(r, key, KEYS, ARRAY_LEN(KEYS), v)) {
         (void)json_skip(r);

@@ -41,7 +41,7 @@ struct config_rope {
     struct config_list short_factor, long_factor;
 };
 
-enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_LINEAR, LAYER_OTHER };
+enum config_layer_type { LAYER_UNSAID, LAYER_FULL, LAYER_WINDOWED, LAYER_CHUNKED, LAYER_LINEAR, LAYER_INDEXED, LAYER_OTHER };
 
 /* What "per_layer_config" says of a layer in the place of the keys for all. */
 struct config_form {
@@ -49,6 +49,7 @@ struct config_form {
 };
 
 struct config_values {
+    struct config_text inner_architecture; /* of the text model inside a multimodal one */
     struct config_text architecture, model_type, activation, quant_method, quant_format, framework, scoring, choosing;
     struct config_number hidden, layers, heads, kv_heads, head_dim, ffn, vocab, padded_vocab, max_positions, sequence_length,
         other_max, norm_eps, rope_theta, rotary_base, partial_rotary, rotary_dim, window, late_layers, window_period,
@@ -58,7 +59,7 @@ struct config_values {
         query_scale, query_floor,
         swiglu_limit, q_latent, kv_latent, plain_dim, rotary_part, value_dim, delta_taps, delta_k_dim, delta_v_dim,
         delta_k_heads, delta_heads, delta_period, full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab,
-        qkv_clip, embed_width, jitter;
+        qkv_clip, embed_width, jitter, indexed;
     struct config_flag double_wide, keys_as_values, experts_on;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, out_bias, head_bias, use_window, multi_query,
         grouped_query, parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned,
@@ -124,6 +125,9 @@ double resolve_stretch(const struct model_rope *r);
 bool resolve_is_sparse(const struct config_values *v, const struct model_family *f, uint32_t layer);
 lamina_status resolve_experts(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                               struct model_kind *k, struct lamina_error *err);
+
+/* Is this the key of the text model inside a multimodal one? */
+bool config_is_tower(struct span key);
 
 /* Token ids as a number, a list of numbers, or null. */
 struct json_reader;

@@ -44,7 +44,7 @@ static const struct field DESC_FIELDS[] = {
 static const struct field RARE_FIELDS[] = {
     OF_DESC(gguf, BOOL), OF_DESC(tiled_values, BOOL), OF_DESC(expert_scaled, BOOL), OF_DESC(dense_beside, BOOL),
     OF_DESC(score_by_layer, BOOL), OF_DESC(embed_norm, BOOL), OF_DESC(qkv_clip, FLOAT),
-    OF_DESC(routing.jitter, FLOAT),
+    OF_DESC(indexed, U32), OF_DESC(routing.jitter, FLOAT),
 };
 
 static const struct field ROPE_FIELDS[] = {

@@ -73,9 +73,19 @@ static const char *unfit_key(const struct config_values *v, const struct model_f
     return NULL;
 }
 
+static bool is_wrapped(const struct config_values *v) {
+    return v->architecture.given && text_in(v->architecture.value, model_wrappers, SIZE_MAX);
+}
+
+/* Of the model whose row is looked for. */
+static const struct config_text *architecture_of(const struct config_values *v) {
+    return is_wrapped(v) ? &v->inner_architecture : &v->architecture;
+}
+
 static bool is_named(const struct config_values *v, const struct model_family *f) {
-    return v->architecture.given ? text_in(v->architecture.value, f->architectures, ARRAY_LEN(f->architectures))
-                                 : text_in(v->model_type.value, f->model_types, ARRAY_LEN(f->model_types));
+    const struct config_text *name = architecture_of(v);
+    return name->given ? text_in(name->value, f->architectures, ARRAY_LEN(f->architectures))
+                       : text_in(v->model_type.value, f->model_types, ARRAY_LEN(f->model_types));
 }
 
 static const struct model_family *find(const struct config_values *v, struct span json) {
@@ -120,7 +130,9 @@ static lamina_status refuse_kind(const struct config_values *v, struct span json
 }
 
 static lamina_status refuse(const struct config_values *v, struct span json, struct lamina_error *err) {
-    const char *name = v->architecture.given ? v->architecture.value : v->model_type.value;
+    const struct config_text *architecture = architecture_of(v);
+    const char *name = architecture->given ? architecture->value : v->model_type.value;
+    const bool wrapped = is_wrapped(v);
     if (name[0] == 0) {
         return base_fail(err, LAMINA_UNSUPPORTED,
                          "config.json names no architecture (keys \"architectures\" and \"model_type\" are missing)");
@@ -128,8 +140,8 @@ static lamina_status refuse(const struct config_values *v, struct span json, str
     LAMINA_TRY(refuse_kind(v, json, name, err));
     char missing[128] = "a row for it in the family table";
     (void)describe(v, v->asked & ~(uint32_t)FEATURE_WINDOW, missing, sizeof(missing));
-    return base_fail(err, LAMINA_UNSUPPORTED, "architecture %s is not supported; the nearest supported one is %s; missing: %s",
-                     name, nearest_architecture(name), missing);
+    return base_fail(err, LAMINA_UNSUPPORTED, "architecture %s%s%s is not supported; the nearest supported one is %s; missing: %s",
+                     name, wrapped ? " inside " : "", wrapped ? v->architecture.value : "", nearest_architecture(name), missing);
 }
 
 lamina_status family_detect(const struct config_values *v, struct span json, const struct model_family **family,

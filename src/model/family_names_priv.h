@@ -132,7 +132,8 @@
     NAMES_SHARED_EXPERTS("~layers.%d.block_sparse_moe.shared_experts"),                                                    \
     [MODEL_CHOICE_BIAS] = "~layers.%d.block_sparse_moe.gate.e_score_correction_bias"
 
-#define SPELLINGS_LLAMA {{"model.", ""}, {"language_model.model.", "language_model."}, {"model.language_model.", ""}}
+#define SPELLINGS_LLAMA                                                                                                    \
+    {{"model.", ""}, {"language_model.model.", "language_model."}, {"model.language_model.", ""}, {"model.text_model.", ""}}
 /* Old exports saved the rotary table as a buffer of each layer; it is recomputed. */
 #define IGNORED_ROTARY {"rotary_emb.inv_freq", "rotary_pos_emb.inv_freq"}
 

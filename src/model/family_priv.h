@@ -26,7 +26,8 @@ enum model_feature {
     FEATURE_SHARED_KV = 1 << 13,
     FEATURE_LAYER_INPUTS = 1 << 14, /* embeddings per layer */
     FEATURE_CLIP = 1 << 15,
-    FEATURE_COUNT = 16,
+    FEATURE_INDEXER = 1 << 16,      /* beyond index_topk positions an indexer chooses the keys; that far and no further */
+    FEATURE_COUNT = 17,
 };
 const char *model_feature_words(uint32_t feature);
 
@@ -90,7 +91,9 @@ struct model_family {
     double score_multiplier;      /* of scores, where attention_multiplier is absent; 0: by the width of a head */
     double score_cap, logit_cap, logit_scale; /* logit_scale 0: 1 */
     double window_default;        /* where the key is absent; 0: none */
-    uint32_t heads_default, vocab_default; /* 0: the key is required */
+    struct {
+        uint32_t hidden, layers, heads, ffn, vocab; /* 0: the key is required */
+    } sizes;                      /* multimodal models leave out what their text model's class has anyway */
     uint32_t kv_heads_default;    /* 0: as many as heads */
     uint32_t head_dim_default;    /* 0: hidden / heads */
     uint32_t window_period;
@@ -142,6 +145,8 @@ struct model_family {
     bool renorm_default;          /* norm_topk_prob where absent */
     bool renorm_fixed;            /* whatever the key says */
     uint32_t shared_default;
+    uint32_t first_dense;         /* first_k_dense_replace where absent */
+    double route_factor;          /* routed_scaling_factor where absent; 0: 1 */
     bool extra_layers;            /* the checkpoint may hold layers beyond the last, for predicting further tokens */
     bool shared_by_count;         /* the shared width is a number of experts */
     bool shared_as_expert;        /* the shared expert is as wide as the others */
@@ -165,6 +170,10 @@ struct model_family {
 /* The table, in three files. */
 extern const struct model_family model_families_dense[], model_families_early[], model_families_sparse[];
 extern const unsigned model_families_dense_count, model_families_early_count, model_families_sparse_count;
+
+/* Multimodal models around a text model of one family or another (rows with FEATURE_TEXT_TOWER): what is inside says which. Text
+ * alone goes through each of them as through the text model by itself. 0-ended. */
+extern const char *const model_wrappers[];
 
 /* Rows in table order; NULL past the end. */
 const struct model_family *model_family_at(unsigned index);

@@ -32,6 +32,7 @@
     X("layer", "a factor on what a layer gives", f->layer_scaled)                                                          \
     X("attention", "keys and values by head (MHA, GQA or MQA by config)", !f->latent)                                      \
     X("attention", "latents of keys and values (MLA)", f->latent)                                                          \
+    X("attention", "an indexer for long contexts: no longer than it would choose all keys", HAS(INDEXER))                  \
     X("attention", "linear attention by a gated delta rule in some layers", HAS(LINEAR))                                   \
     X("attention", "linear attention with a decay per dimension", f->delta_wide)                                           \
     X("attention", "gated output", f->gated_out)                                                                           \

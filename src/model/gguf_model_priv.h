@@ -56,7 +56,7 @@ enum gguf_form {
     GGUF_LATENT_WHOLE = 1 << 3,  /* attn_kv_b: keys and values of a latent not taken apart */
     GGUF_DELTA_WHOLE = 1 << 4,   /* ssm_in: inputs of linear attention head by head, as families publish them */
 };
-uint32_t gguf_forms(const struct model_desc *desc, bool (*has)(void *user, const char *name), void *user);
+uint32_t gguf_forms(const struct model_desc *desc, model_has_fn *has, void *user);
 
 /* `row` as it is when the checkpoint is a GGUF file: its names, one spelling, and switches as GGUF stores things. */
 void gguf_family(const struct model_family *row, uint32_t forms, struct model_family *out);

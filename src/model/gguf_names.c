@@ -192,18 +192,18 @@ void gguf_family(const struct model_family *row, uint32_t forms, struct model_fa
 
 /* Has a layer of this kind the tensor? */
 static bool in_layers(const struct model_desc *desc, bool linear, const char *pattern,
-                      bool (*has)(void *user, const char *name), void *user) {
+                      model_has_fn *has, void *user) {
     char name[64];
     for (uint32_t i = 0; i < desc->layers; i++) {
         (void)snprintf(name, sizeof(name), "blk.%u.%s", i, pattern);
-        if ((model_kind_of(desc, i)->mixer == MODEL_DELTA) == linear && has(user, name)) {
+        if ((model_kind_of(desc, i)->mixer == MODEL_DELTA) == linear && has(user, name, NULL)) {
             return true;
         }
     }
     return false;
 }
 
-uint32_t gguf_forms(const struct model_desc *desc, bool (*has)(void *user, const char *name), void *user) {
+uint32_t gguf_forms(const struct model_desc *desc, model_has_fn *has, void *user) {
     uint32_t forms = 0;
     forms |= in_layers(desc, false, "attn_qkv.weight", has, user) ? GGUF_QKV_FUSED : 0u;
     forms |= desc->gated && in_layers(desc, false, "ffn_up.weight", has, user) &&

@@ -134,8 +134,8 @@ struct model_kind {
 };
 enum { MODEL_KINDS = 8, MODEL_MAX_LAYERS = 1024 };
 
-/* Experts as the family's first form has them; all of a layer in one tensor, gate and up together; or one tensor for each of gate,
- * up and down, under names of MLX. */
+/* Experts as the family's first form has them; all of a layer in one tensor, gate and up together, rows as the product uses them;
+ * or one tensor for each of gate, up and down, under names of MLX. */
 enum model_stacked { MODEL_AS_NAMED, MODEL_STACKED, MODEL_SWITCHED };
 
 struct model_desc {
@@ -161,6 +161,7 @@ struct model_desc {
     uint32_t input_vocab;
     bool layer_scaled;
     bool tiled_values;        /* DELTA: head v of values is on head v % kv_heads of keys, else on v / (heads / kv_heads) */
+    uint32_t indexed;         /* an indexer chooses this many keys for each query: all of them, up to so many positions; 0: none */
     bool alibi;
     bool sinks;
     bool raw_keys;            /* keys are kept unrotated, since the base follows the length: each row rotates all it sees */
@@ -194,6 +195,9 @@ struct model_desc {
     uint32_t eos_count;
     uint32_t eos_ids[16];     /* of config.json; generation_config.json may add */
 };
+
+/* Positions that a sequence can have at most, UINT32_MAX: as many as its context holds. */
+uint32_t model_most_positions(const struct model_desc *desc);
 
 /* What a layer keeps per position; heads 0: nothing. */
 struct model_kept {
@@ -279,9 +283,11 @@ void model_tensor_piece(const struct model_desc *desc, const struct model_tensor
 float model_taken_log(float source); /* of an exponentiated one */
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);
+/* Is there such a tensor? And its last two dimensions, where it has two (shape not NULL). */
+typedef bool model_has_fn(void *user, const char *name, uint64_t shape[2]);
 /* Checkpoints of one family spell the roots of names differently ("model.", "model.language_model."): takes the first
  * spelling under which has() finds the embedding; stays as it is when none does. The same for experts, one by one or stacked. */
-void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user);
+void model_choose_names(struct model_desc *desc, model_has_fn *has, void *user);
 
 /* Shape by role in a layer (-1: outside the layers); false where there is no such matrix (HEAD when tied: use EMBED). */
 bool model_matrix_shape(const struct model_desc *desc, int32_t layer, enum model_role role, uint64_t *rows, uint64_t *cols);

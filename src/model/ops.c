@@ -103,6 +103,12 @@ static void add_clip(struct op_list *l, enum kern_reg reg, uint32_t width) {
     add(l, op);
 }
 
+static void add_query_scale(struct op_list *l) {
+    if (l->k->query_scaled) {
+        add_plain(l, KERN_OP_QUERY_SCALE, KERN_Q, KERN_Q, l->k->heads * l->k->head_dim);
+    }
+}
+
 static void add_positions(struct op_list *l) {
     const struct model_desc *d = l->d;
     bool rotates = l->k->rope != MODEL_NO_ROPE;
@@ -130,9 +136,7 @@ static void add_positions(struct op_list *l) {
         add_qk_norm(l, KERN_Q, MODEL_Q_NORM, l->k->heads);
         add_qk_norm(l, KERN_K, MODEL_K_NORM, l->k->kv_heads);
     }
-    if (l->k->query_scaled) {
-        add_plain(l, KERN_OP_QUERY_SCALE, KERN_Q, KERN_Q, l->k->heads * l->k->head_dim);
-    }
+    add_query_scale(l);
 }
 
 static void add_keys_and_values(struct op_list *l, enum kern_reg in, uint32_t width) {
@@ -235,6 +239,7 @@ static void add_latent(struct op_list *l, enum kern_reg in) {
         add_rope_behind(l, KERN_Q, k->heads, k->head_dim, k->plain_dim);
         add_rope_behind(l, KERN_K, 1, key, k->kv_latent);
     }
+    add_query_scale(l);
     add_heads_matmul(l, MODEL_UK, KERN_P, KERN_Q, k->kv_latent);
     struct kern_op copy = blank(KERN_OP_COPY_HEADS, KERN_P, KERN_Q, k->heads * key);
     copy.heads = k->heads;

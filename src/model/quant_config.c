@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 #include "base/span.h"
-#include "model/model.h"
+#include "model/config_priv.h"
 
 static void read_word(struct json_reader *r, char *out, size_t len) {
     struct str text = {0};
@@ -75,7 +75,7 @@ static void read_section(struct json_reader *r, struct model_quant *q) {
         (void)json_skip(r);
         return;
     }
-    q->given = true;
+    *q = (struct model_quant){.given = true};
     (void)json_enter_object(r);
     while (json_next_key(r, &key)) {
         if (span_is(key, "quant_method")) {
@@ -101,21 +101,36 @@ static void read_section(struct json_reader *r, struct model_quant *q) {
     }
 }
 
+/* The text model of a multimodal one may say it of itself. */
+static void read_config(struct json_reader *r, struct model_quant *q, bool top) {
+    struct span key;
+    if (!top && json_peek(r) != JSON_OBJECT) {
+        (void)json_skip(r);
+        return;
+    }
+    (void)json_enter_object(r);
+    while (json_next_key(r, &key)) {
+        const bool compressed = span_is(key, "compression_config"); /* the key's bytes go with the next key */
+        const bool older = compressed || span_is(key, "quantization");
+        if (span_is(key, "quantization_config") || (older && !q->given)) {
+            read_section(r, q);
+            if (compressed && q->method[0] == 0) {
+                (void)snprintf(q->method, sizeof(q->method), "compressed-tensors");
+            }
+        } else if (top && !q->given && config_is_tower(key)) {
+            read_config(r, q, false);
+        } else {
+            (void)json_skip(r);
+        }
+    }
+}
+
 lamina_status model_quant_read(struct span config_json, struct model_quant *q, struct lamina_error *err) {
     struct json_reader r;
     struct str scratch = {0};
-    struct span key;
     *q = (struct model_quant){.given = false};
     json_init(&r, config_json, "config.json", &scratch, err);
-    if (json_enter_object(&r)) {
-        while (json_next_key(&r, &key)) {
-            if (span_is(key, "quantization_config") || (span_is(key, "quantization") && !q->given)) {
-                read_section(&r, q);
-            } else {
-                (void)json_skip(&r);
-            }
-        }
-    }
+    read_config(&r, q, true);
     lamina_status status = json_finish(&r);
     str_drop(&scratch);
     return status;

@@ -14,11 +14,16 @@
 
 /* ---- shape ---- */
 
+/* What config_take_* does where a key is missing: a row's number, if it has one. */
+static double or_required(uint32_t otherwise) {
+    return otherwise != 0 ? otherwise : -1.0;
+}
+
 static lamina_status take_heads(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
     LAMINA_TRY(config_take_u32(
-        &v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, f->heads_default != 0 ? f->heads_default : -1.0},
+        &v->heads, (struct config_range){"num_attention_heads", 1, 1 << 16, or_required(f->sizes.heads)},
         &k->heads, err));
     bool multi_query = v->multi_query.given ? v->multi_query.value : f->multi_query_default;
     bool one_head = multi_query && !(v->new_decoder.given && v->new_decoder.value);
@@ -89,13 +94,17 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
     d->kind_count = 1;
-    LAMINA_TRY(config_take_u32(&v->hidden, (struct config_range){"hidden_size", 1, 1 << 20, -1}, &d->hidden, err));
+    const struct config_range hidden = {"hidden_size", 1, 1 << 20, or_required(f->sizes.hidden)};
+    const struct config_range layers = {"num_hidden_layers", 1, MODEL_MAX_LAYERS, or_required(f->sizes.layers)};
+    LAMINA_TRY(config_take_u32(&v->hidden, hidden, &d->hidden, err));
     LAMINA_TRY(refuse_ends(v, f, d, err));
-    LAMINA_TRY(config_take_u32(&v->layers, (struct config_range){"num_hidden_layers", 1, MODEL_MAX_LAYERS, -1}, &d->layers, err));
+    LAMINA_TRY(config_take_u32(&v->layers, layers, &d->layers, err));
     LAMINA_TRY(f->latent ? take_latents(v, d, k, err) : take_heads(v, f, d, err));
     k->gated_out = f->gated_out;
     /* A model whose layers all have experts may say nothing of the other width. */
-    double ffn_default = f->plain_mlp ? 4.0 * d->hidden : v->expert_ffn.given && !f->expert_ffn_is_ffn ? v->expert_ffn.value : -1;
+    double ffn_default = f->plain_mlp                                   ? 4.0 * d->hidden
+                         : v->expert_ffn.given && !f->expert_ffn_is_ffn ? v->expert_ffn.value
+                                                                        : or_required(f->sizes.ffn);
     LAMINA_TRY(config_take_u32(&v->ffn, (struct config_range){"intermediate_size", 1, 1 << 22, ffn_default}, &k->ffn, err));
     if (v->dense_ffn.given && f->expert_ffn_is_ffn) {
         LAMINA_TRY(config_take_u32(&v->dense_ffn, (struct config_range){"intermediate_size_mlp", 1, 1 << 22, -1}, &k->ffn, err));
@@ -105,8 +114,11 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
     }
     const struct config_number *vocab = v->padded_vocab.given ? &v->padded_vocab : &v->vocab;
     LAMINA_TRY(config_take_u32(vocab,
-                               (struct config_range){"vocab_size", 1, 1 << 24, f->vocab_default != 0 ? f->vocab_default : -1.0},
+                               (struct config_range){"vocab_size", 1, 1 << 24, or_required(f->sizes.vocab)},
                                &d->vocab, err));
+    if ((f->features & FEATURE_INDEXER) != 0) {
+        LAMINA_TRY(config_take_u32(&v->indexed, (struct config_range){"index_topk", 1, 1 << 30, 2048}, &d->indexed, err));
+    }
     const struct config_number *most = v->max_positions.given     ? &v->max_positions
                                        : v->sequence_length.given ? &v->sequence_length
                                                                   : &v->other_max;
@@ -121,6 +133,7 @@ static bool has_window(const struct config_values *v, const struct model_family 
     uint32_t period = config_step(&v->window_period, f->window_period);
     switch (layer < v->layer_type_count ? v->layer_type[layer] : LAYER_UNSAID) {
     case LAYER_FULL:
+    case LAYER_INDEXED:
         return false;
     case LAYER_WINDOWED:
         return true;
@@ -442,7 +455,7 @@ static lamina_status take_query_rule(const struct config_values *v, const struct
     }
     for (uint32_t i = 0; i < d->kind_count; i++) {
         bool rotates = f->nope_by_list && d->kinds[i].rope != MODEL_NO_ROPE;
-        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN && d->kinds[i].mixer == MODEL_ATTENTION && !rotates;
+        d->kinds[i].query_scaled = d->query_rule != MODEL_QUERY_PLAIN && d->kinds[i].mixer != MODEL_DELTA && !rotates;
     }
     return LAMINA_OK;
 }

@@ -15,7 +15,7 @@ bool resolve_is_sparse(const struct config_values *v, const struct model_family 
     }
     switch (f->experts_in) {
     case EXPERTS_AFTER_DENSE:
-        return (double)layer >= (v->first_dense.given ? v->first_dense.value : 0.0) && layer % step == 0;
+        return (double)layer >= (v->first_dense.given ? v->first_dense.value : f->first_dense) && layer % step == 0;
     case EXPERTS_BY_STEP:
         for (uint32_t i = 0; i < v->dense_layers.count; i++) {
             if (v->dense_layers.value[i] == (float)layer) {
@@ -94,6 +94,7 @@ static lamina_status take_widths(const struct config_values *v, const struct mod
 lamina_status resolve_experts(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                               struct model_kind *k, struct lamina_error *err) {
     struct kern_routing *r = &d->routing;
+    const double silent = f->route_factor != 0 ? f->route_factor : 1.0;
     double factor = 1.0;
     *r = f->routing;
     LAMINA_TRY(config_take_u32(&v->experts, (struct config_range){"num_experts", 1, MODEL_MAX_EXPERTS, -1}, &k->experts, err));
@@ -103,7 +104,8 @@ lamina_status resolve_experts(const struct config_values *v, const struct model_
     LAMINA_TRY(take_widths(v, f, k, err));
     LAMINA_TRY(take_score(v, r, err));
     LAMINA_TRY(take_groups(v, k->experts, r, err));
-    LAMINA_TRY(config_take_double(&v->route_factor, (struct config_range){"routed_scaling_factor", 1e-6, 1e6, 1.0}, &factor, err));
+    LAMINA_TRY(
+        config_take_double(&v->route_factor, (struct config_range){"routed_scaling_factor", 1e-6, 1e6, silent}, &factor, err));
     r->factor = (float)factor;
     if (r->score == KERN_SCORE_NEAR) {
         double jitter = 0;

@@ -418,6 +418,11 @@ bool model_has_state(const struct model_desc *d) {
     return has;
 }
 
+uint32_t model_most_positions(const struct model_desc *desc) {
+    const uint32_t learned = desc->positions ? desc->max_positions : UINT32_MAX;
+    return desc->indexed != 0 && desc->indexed < learned ? desc->indexed : learned;
+}
+
 uint64_t model_vector_len(const struct model_desc *desc, int32_t layer, enum model_role role) {
     if (layer >= 0) {
         return model_role_in_layers(role) ? vector_of_layer(desc, model_kind_of(desc, (uint32_t)layer), role) : 0;

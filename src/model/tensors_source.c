@@ -118,7 +118,7 @@ static bool find_expert(const struct model_desc *desc, const struct model_family
         m.plane = t->expert * m.total * t->cols;
     }
     t->from = m;
-    t->transposed = matrix && f->experts_transposed;
+    t->transposed = matrix && f->experts_transposed && desc->stacked != MODEL_STACKED;
     return true;
 }
 
@@ -264,6 +264,8 @@ static uint32_t spelling_of(const struct model_desc *desc) {
     return desc->gguf ? 0 : desc->names;
 }
 
+enum { NAME_LEN = 160 };
+
 static void source_name(const struct model_family *f, uint32_t spelling, const char *pattern, int32_t layer, uint32_t expert,
                         char *out, size_t len) {
     const struct model_spelling *s = &f->spellings[spelling];
@@ -298,10 +300,27 @@ static bool switched_name(const struct model_family *f, enum model_role role, ch
     return true;
 }
 
-void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const char *name), void *user) {
+/* Has the checkpoint gate and up of all experts of a layer in one tensor of this name? Where the row's first form has the same
+ * name, [hidden, 2 x width] for each expert, its shape says which it is, or else, in a square, that of the other tensor. */
+static bool is_stacked(const struct model_desc *desc, const struct model_family *f, uint32_t layer, model_has_fn *has, void *user,
+                       char name[NAME_LEN]) {
+    const uint64_t width = model_kind_of(desc, layer)->expert_ffn;
+    uint64_t shape[2] = {0, 0};
+    const bool there = has(user, name, shape);
+    if (!there || !f->experts_transposed) {
+        return there;
+    }
+    if (shape[0] != shape[1]) {
+        return shape[0] == 2 * width && shape[1] == desc->hidden;
+    }
+    source_name(f, desc->names, f->stacked[1], (int32_t)layer, 0, name, NAME_LEN);
+    return has(user, name, shape) && shape[0] == desc->hidden && shape[1] == width;
+}
+
+void model_choose_names(struct model_desc *desc, model_has_fn *has, void *user) {
     const struct model_family *f = model_family_of_name(span_of_text(desc->family));
     int32_t sparse = first_sparse(desc);
-    char name[160];
+    char name[NAME_LEN];
     bool found = f == NULL;
     if (desc->gguf) {
         desc->names = gguf_forms(desc, has, user);
@@ -309,17 +328,17 @@ void model_choose_names(struct model_desc *desc, bool (*has)(void *user, const c
     }
     for (uint32_t i = 0; !found && i < ARRAY_LEN(f->spellings) && f->spellings[i].body != NULL; i++) {
         source_name(f, i, f->tensor[MODEL_EMBED], -1, 0, name, sizeof(name));
-        found = has(user, name);
+        found = has(user, name, NULL);
         desc->names = found ? i : desc->names;
     }
     if (f != NULL && f->stacked[0] != NULL && sparse >= 0) {
         source_name(f, desc->names, f->stacked[0], sparse, 0, name, sizeof(name));
-        desc->stacked = has(user, name) ? MODEL_STACKED : MODEL_AS_NAMED;
+        desc->stacked = is_stacked(desc, f, (uint32_t)sparse, has, user, name) ? MODEL_STACKED : MODEL_AS_NAMED;
     }
     char pattern[128];
     if (f != NULL && sparse >= 0 && switched_name(f, MODEL_EXPERT_DOWN, pattern, sizeof(pattern))) {
         source_name(f, desc->names, pattern, sparse, 0, name, sizeof(name));
-        desc->stacked = has(user, name) ? MODEL_SWITCHED : desc->stacked;
+        desc->stacked = has(user, name, NULL) ? MODEL_SWITCHED : desc->stacked;
     }
 }
 
@@ -363,9 +382,15 @@ void model_tensor_piece(const struct model_desc *desc, const struct model_tensor
 static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_scale", ".input_scale_ub", ".k_scale", ".v_scale"};
 
 /* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
-static const char *const OTHER_TOWERS[] = {"model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.",
-                                           "multi_modal_projector.", "model.multi_modal_projector.", "mtp.",
-                                           "model.embed_vision.", "model.audio_tower.", "model.embed_audio."};
+static const char *const OTHER_TOWERS[] = {
+    "model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.", "model.vision_model.", "vision_encoder.",
+    "model.vision_encoder.", "model.vision_embed_tokens.", "model.embed_vision.", "audio_tower.", "model.audio_tower.",
+    "model.embed_audio.", "multi_modal_projector.", "model.multi_modal_projector.", "mm_projector.", "model.mm_projector.",
+    "model.connector.", "vision_projection.", "model.vision_projection.", "image_tower.", "model.image_tower.", "video_tower.",
+    "model.video_tower.", "mlp1.", "image_newline", "model.image_newline", "mtp."};
+
+/* Its matrices: none is needed as long as it would choose all keys. */
+static const char INDEXER[] = ".self_attn.indexer.";
 
 /* "~layers.N.rest": N, and the rest in text; NULL for other names. */
 static const char *after_layer(const struct model_desc *desc, const struct model_family *f, struct span source,
@@ -420,6 +445,9 @@ bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
         if (span_starts_with(source, OTHER_TOWERS[i])) {
             return true;
         }
+    }
+    if ((f->features & FEATURE_INDEXER) != 0 && memmem(source.ptr, source.len, INDEXER, strlen(INDEXER)) != NULL) {
+        return true;
     }
     if (of_no_layer(desc, f, source) || (f->extra_layers && span_starts_with(source, "model.mtp_"))) {
         return true;

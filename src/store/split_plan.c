@@ -100,9 +100,19 @@ static lamina_status same_bytes(const struct lamina_source *s, uint32_t a, uint3
     return status;
 }
 
-static bool has_name(void *user, const char *name) {
+static bool has_name(void *user, const char *name, uint64_t shape[2]) {
+    const struct split_planner *w = user;
+    struct lamina_source_tensor t = {0};
+    struct lamina_error unused;
     uint32_t index = 0;
-    return split_plan_find(user, name, &index);
+    if (!split_plan_find(w, name, &index)) {
+        return false;
+    }
+    if (shape != NULL && w->s->tensor(w->s->user, index, &t, &unused) == LAMINA_OK && t.rank >= 2 && t.rank <= 8) {
+        shape[0] = t.shape[t.rank - 2];
+        shape[1] = t.shape[t.rank - 1];
+    }
+    return true;
 }
 
 /* A head tensor in the checkpoint wins over the configuration's word, its absence means tied. A copy of the embedding

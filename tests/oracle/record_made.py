@@ -18,12 +18,13 @@ import tempfile
 import torch
 import transformers
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from made_weights import bf16_words, write_checkpoint
 
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 PROMPTS, NEW = (24, 7), 20
+TURNED = ("qwen3-vl-moe",)  # published [in, out], which the framework reads and does not write
 CENTRED = ("qwen3_5", "gemma2", "nemotron", "vaultgemma")  # norms multiply by 1 + w
 
 
@@ -76,24 +77,26 @@ def main():
     for name in sys.argv[1:]:
         folder = os.path.join(MADE, name)
         config = AutoConfig.from_pretrained(folder)
-        tensors = {}
+        text, tensors = config.get_text_config(), {}
+        tied = getattr(text, "tie_word_embeddings", config.tie_word_embeddings)
+        model_class = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
         with tempfile.TemporaryDirectory() as room:
-            AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(room)
+            model_class.from_config(config, dtype=torch.bfloat16).save_pretrained(room)
             with safe_open(os.path.join(room, "model.safetensors"), "pt") as f:
                 for key in f.keys():
                     shape = f.get_slice(key).get_shape()
-                    tensors[key] = [shape, *range_of(key, shape, config.model_type, config.tie_word_embeddings)]
+                    if name in TURNED and ".experts." in key:
+                        shape = [shape[0], shape[2], shape[1]]
+                    tensors[key] = [shape, *range_of(key, shape, config.model_type, tied)]
         with tempfile.TemporaryDirectory() as room:
             place = os.path.join(room, name)
             write_checkpoint(folder, place, tensors)
-            model, said = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, attn_implementation="eager",
-                                                               output_loading_info=True)
+            model, said = model_class.from_pretrained(place, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
             assert not said["missing_keys"] and not said["unexpected_keys"], said
         model.eval()
         if hasattr(model, "set_experts_implementation"):
             model.set_experts_implementation("eager")
-        vocab = config.get_text_config().vocab_size
-        prompts = [[w % vocab for w in bf16_words(f"{name} prompt {n}", n, 0.0, 1.0)] for n in PROMPTS]
+        prompts = [[w % text.vocab_size for w in bf16_words(f"{name} prompt {n}", n, 0.0, 1.0)] for n in PROMPTS]
         golden = {"format": "lamina-made-1", "reference": f"{type(model).__name__} (transformers {transformers.__version__})",
                   "torch": torch.__version__.split("+")[0], "compute": "float32, eager attention, CPU", "tensors": tensors,
                   "cases": [record(model, p) for p in prompts]}

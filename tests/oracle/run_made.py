@@ -27,6 +27,11 @@ run_gguf.py does. What each is there for:
   gpt-bigcode-heads  keys and values by head, unscaled scores
   hunyuan-alpha      norms behind RoPE, whose base is raised once
   olmo-clipped, mpt-clipped   clipped queries, keys and values
+  llava-wrapped, mistral4-wrapped   a text model of one of several families inside a multimodal one
+  qwen25-vl, qwen3-vl, glm4v, glm45v   multimodal models of a family, text alone; the first with its keys side by side, as published
+  qwen3-vl-moe, qwen3-vl-moe-rows   experts of a layer in one tensor, [in, out] and [out, in]
+  deepseek-v32, glm-dsa   an indexer that would choose all keys
+  exaone-moe, flex-olmo, hy-v3, jais2, ministral, solar-open, youtu   these families
   stablelm-norms     a norm of its own for each head of queries and keys, a tensor each
 """
 import glob
@@ -41,11 +46,13 @@ import run_oracle
 import run_variants
 from made_weights import write_checkpoint
 
-FOLDERS = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma2-uncapped",
-           "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm4-lite-listed", "gpt-bigcode", "gpt-bigcode-heads",
-           "gpt-neo", "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "kimi-listed",
-           "llama-relu", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen2moe-window", "qwen35-three",
-           "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed", "stablelm-norms", "vaultgemma"]
+FOLDERS = ["arcee", "bloom", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe", "exaone4", "exaone4-full", "falcon-one-norm",
+           "flex-olmo", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm-dsa", "glm4-lite-listed",
+           "glm45v", "glm4v", "gpt-bigcode", "gpt-bigcode-heads", "gpt-neo", "gpt2-by-layer", "gptj", "granite-moe-shared",
+           "helium", "hunyuan-alpha", "hunyuan-moe", "hy-v3", "jais2", "kimi-listed", "llama-relu", "llava-wrapped",
+           "ministral", "mistral4-wrapped", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen25-vl",
+           "qwen2moe-window", "qwen3-vl", "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three", "qwen3moe-window", "seed-oss",
+           "smollm3", "smollm3-listed", "solar-open", "stablelm-norms", "vaultgemma", "youtu"]
 # The others are about config.json, or the format cannot say them.
 IN_GGUF = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs",
            "gpt-bigcode", "granite-moe-shared", "hunyuan-alpha", "hunyuan-moe", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe",

@@ -263,6 +263,112 @@ static void odd_members_of_published_files(void **state) {
     expect_refusal(OF("HunYuanDenseV1ForCausalLM", ", \"use_cla\": true"), LAMINA_UNSUPPORTED, "use_cla");
 }
 
+/* Published files of multimodal models say of their text model what its class has not anyway. */
+static void multimodal_models_are_told_by_their_text_model(void **state) {
+    (void)state;
+    static const struct {
+        const char *json, *family, *architecture;
+        uint32_t hidden, layers, heads, kv_heads, ffn, vocab;
+    } cases[] = {
+        {"{\"architectures\": [\"LlavaForConditionalGeneration\"], \"model_type\": \"llava\", \"text_config\": {\"architectures\": "
+         "[\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": 32064}, \"vision_config\": {\"hidden_size\": 8}}",
+         "llama", "LlavaForConditionalGeneration", 4096, 32, 32, 32, 11008, 32064},
+        {"{\"architectures\": [\"LlavaNextForConditionalGeneration\"], \"text_config\": {\"model_type\": \"mistral\", "
+         "\"sliding_window\": null, \"rope_theta\": 1000000.0}}",
+         "mistral", "LlavaNextForConditionalGeneration", 4096, 32, 32, 8, 14336, 32000},
+        {"{\"architectures\": [\"LlavaOnevisionForConditionalGeneration\"], \"text_config\": {\"model_type\": \"qwen2\", "
+         "\"hidden_size\": 896, \"num_hidden_layers\": 24, \"num_attention_heads\": 14, \"num_key_value_heads\": 2, "
+         "\"intermediate_size\": 4864}}",
+         "qwen2", "LlavaOnevisionForConditionalGeneration", 896, 24, 14, 2, 4864, 151936},
+        {"{\"architectures\": [\"InternVLChatModel\"], \"llm_config\": {\"architectures\": [\"InternLM2ForCausalLM\"], "
+         "\"hidden_size\": 64, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+         "\"intermediate_size\": 96, \"vocab_size\": 320}}",
+         "internlm2", "InternVLChatModel", 64, 2, 4, 2, 96, 320},
+        {"{\"architectures\": [\"KimiK25ForConditionalGeneration\"], \"model_type\": \"kimi_k25\", \"text_config\": {\"architectures\": "
+         "[\"DeepseekV3ForCausalLM\"], \"model_type\": \"kimi_k2\", \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+         "\"num_attention_heads\": 4, \"intermediate_size\": 96, \"vocab_size\": 320, \"kv_lora_rank\": 16, \"qk_nope_head_dim\": 8, "
+         "\"qk_rope_head_dim\": 8, \"v_head_dim\": 8, \"n_routed_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": "
+         "32, \"first_k_dense_replace\": 1}}",
+         "deepseek-v3", "KimiK25ForConditionalGeneration", 64, 2, 4, 4, 96, 320},
+        {"{\"architectures\": [\"Qwen2_5_VLForConditionalGeneration\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+         "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"intermediate_size\": 96, \"vocab_size\": 320, \"rope_scaling\": "
+         "{\"type\": \"mrope\", \"mrope_section\": [2, 3, 3]}, \"vision_config\": {\"depth\": 32}}",
+         "qwen2", "Qwen2_5_VLForConditionalGeneration", 64, 2, 4, 2, 96, 320},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct model_desc d;
+        struct lamina_error err = {0};
+        if (model_resolve(span_of_text(cases[i].json), &d, &err) != LAMINA_OK) {
+            fail_msg("%s: %s", cases[i].architecture, err.message);
+        }
+        assert_string_equal(d.family, cases[i].family);
+        assert_string_equal(d.architecture, cases[i].architecture);
+        assert_true(d.hidden == cases[i].hidden && d.layers == cases[i].layers && d.vocab == cases[i].vocab);
+        assert_true(d.kinds[0].heads == cases[i].heads && d.kinds[0].kv_heads == cases[i].kv_heads);
+        assert_int_equal(d.kinds[0].ffn, cases[i].ffn);
+        assert_true(model_tensor_ignored(&d, span_of_text("vision_tower.x.weight")));
+        assert_false(model_tensor_ignored(&d, span_of_text("model.layers.0.another.weight")));
+    }
+    expect_refusal("{\"architectures\": [\"LlavaForConditionalGeneration\"], \"text_config\": {\"model_type\": \"blip\"}}",
+                   LAMINA_UNSUPPORTED, "architecture blip inside LlavaForConditionalGeneration is not supported");
+    expect_refusal("{\"architectures\": [\"LlavaForConditionalGeneration\"], \"text_config\": {\"architectures\": "
+                   "[\"BloomForCausalLM\"]}}",
+                   LAMINA_UNSUPPORTED, "a text tower inside a multimodal model (text_config)");
+}
+
+/* Which keys it would choose matters only where it would not choose them all. */
+static void an_indexer_bounds_the_positions(void **state) {
+    (void)state;
+#define INDEXED(more)                                                                                                                \
+    "{\"architectures\": [\"DeepseekV32ForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 4, \"num_attention_heads\": 4, "    \
+    "\"intermediate_size\": 96, \"vocab_size\": 320, \"kv_lora_rank\": 16, \"qk_nope_head_dim\": 8, \"qk_rope_head_dim\": 8, "         \
+    "\"v_head_dim\": 8, \"n_routed_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32, "                        \
+    "\"max_position_embeddings\": 8192" more "}"
+    struct model_desc d;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(INDEXED("")), &d, &err), LAMINA_OK);
+    assert_true(d.indexed == 2048 && model_most_positions(&d) == 2048 && d.max_positions == 8192);
+    assert_true(d.kinds[d.layer_kind[2]].experts == 0 && d.kinds[d.layer_kind[3]].experts == 4);
+    assert_int_equal(model_resolve(span_of_text(INDEXED(", \"index_topk\": 100, \"layer_types\": [\"indexed_attention\", "
+                                                        "\"indexed_attention\", \"indexed_attention\", \"indexed_attention\"]")),
+                                   &d, &err),
+                     LAMINA_OK);
+    assert_int_equal(model_most_positions(&d), 100);
+    assert_true(model_tensor_ignored(&d, span_of_text("model.layers.0.self_attn.indexer.wq_b.weight_scale_inv")));
+    expect_refusal(INDEXED(", \"index_topk\": 0"), LAMINA_DAMAGED, "index_topk");
+    expect_refusal(INDEXED(", \"rope_interleave\": false"), LAMINA_UNSUPPORTED, "rope_interleave");
+    expect_refused_key(", \"index_topk\": 64", LAMINA_UNSUPPORTED, "keys chosen by an indexer (index_topk)");
+    assert_int_equal(resolve("", &d, &err), LAMINA_OK);
+    assert_int_equal(model_most_positions(&d), UINT32_MAX);
+}
+
+static void quantisation_may_stand_with_the_text_model(void **state) {
+    (void)state;
+    static const struct {
+        const char *json, *method;
+        uint32_t bits, group;
+    } cases[] = {
+        {"{\"text_config\": {\"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", "
+         "\"config_groups\": {\"group_0\": {\"weights\": {\"num_bits\": 4, \"group_size\": 32}}}}}, \"vocab_size\": 3}",
+         "compressed-tensors", 0, 32},
+        {"{\"text_config\": {\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 8, \"group_size\": 64}}, "
+         "\"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4}}",
+         "awq", 4, 0},
+        {"{\"quantization_config\": {\"quant_method\": \"awq\", \"bits\": 4}, \"text_config\": {\"quantization_config\": "
+         "{\"quant_method\": \"gptq\", \"bits\": 8}}}",
+         "awq", 4, 0},
+        {"{\"compression_config\": {\"config_groups\": {\"group_0\": {\"weights\": {\"group_size\": 128}}}}}", "compressed-tensors", 0, 128},
+        {"{\"vision_config\": {\"quantization_config\": {\"quant_method\": \"gptq\"}}}", "", 0, 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct model_quant q;
+        struct lamina_error err = {0};
+        assert_int_equal(model_quant_read(span_of_text(cases[i].json), &q, &err), LAMINA_OK);
+        assert_string_equal(q.method, cases[i].method);
+        assert_true(q.bits == cases[i].bits && q.group == cases[i].group && q.given == (cases[i].method[0] != 0));
+    }
+}
+
 static void switched_off_features_are_no_reason_to_refuse(void **state) {
     (void)state;
     struct model_desc d;
@@ -300,7 +406,8 @@ static void every_tensor_has_a_name_and_a_shape(void **state) {
     "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"intermediate_size\": 40, \"vocab_size\": 280, \"head_dim\": 16, "   \
     "\"num_experts\": 6, \"top_k_experts\": 3, \"moe_intermediate_size\": 20" more "}}"
 
-static bool has_name(void *user, const char *name) {
+static bool has_name(void *user, const char *name, uint64_t shape[2]) {
+    (void)shape;
     const char *const *names = user;
     while (*names != NULL && strcmp(*names, name) != 0) {
         names++;
@@ -414,6 +521,9 @@ int main(void) {
         cmocka_unit_test(forms_that_no_row_has_are_refused_by_name),
         cmocka_unit_test(silence_of_single_families),
         cmocka_unit_test(odd_members_of_published_files),
+        cmocka_unit_test(multimodal_models_are_told_by_their_text_model),
+        cmocka_unit_test(an_indexer_bounds_the_positions),
+        cmocka_unit_test(quantisation_may_stand_with_the_text_model),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
         cmocka_unit_test(experts_stand_beside_the_mlp),

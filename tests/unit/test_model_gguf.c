@@ -87,7 +87,8 @@ static bool floats_of(void *user, const char *tensor, float *out, uint32_t max, 
     return true;
 }
 
-static bool has_tensor(void *user, const char *name) {
+static bool has_tensor(void *user, const char *name, uint64_t shape[2]) {
+    (void)shape;
     return item(user, name, ':') != NULL;
 }
 
