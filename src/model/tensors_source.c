@@ -379,7 +379,8 @@ void model_tensor_piece(const struct model_desc *desc, const struct model_tensor
 }
 
 /* Of quantised activations and caches: weights are all that is taken from such checkpoints. */
-static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_scale", ".input_scale_ub", ".k_scale", ".v_scale"};
+static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_scale", "_activation_scale", ".input_scale_ub",
+                                                 ".k_scale", ".v_scale"};
 
 /* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
 static const char *const OTHER_TOWERS[] = {

@@ -122,6 +122,7 @@ static struct piece zeros_of(const struct split_quant *q, uint64_t first, uint64
 /* Where windows may begin: pieces of a matrix are matrices only there. */
 static uint64_t step_of(const struct split_quant *q) {
     return q->bnb4                                                                             ? 1
+           : q->by_plane                                                                       ? 1 /* no window has two */
            : q->method == QUANT_FP8 && q->block != 0                                           ? q->block
            : split_quant_transposed(q) || (q->method == QUANT_PACKED && q->zeros.dtype[0] != 0) ? 32
                                                                                                : 1;

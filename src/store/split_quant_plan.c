@@ -85,6 +85,10 @@ static lamina_status take_fp8(struct search *s) {
     struct split_quant *q = s->q;
     const struct model_quant *c = &s->w->quant;
     q->method = QUANT_FP8;
+    if (s->m->from.planes != 0 && s->m->transposed && q->codes.items != source_cols(s)) {
+        return base_fail(s->w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": FP8 codes of stacked experts that lie [in, out] are not "
+                         "supported; supported: [out, in], or a tensor for each expert", s->m->source);
+    }
     if (!take(s, s->m->source, "_scale_inv", &q->scales) && !take(s, s->m->source, "_scale", &q->scales)) {
         return missing(s, "scales", s->m->source, "_scale_inv");
     }
@@ -94,6 +98,13 @@ static lamina_status take_fp8(struct search *s) {
     bool single = q->scales.lines == 1 && q->scales.items == 1;
     q->block = grid && !single ? rows : 0; /* one block of a small matrix is one scale for all */
     q->group = grid && !single ? cols : 0;
+    const uint64_t planes = s->m->from.planes;
+    q->by_plane = planes > 1 && q->scales.lines == planes && q->scales.items == 1 && q->codes.lines % planes == 0 &&
+                  q->codes.lines / planes <= UINT32_MAX && q->codes.items <= UINT32_MAX;
+    if (q->by_plane) {
+        q->block = (uint32_t)(q->codes.lines / planes);
+        q->group = (uint32_t)q->codes.items;
+    }
     return LAMINA_OK;
 }
 

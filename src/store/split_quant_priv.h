@@ -20,6 +20,7 @@ struct split_quant {
     uint8_t method;       /* enum quant_method */
     bool plus_one;        /* GPTQ: zero points are stored less one */
     bool divide;
+    bool by_plane;        /* FP8: a scale for each of the stacked matrices; block is their rows */
     uint32_t bits, group, block; /* of quant_source: bits, group; rows and columns of a block of scales */
     uint64_t rows, cols;  /* of the source; planes follow each other */
     struct groups groups;

@@ -7,7 +7,7 @@ usage: run_coded.py LAMINA [TESTDATA, not needed]
 A small model of random weights is written once with fp32 weights that FP8 codes and scales stand for, and once with the codes:
 scales per 128 x 128 block, per row, and for all; in float32 and bfloat16; with the scales of activations that are dropped. The
 models are a Llama, a Phi-3, whose fused matrices are cut within blocks, and a DeepSeek-V3 whose latents, heads and experts begin
-and end within blocks, with its layer of predictions.
+and end within blocks, with its layer of predictions; and a Mistral 4, whose experts are stacked.
 """
 import json
 import os
@@ -32,6 +32,15 @@ DEEPSEEK = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_
             "max_position_embeddings": 640, "attention_bias": False, "hidden_act": "silu", "tie_word_embeddings": False,
             "rope_scaling": {"type": "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0,
                              "original_max_position_embeddings": 16}}
+
+# Experts of a layer in one tensor. Blocks of scales do not cross from one to the next: rows of each are whole blocks, or have one
+# scale together.
+STACKED = {"architectures": ["Mistral4ForCausalLM"], "model_type": "mistral4", "hidden_size": 256, "intermediate_size": 304,
+           "num_hidden_layers": 2, "first_k_dense_replace": 0, "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 144,
+           "kv_lora_rank": 136, "qk_nope_head_dim": 40, "qk_rope_head_dim": 24, "v_head_dim": 48, "moe_intermediate_size": 192,
+           "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "vocab_size": VOCAB, "rms_norm_eps": 1e-6,
+           "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 16,
+                               "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}}
 
 
 def e4m3(code):
@@ -77,7 +86,8 @@ def deepseek_shapes(c):
     yield "model.embed_tokens.weight", (VOCAB, hidden), "BF16"
     yield "lm_head.weight", (VOCAB, hidden), "BF16"
     yield "model.norm.weight", (hidden,), "F32"
-    for i in range(layers + 1):  # the last one predicts further tokens
+    stacked = c is STACKED
+    for i in range(layers if stacked else layers + 1):  # the last one predicts further tokens
         p = f"model.layers.{i}."
         if i == layers:
             yield p + "eh_proj.weight", (hidden, 2 * hidden), "BF16"
@@ -93,9 +103,13 @@ def deepseek_shapes(c):
         ffn, places = c["intermediate_size"], ["mlp."]
         if i >= c["first_k_dense_replace"]:
             yield p + "mlp.gate.weight", (c["n_routed_experts"], hidden), "BF16"
-            yield p + "mlp.gate.e_score_correction_bias", (c["n_routed_experts"],), "F32"
             ffn = c["moe_intermediate_size"]
-            places = ["mlp.shared_experts."] + [f"mlp.experts.{e}." for e in range(c["n_routed_experts"])]
+            places = ["mlp.shared_experts."] + [f"mlp.experts.{e}." for e in range(0 if stacked else c["n_routed_experts"])]
+            if stacked:
+                yield p + "mlp.experts.gate_up_proj", (c["n_routed_experts"], 2 * ffn, hidden), None
+                yield p + "mlp.experts.down_proj", (c["n_routed_experts"], hidden, ffn), None
+            else:
+                yield p + "mlp.gate.e_score_correction_bias", (c["n_routed_experts"],), "F32"
         for place in places:
             yield f"{p}{place}gate_proj.weight", (ffn, hidden), None
             yield f"{p}{place}up_proj.weight", (ffn, hidden), None
@@ -104,6 +118,9 @@ def deepseek_shapes(c):
 
 def quantised(rng, shape, form, dtype):
     """Codes, the shape and bytes of their scales, and the fp32 bytes of what both stand for."""
+    if len(shape) == 3:
+        codes, grids, scales, values = zip(*(quantised(rng, shape[1:], form, dtype) for _ in range(shape[0])))
+        return b"".join(codes), (shape[0], *grids[0], *((1,) if form == "all" else ())), b"".join(scales), b"".join(values)
     rows, cols = shape
     grid = {"block": (-(-rows // 128), -(-cols // 128)), "row": (rows, 1), "all": (1,)}[form]
     count = grid[0] * (grid[1] if len(grid) > 1 else 1)
@@ -151,7 +168,8 @@ def make(base, config, form, dtype, method):
             plain[name] = ("F32", shape, values)
             coded[name] = ("F8_E4M3", shape, codes)
             coded[name + ("_scale_inv" if form == "block" else "_scale")] = (dtype, grid, scales)
-            coded[name[:-6] + "input_scale"] = ("F32", (1,), struct.pack("<f", 1.0))
+            coded[name[:-6] + "input_scale" if name.endswith(".weight") else name + "_activation_scale"] = \
+                ("F32", (1,), struct.pack("<f", 1.0))
         else:
             plain[name] = coded[name] = (kept, shape, unquantised(rng, name, shape, kept))
     write(os.path.join(base, "plain"), plain, config)
@@ -190,7 +208,8 @@ def main():
     forms = [(LLAMA, "block", "F32", fp8), (LLAMA, "block", "BF16", fp8), (LLAMA, "row", "F32", packed),
              (LLAMA, "row", "BF16", {"quant_method": "fbgemm_fp8"}), (LLAMA, "all", "F32", packed), (LLAMA, "all", "BF16", fp8),
              (PHI3, "block", "BF16", fp8), (PHI3, "row", "F32", packed),
-             (DEEPSEEK, "block", "F32", fp8), (DEEPSEEK, "row", "BF16", packed), (DEEPSEEK, "all", "F32", packed)]
+             (DEEPSEEK, "block", "F32", fp8), (DEEPSEEK, "row", "BF16", packed), (DEEPSEEK, "all", "F32", packed),
+             (STACKED, "block", "BF16", fp8), (STACKED, "row", "F32", fp8), (STACKED, "all", "BF16", fp8)]
     cases = [(f"{config['architectures'][0][:-11]} in FP8, scales {form} in {dtype}, {method['quant_method']}",
               lambda base, c=config, f=form, d=dtype, m=method: make(base, c, f, d, m)) for config, form, dtype, method in forms]
     return 1 if compare(sys.argv[1], cases) else 0
