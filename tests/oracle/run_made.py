@@ -37,6 +37,7 @@ run_gguf.py does. What each is there for:
 import glob
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,32 @@ def check_pieces(lamina, room, home):
     return "two ways"
 
 
+def check_turned_codes(lamina, room, home):
+    """FP8 codes under the name of experts that lie [in, out] lie so too: refused, not read the other way."""
+    place = os.path.join(room, "turned-codes")
+    write_checkpoint(os.path.join(MADE, "qwen3-vl-moe"), place)
+    path = os.path.join(place, "model.safetensors")
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    out, body = {}, b""
+    for name, entry in header.items():
+        parts = [(name, entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])]
+        if ".experts." in name:
+            parts = [(name, "F8_E4M3", entry["shape"], parts[0][3][::2]),
+                     (name + "_scale_inv", "F32", [entry["shape"][0], 1, 1], struct.pack("<f", 1.0) * entry["shape"][0])]
+        for part, dtype, shape, raw in parts:
+            out[part] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(raw)]}
+            body += raw
+    text = json.dumps(out).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + body)
+    done = subprocess.run([lamina, "logits", place, "--ids", "5", "-q", "--home", home], capture_output=True, text=True, timeout=60)
+    if done.returncode != 9 or "[in, out]" not in done.stderr:
+        raise RuntimeError(f"exit {done.returncode}: {done.stderr}")
+    return "exit 9"
+
+
 def main():
     lamina = os.path.abspath(sys.argv[1])
     failed = 0
@@ -116,6 +143,7 @@ def main():
         jobs = [("every folder of made is tested", check_list)]
         jobs += [job for name in FOLDERS for job in jobs_of(lamina, name, room, home)]
         jobs += [("pieces of vectors that do not fit are named", lambda: check_pieces(lamina, room, home))]
+        jobs += [("codes of experts that lie [in, out] are refused", lambda: check_turned_codes(lamina, room, home))]
         for number, (words, job) in enumerate(jobs, 1):
             try:
                 print(f"ok {number} - {words}: {job()}")
