@@ -256,7 +256,7 @@ const struct model_family model_families_dense[] = {
     {
         .name = "glm4",
         .architectures = {"Glm4ForCausalLM", "Glm4vForConditionalGeneration"},
-        .model_types = {"glm4", "glm4v"},
+        .model_types = {"glm4", "glm4v", "glm4v_text"},
         .spellings = SPELLINGS_LLAMA,
         .tensor = {NAMES_LLAMA_ATTENTION, NAMES_GATE_UP_MLP,
                    NAMES_LLAMA_ENDS, [MODEL_ATTN_NORM] = "~layers.%d.input_layernorm.weight",
@@ -688,5 +688,7 @@ const char *const model_wrappers[] = {
     "InternVLForConditionalGeneration", "InternVLChatModel", "AyaVisionForConditionalGeneration",
     "Cohere2VisionForConditionalGeneration", "Mistral3ForConditionalGeneration", "VoxtralForConditionalGeneration",
     "Qwen2AudioForConditionalGeneration", "PerceptionLMForConditionalGeneration", "LightOnOcrForConditionalGeneration",
-    "KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration", "Exaone4_5_ForConditionalGeneration", NULL,
+    "KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration", "KimiVLForConditionalGeneration",
+    "Exaone4_5_ForConditionalGeneration", "Glm46VForConditionalGeneration", "GotOcr2ForConditionalGeneration",
+    "Ovis2ForConditionalGeneration", NULL,
 };

@@ -81,7 +81,6 @@ struct model_family {
     /* Source tensor names; %d stands for the layer number. NULL: the family has no such tensor. */
     const char *tensor[MODEL_ROLES];
     const char *delta_tensor[MODEL_ROLES]; /* of layers with linear attention, where they differ */
-    const char *stacked[2];       /* gate and up rows of all experts of a layer; down: the other form of checkpoints, NULL: none */
     const char *ignored[8];       /* suffixes of checkpoint tensors to drop without a word */
     uint32_t features;            /* enum model_feature */
     /* What config.json means when it is silent: class defaults of the reference framework. */
@@ -139,6 +138,7 @@ struct model_family {
     struct kern_routing routing;  /* what the keys do not say; top_k is the default */
     uint8_t experts_in, expert_fused;
     bool experts_stacked, experts_transposed;
+    bool experts_either;          /* stacked as the product uses them or transposed, under one name: the shape tells */
     bool router_bias, choice_bias, shared_gated, bias_expert;
     bool expert_scaled, dense_beside; /* see struct model_desc */
     bool experts_by_key;          /* only where enable_moe_block says so */

@@ -91,7 +91,6 @@ const struct model_family model_families_sparse[] = {
                    [MODEL_EXPERT_GATE] = "~layers.%d.mlp.experts.gate_up_proj",
                    [MODEL_EXPERT_UP] = "~layers.%d.mlp.experts.gate_up_proj",
                    [MODEL_EXPERT_DOWN] = "~layers.%d.mlp.experts.down_proj"},
-        .stacked = {"~layers.%d.mlp.experts.gate_up_proj", "~layers.%d.mlp.experts.down_proj"},
         .ignored = IGNORED_ROTARY,
         .features = FEATURE_MOE | FEATURE_QK_NORM | FEATURE_TEXT_TOWER,
         .bias_qkv = {BIAS_ATTENTION_KEY, false},
@@ -101,6 +100,7 @@ const struct model_family model_families_sparse[] = {
         .experts_in = EXPERTS_BY_STEP,
         .experts_stacked = true,
         .experts_transposed = true,
+        .experts_either = true,
         .expert_fused = EXPERT_HALVES,
         .renorm_default = true,
         .renorm_fixed = true,
@@ -340,7 +340,7 @@ const struct model_family model_families_sparse[] = {
     {
         .name = "glm4-moe",
         .architectures = {"Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"},
-        .model_types = {"glm4_moe", "glm4v_moe"},
+        .model_types = {"glm4_moe", "glm4v_moe", "glm4v_moe_text"},
         .spellings = SPELLINGS_LLAMA,
         .tensor = {NAMES_LLAMA, NAMES_QK_NORMS, [MODEL_ROUTER] = "~layers.%d.mlp.gate.weight",
                    [MODEL_EXPERT_GATE] = "~layers.%d.mlp.experts.%e.gate_proj.weight",
@@ -453,7 +453,6 @@ const struct model_family model_families_sparse[] = {
         .spellings = SPELLINGS_LLAMA,
         .tensor = {NAMES_DEEPSEEK},
         .q_plain_name = "~layers.%d.self_attn.q_proj.weight",
-        .stacked = {"~layers.%d.mlp.experts.gate_up_proj", "~layers.%d.mlp.experts.down_proj"},
         .ignored = IGNORED_ROTARY,
         .features = FEATURE_MOE | FEATURE_LATENT | FEATURE_TEXT_TOWER,
         .latent = true,
@@ -537,7 +536,6 @@ const struct model_family model_families_sparse[] = {
     },
     {
         .name = "qwen35-moe",
-        .stacked = {"~layers.%d.mlp.experts.gate_up_proj", "~layers.%d.mlp.experts.down_proj"},
         .architectures = {"Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration"},
         .model_types = {"qwen3_5_moe_text", "qwen3_5_moe"},
         .spellings = SPELLINGS_LLAMA,
@@ -636,7 +634,6 @@ const struct model_family model_families_sparse[] = {
                    [MODEL_DENSE_POST_NORM] = "~layers.%d.post_feedforward_layernorm_1.weight",
                    [MODEL_EXPERT_NORM] = "~layers.%d.pre_feedforward_layernorm_2.weight",
                    [MODEL_EXPERT_POST_NORM] = "~layers.%d.post_feedforward_layernorm_2.weight"},
-        .stacked = {"~layers.%d.experts.gate_up_proj", "~layers.%d.experts.down_proj"},
         .ignored = IGNORED_ROTARY,
         .features = FEATURE_WINDOW | FEATURE_SCORE_CAP | FEATURE_LAYER_ROPE | FEATURE_TEXT_TOWER | FEATURE_SHARED_KV |
                     FEATURE_LAYER_INPUTS | FEATURE_PARTIAL_ROPE | FEATURE_MOE,

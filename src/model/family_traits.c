@@ -12,6 +12,7 @@
 #define HAS(feature) ((f->features & (FEATURE_##feature)) != 0)
 #define NAMED(role) (f->tensor[role] != NULL)
 #define SAYS(text) (f->act != NULL && strcmp(f->act, text) == 0)
+#define APART(role) (NAMED(role) && strstr(f->tensor[role], ".experts.%e.") != NULL)
 #define BY_KEY(rule) ((rule).from > BIAS_YES)
 
 /* X(aspect, words, condition on the row f) */
@@ -122,7 +123,8 @@
     X("source", "matrices stored [in, out]", f->transposed)                                                                \
     X("source", "linear attention's inputs fused", f->delta_fused != DELTA_APART)                                          \
     X("source", "experts of a layer in one tensor", f->experts_stacked)                                                    \
-    X("source", "experts apart, or of a layer in one tensor", f->stacked[0] != NULL)                                       \
+    X("source", "experts apart, or of a layer in one tensor", APART(MODEL_EXPERT_GATE))                                    \
+    X("source", "experts of a layer in one tensor, transposed or not", f->experts_either)                                  \
     X("source", "gate and up of an expert row by row in turn", f->expert_fused == EXPERT_IN_TURN)                          \
     X("source", "layers for predicting further tokens are left out", f->extra_layers)
 

@@ -160,7 +160,6 @@ void gguf_family(const struct model_family *row, uint32_t forms, struct model_fa
     memset(out->ignored, 0, sizeof(out->ignored));
     memcpy(out->ignored, IGNORED, sizeof(IGNORED));
     out->spellings[0] = (struct model_spelling){"", ""};
-    out->stacked[0] = NULL;
     for (unsigned i = 0; arch != NULL && i < ARRAY_LEN(arch->named) && arch->named[i].name != NULL; i++) {
         out->tensor[arch->named[i].role] = arch->named[i].name;
     }

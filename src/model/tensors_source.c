@@ -300,21 +300,45 @@ static bool switched_name(const struct model_family *f, enum model_role role, ch
     return true;
 }
 
-/* Has the checkpoint gate and up of all experts of a layer in one tensor of this name? Where the row's first form has the same
- * name, [hidden, 2 x width] for each expert, its shape says which it is, or else, in a square, that of the other tensor. */
-static bool is_stacked(const struct model_desc *desc, const struct model_family *f, uint32_t layer, model_has_fn *has, void *user,
-                       char name[NAME_LEN]) {
+/* "~layers.%d.mlp.experts.%e.w1.weight" is "~layers.%d.mlp.experts.gate_up_proj" where a layer's experts are one tensor. */
+static bool stacked_name(const struct model_family *f, enum model_role role, char *out, size_t len) {
+    const char *pattern = f->tensor[role];
+    const char *experts = pattern != NULL ? strstr(pattern, ".experts.%e.") : NULL;
+    if (experts != NULL) {
+        (void)snprintf(out, len, "%.*s.experts.%s", (int)(experts - pattern), pattern,
+                       role == MODEL_EXPERT_DOWN ? "down_proj" : "gate_up_proj");
+    } else if (f->experts_either) {
+        (void)snprintf(out, len, "%s", pattern);
+    }
+    return experts != NULL || f->experts_either;
+}
+
+/* Has the checkpoint this matrix of all experts of a layer in one tensor? */
+static bool has_stack(const struct model_desc *desc, const struct model_family *f, uint32_t layer, enum model_role role,
+                      model_has_fn *has, void *user, uint64_t shape[2]) {
+    char pattern[128];
+    char name[NAME_LEN];
+    shape[0] = shape[1] = 0;
+    if (!stacked_name(f, role, pattern, sizeof(pattern))) {
+        return false;
+    }
+    source_name(f, desc->names, pattern, (int32_t)layer, 0, name, sizeof(name));
+    return has(user, name, shape);
+}
+
+/* Are they there as rows of the product? Where the row's first form has the same name, [hidden, 2 x width] for each expert, the
+ * shape says which it is, or else, in a square, that of the other matrix. */
+static bool is_stacked(const struct model_desc *desc, const struct model_family *f, uint32_t layer, model_has_fn *has, void *user) {
     const uint64_t width = model_kind_of(desc, layer)->expert_ffn;
-    uint64_t shape[2] = {0, 0};
-    const bool there = has(user, name, shape);
-    if (!there || !f->experts_transposed) {
+    uint64_t shape[2];
+    const bool there = has_stack(desc, f, layer, MODEL_EXPERT_GATE, has, user, shape);
+    if (!there || !f->experts_either) {
         return there;
     }
     if (shape[0] != shape[1]) {
         return shape[0] == 2 * width && shape[1] == desc->hidden;
     }
-    source_name(f, desc->names, f->stacked[1], (int32_t)layer, 0, name, NAME_LEN);
-    return has(user, name, shape) && shape[0] == desc->hidden && shape[1] == width;
+    return has_stack(desc, f, layer, MODEL_EXPERT_DOWN, has, user, shape) && shape[0] == desc->hidden && shape[1] == width;
 }
 
 void model_choose_names(struct model_desc *desc, model_has_fn *has, void *user) {
@@ -331,9 +355,8 @@ void model_choose_names(struct model_desc *desc, model_has_fn *has, void *user) 
         found = has(user, name, NULL);
         desc->names = found ? i : desc->names;
     }
-    if (f != NULL && f->stacked[0] != NULL && sparse >= 0) {
-        source_name(f, desc->names, f->stacked[0], sparse, 0, name, sizeof(name));
-        desc->stacked = is_stacked(desc, f, (uint32_t)sparse, has, user, name) ? MODEL_STACKED : MODEL_AS_NAMED;
+    if (f != NULL && sparse >= 0) {
+        desc->stacked = is_stacked(desc, f, (uint32_t)sparse, has, user) ? MODEL_STACKED : MODEL_AS_NAMED;
     }
     char pattern[128];
     if (f != NULL && sparse >= 0 && switched_name(f, MODEL_EXPERT_DOWN, pattern, sizeof(pattern))) {
@@ -352,8 +375,8 @@ void tensor_find_source(const struct model_desc *desc, struct model_tensor *out)
     bool linear = out->layer >= 0 && model_kind_of(desc, (uint32_t)out->layer)->mixer == MODEL_DELTA;
     char pattern[128];
     if (desc->stacked != MODEL_AS_NAMED && f != NULL && model_role_of_expert(out->role)) {
-        bool switched = desc->stacked == MODEL_SWITCHED && switched_name(f, out->role, pattern, sizeof(pattern));
-        name = switched ? pattern : f->stacked[out->role == MODEL_EXPERT_DOWN];
+        bool stacked = desc->stacked == MODEL_STACKED;
+        name = (stacked ? stacked_name : switched_name)(f, out->role, pattern, sizeof(pattern)) ? pattern : NULL;
     }
     if (linear && f != NULL && f->delta_tensor[named] != NULL) {
         name = f->delta_tensor[named];
@@ -388,7 +411,7 @@ static const char *const OTHER_TOWERS[] = {
     "model.vision_encoder.", "model.vision_embed_tokens.", "model.embed_vision.", "audio_tower.", "model.audio_tower.",
     "model.embed_audio.", "multi_modal_projector.", "model.multi_modal_projector.", "mm_projector.", "model.mm_projector.",
     "model.connector.", "vision_projection.", "model.vision_projection.", "image_tower.", "model.image_tower.", "video_tower.",
-    "model.video_tower.", "mlp1.", "image_newline", "model.image_newline", "mtp."};
+    "model.video_tower.", "model.visual_embeddings_table.", "mlp1.", "image_newline", "model.image_newline", "mtp."};
 
 /* Its matrices: none is needed as long as it would choose all keys. */
 static const char INDEXER[] = ".self_attn.indexer.";

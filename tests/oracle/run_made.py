@@ -37,6 +37,7 @@ run_gguf.py does. What each is there for:
 import glob
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -58,6 +59,7 @@ FOLDERS = ["arcee", "bloom", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe"
 IN_GGUF = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs",
            "gpt-bigcode", "granite-moe-shared", "hunyuan-alpha", "hunyuan-moe", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe",
            "qwen35-three", "seed-oss", "smollm3", "stablelm-norms"]
+STACKED_TOO = ["dots", "exaone-moe", "hy-v3"]
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
 
@@ -84,6 +86,12 @@ def jobs_of(lamina, name, room, home):
     for i, case in enumerate(golden["cases"]):
         yield f"{name} case {i}", lambda c=case: run_oracle.check_case(lamina, place, c, golden, home)
     yield f"{name}: the same bits in other ways", lambda: check_ways(lamina, place, home)
+    if name in STACKED_TOO:
+        stacked = os.path.join(room, name + "-stacked")
+        write_checkpoint(os.path.join(MADE, name), stacked)
+        stack_experts(stacked)
+        for i, case in enumerate(golden["cases"]):
+            yield f"{name} case {i}, experts in one tensor", lambda c=case: run_oracle.check_case(lamina, stacked, c, golden, home)
     if name not in IN_GGUF:
         return
     path = os.path.join(room, name + ".gguf")
@@ -110,6 +118,38 @@ def check_pieces(lamina, room, home):
     return "two ways"
 
 
+def stack_experts(place):
+    """Experts of a layer in one tensor, gate above up, as newer frameworks keep them in memory."""
+    path = os.path.join(place, "model.safetensors")
+    with open(path, "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    stacks, plain = {}, []
+    for name, entry in header.items():
+        raw = data[slice(*entry["data_offsets"])]
+        found = re.fullmatch(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight", name)
+        if found is None:
+            plain.append((name, entry["shape"], raw))
+        else:
+            stacks.setdefault(found[1], {})[int(found[2]), found[3]] = (entry["shape"], raw)
+    for prefix, parts in stacks.items():
+        count, (rows, cols) = len(parts) // 3, parts[0, "gate"][0]
+        both = b"".join(parts[e, "gate"][1] + parts[e, "up"][1] for e in range(count))
+        plain += [(prefix + ".gate_up_proj", [count, 2 * rows, cols], both),
+                  (prefix + ".down_proj", [count, cols, rows], b"".join(parts[e, "down"][1] for e in range(count)))]
+    write_tensors(path, ((name, "BF16", shape, raw) for name, shape, raw in plain))
+
+
+def write_tensors(path, tensors):
+    out, body = {}, bytearray()
+    for name, dtype, shape, raw in tensors:
+        out[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(raw)]}
+        body += raw
+    text = json.dumps(out).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + body)
+
+
 def check_turned_codes(lamina, room, home):
     """FP8 codes under the name of experts that lie [in, out] lie so too: refused, not read the other way."""
     place = os.path.join(room, "turned-codes")
@@ -118,18 +158,15 @@ def check_turned_codes(lamina, room, home):
     with open(path, "rb") as f:
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
         data = f.read()
-    out, body = {}, b""
+    tensors = []
     for name, entry in header.items():
-        parts = [(name, entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])]
+        raw, count = data[slice(*entry["data_offsets"])], entry["shape"][0]
         if ".experts." in name:
-            parts = [(name, "F8_E4M3", entry["shape"], parts[0][3][::2]),
-                     (name + "_scale_inv", "F32", [entry["shape"][0], 1, 1], struct.pack("<f", 1.0) * entry["shape"][0])]
-        for part, dtype, shape, raw in parts:
-            out[part] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(raw)]}
-            body += raw
-    text = json.dumps(out).encode()
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + body)
+            tensors += [(name, "F8_E4M3", entry["shape"], raw[::2]),
+                        (name + "_scale_inv", "F32", [count, 1, 1], struct.pack("<f", 1.0) * count)]
+        else:
+            tensors.append((name, entry["dtype"], entry["shape"], raw))
+    write_tensors(path, tensors)
     done = subprocess.run([lamina, "logits", place, "--ids", "5", "-q", "--home", home], capture_output=True, text=True, timeout=60)
     if done.returncode != 9 or "[in, out]" not in done.stderr:
         raise RuntimeError(f"exit {done.returncode}: {done.stderr}")
