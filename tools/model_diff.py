@@ -35,7 +35,7 @@ KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm g
          "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
          "seed_oss arcee olmoe ernie4_5_moe nemotron exaone4 helium olmo vaultgemma hunyuan_v1_dense hunyuan_v1_moe granitemoe "
          "granitemoeshared dots1 phimoe gptj gpt_neo gpt_bigcode opt bloom mpt deepseek_v32 glm_moe_dsa youtu solar_open "
-         "exaone_moe flex_olmo jais2 ministral hy_v3").split()
+         "exaone_moe flex_olmo jais2 ministral hy_v3 mimo_v2_flash").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
             "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe exaone4 helium olmo vaultgemma granitemoe "
@@ -204,6 +204,11 @@ def config_of(kind, draw):
         drawn.pop("rope_parameters", None)
     elif kind in ("granitemoe", "granitemoeshared"):
         drawn["shared_intermediate_size"] = draw.choice((0, 48))
+    elif kind == "mimo_v2_flash":
+        drawn.update(v_head_dim=draw.choice((8, 12, width)), attention_value_scale=draw.choice((None, .5)), rope_parameters={
+            name: {"rope_type": "default", "rope_theta": draw.choice((1e4, 5e6)), "partial_rotary_factor": draw.choice((.334, .5, 1.))}
+            for name in ("full_attention", "sliding_attention")})
+        drawn["num_attention_heads"] = 2 * kv * draw.choice((1, 2))  # layers with a window have twice the KV heads
     elif kind == "gpt_neox":
         drawn["num_key_value_heads"] = heads
     elif kind == "kimi_linear":

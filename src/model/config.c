@@ -117,6 +117,13 @@ static const struct key KEYS[] = {
     {"routed_scaling_factor", AT(route_factor), NUMBER},
     {"router_scaling_factor", AT(route_factor), NUMBER},
     {"index_topk", AT(indexed), NUMBER},
+    {"sliding_window_size", AT(window_before), NUMBER},
+    {"swa_num_attention_heads", AT(windowed_heads), NUMBER},
+    {"swa_num_key_value_heads", AT(windowed_kv_heads), NUMBER},
+    {"swa_head_dim", AT(windowed_head_dim), NUMBER},
+    {"swa_v_head_dim", AT(windowed_value_dim), NUMBER},
+    {"swa_rope_theta", AT(local_theta), NUMBER},
+    {"attention_value_scale", AT(value_scale), NUMBER},
     {"router_jitter_noise", AT(jitter), NUMBER},
     {"q_lora_rank", AT(q_latent), NUMBER},
     {"kv_lora_rank", AT(kv_latent), NUMBER},
@@ -559,6 +566,29 @@ static void read_mlp_types(struct json_reader *r, struct config_values *v) {
     }
 }
 
+/* A number for each layer: not 0 where it has experts, or else a window. */
+static void read_layer_switches(struct json_reader *r, struct config_values *v, bool experts) {
+    uint32_t count = 0;
+    if (json_null(r) || !json_enter_array(r)) {
+        return;
+    }
+    while (json_next_item(r)) {
+        uint64_t on = 0;
+        if (!json_u64(r, &on)) {
+            return;
+        }
+        if (!experts) {
+            add_layer_type(r, v, on != 0 ? LAYER_WINDOWED : LAYER_FULL);
+        } else if (count == MODEL_MAX_LAYERS) {
+            (void)json_refuse(r, LAMINA_UNSUPPORTED, "more than %d layers", (int)MODEL_MAX_LAYERS);
+            return;
+        } else {
+            v->mlp_sparse[count++] = on != 0;
+            v->mlp_type_count = count;
+        }
+    }
+}
+
 /* {"5": {"head_dim": 512}, ...}: keys of layers that differ. One that is not known here would be lost silently. */
 static void read_forms(struct json_reader *r, struct config_values *v) {
     static const struct key keys[] = {
@@ -622,6 +652,8 @@ static const struct {
     {"do_layer_norm_before", "false", "norms behind attention and MLP in this family"},
     {"_remove_final_layer_norm", "true", "no norm before the head"},
     {"layer_norm_elementwise_affine", "false", "norms without weights in this family"},
+    {"add_full_attention_sink_bias", "true", "sinks in layers without a window"},
+    {"add_swa_attention_sink_bias", "false", "layers with a window without sinks in this family"},
     {"use_cla", "true", "layers that share keys and values"},
     {"pre_seq_len", NULL, "a trained prefix of keys and values"},
     {"use_bidirectional_attention", "\"all\"", "attention that sees later positions"},
@@ -671,6 +703,10 @@ static void read_member(struct json_reader *r, struct span key, struct config_va
         (void)json_skip(r);
     } else if (span_is(key, "sliding_window_pattern")) {
         (void)(json_null(r) || read_number(r, &v->window_period));
+    } else if (span_is(key, "hybrid_layer_pattern")) {
+        read_layer_switches(r, v, false);
+    } else if (span_is(key, "moe_layer_freq") && json_peek(r) == JSON_ARRAY) {
+        read_layer_switches(r, v, true);
     } else if (span_is(key, "mlp_layer_types")) {
         read_mlp_types(r, v);
     } else if (span_is(key, "per_layer_config")) {

@@ -59,7 +59,8 @@ struct config_values {
         query_scale, query_floor,
         swiglu_limit, q_latent, kv_latent, plain_dim, rotary_part, value_dim, delta_taps, delta_k_dim, delta_v_dim,
         delta_k_heads, delta_heads, delta_period, full_head_dim, full_kv_heads, shared_layers, input_dim, input_vocab,
-        qkv_clip, embed_width, jitter, indexed;
+        qkv_clip, embed_width, jitter, indexed, window_before, windowed_kv_heads, windowed_heads, windowed_head_dim,
+        windowed_value_dim, value_scale;
     struct config_flag double_wide, keys_as_values, experts_on;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, out_bias, head_bias, use_window, multi_query,
         grouped_query, parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned,

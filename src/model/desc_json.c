@@ -44,7 +44,7 @@ static const struct field DESC_FIELDS[] = {
 static const struct field RARE_FIELDS[] = {
     OF_DESC(gguf, BOOL), OF_DESC(tiled_values, BOOL), OF_DESC(expert_scaled, BOOL), OF_DESC(dense_beside, BOOL),
     OF_DESC(score_by_layer, BOOL), OF_DESC(embed_norm, BOOL), OF_DESC(qkv_clip, FLOAT),
-    OF_DESC(indexed, U32), OF_DESC(routing.jitter, FLOAT),
+    OF_DESC(indexed, U32), OF_DESC(sinks_windowed, BOOL), OF_DESC(value_scale, FLOAT), OF_DESC(routing.jitter, FLOAT),
 };
 
 static const struct field ROPE_FIELDS[] = {
@@ -296,7 +296,8 @@ static bool plausible_rope(const struct model_rope *r, const struct model_kind *
 
 static bool plausible_mixer(const struct model_kind *k) {
     if (k->mixer == MODEL_ATTENTION) {
-        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim == 0 && k->taps == 0;
+        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim <= 4096 && k->taps == 0 &&
+               !(k->value_dim != 0 && (k->value_is_key || k->gated_out));
     }
     if (k->mixer == MODEL_DELTA) {
         return k->taps >= 2 && k->taps <= 64 && k->head_dim <= KERN_DELTA_DIM && k->value_dim >= 1 &&

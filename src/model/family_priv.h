@@ -42,10 +42,10 @@ struct model_bias_rule {
 };
 /* Which layers have a window: none; all, where the key is set; where use_sliding_window says so those from max_window_layers on,
  * even ones before it, or all; those from max_window_layers on without a switch; every layer whose (number + 1) is not a multiple
- * of the period; even layers; odd layers. layer_types, where given, wins. */
+ * of the period; even layers; odd layers; as by the period, but the first. layer_types, where given, wins. */
 enum model_window {
     WINDOW_NONE, WINDOW_ALL, WINDOW_SWITCH_LATE, WINDOW_SWITCH_EARLY, WINDOW_SWITCH_ALL, WINDOW_LATE, WINDOW_PERIOD, WINDOW_EVEN,
-    WINDOW_ODD
+    WINDOW_ODD, WINDOW_INNER
 };
 /* Sets of rotary factors: one for all; none for layers without a window, or only where the model has a window at all; the plain
  * one for layers with a window and the scaled one for the others; a theta of their own for layers with a window. */
@@ -154,6 +154,10 @@ struct model_family {
     bool nope_by_list; /* no_rope_layers (1: rotates), else every fourth layer does not rotate; with FEATURE_CHUNK those that do see
                         * chunks, and queries of the others are scaled by their position */
     bool sinks;
+    bool sinks_windowed;          /* see struct model_desc */
+    bool windowed_kv_twice;       /* layers with a window have twice the KV heads where swa_num_key_value_heads is absent */
+    uint32_t value_dim;           /* v_head_dim where absent; 0: values are as wide as keys */
+    double value_scale;           /* attention_value_scale where absent; 0: values are as they are */
     bool expert_ffn_is_ffn;       /* intermediate_size is the width of an expert */
     /* A head whose rows are scaled to unit length: always; or by vocabulary size, or else by a key that is there. */
     bool head_normed;

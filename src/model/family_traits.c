@@ -54,7 +54,7 @@
     X("attention", "window in every other layer at first where a key says so", f->window == WINDOW_SWITCH_EARLY)           \
     X("attention", "window in all layers where a key says so", f->window == WINDOW_SWITCH_ALL)                             \
     X("attention", "window in late layers", f->window == WINDOW_LATE)                                                      \
-    X("attention", "window in all but every n-th layer", f->window == WINDOW_PERIOD)                                       \
+    X("attention", "window in all but every n-th layer", f->window == WINDOW_PERIOD || f->window == WINDOW_INNER)          \
     X("attention", "window in every other layer", f->window == WINDOW_EVEN || f->window == WINDOW_ODD)                     \
     X("attention", "chunks", HAS(CHUNK))                                                                                   \
     X("attention", "layers that read keys and values of earlier ones", HAS(SHARED_KV))                                     \
@@ -62,7 +62,10 @@
     X("attention", "cap on scores", f->score_cap != 0.0)                                                                   \
     X("attention", "scale of scores by a number of its own", f->query_pre_scalar != 0.0 || f->score_multiplier != 0.0)     \
     X("attention", "scores scaled, and by layer, where a key says so", f->score_switches)                                 \
-    X("attention", "sinks", f->sinks)                                                                                      \
+    X("attention", "sinks", f->sinks && !f->sinks_windowed)                                                                \
+    X("attention", "sinks in layers with a window", f->sinks_windowed)                                                     \
+    X("attention", "more KV heads in layers with a window", f->windowed_kv_twice)                                          \
+    X("attention", "values of another width than keys, times a factor", f->value_dim != 0)                                 \
     X("attention", "queries scaled by log of the position where a key says so", f->qwen_ntk)                               \
     X("attention", "queries scaled by steps of the position", f->query_steps || HAS(CHUNK))                                \
     X("positions", "RoPE", f->rope != ROPE_NEVER)                                                                          \

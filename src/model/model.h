@@ -116,7 +116,7 @@ struct model_kind {
     uint32_t mixer;           /* enum model_mixer */
     uint32_t q_latent, kv_latent; /* LATENT: widths; no latent of queries: 0 */
     uint32_t plain_dim;       /* LATENT: of a head, the part that does not rotate */
-    uint32_t value_dim;       /* LATENT, DELTA: values of a head */
+    uint32_t value_dim;       /* values of a head; ATTENTION: 0 means as many as a key has */
     uint32_t taps;            /* DELTA: of the convolution; heads: of values, kv_heads: of queries and keys */
     uint32_t decay_latent, gate_latent; /* DELTA: widths, 0: straight from the input */
     bool wide_decay;          /* DELTA: a decay per dimension of a key */
@@ -164,6 +164,8 @@ struct model_desc {
     uint32_t indexed;         /* an indexer chooses this many keys for each query: all of them, up to so many positions; 0: none */
     bool alibi;
     bool sinks;
+    bool sinks_windowed;      /* in layers with a window only */
+    float value_scale;        /* of ATTENTION's values; 0: as they are */
     bool raw_keys;            /* keys are kept unrotated, since the base follows the length: each row rotates all it sees */
     /* Prefix models: all of a prompt sees the prompt up to its end mark (prefix_end, the first such token), which counts as
      * generated. rope[0] turns the first half of a head by the place in the prompt, which stays at that of the mask token from
@@ -210,6 +212,10 @@ bool model_has_state(const struct model_desc *d); /* some layer keeps a state of
 /* Rows that a head takes in a matrix of heads (MODEL_UK, MODEL_UV): whole groups of panels. */
 uint32_t model_head_rows(uint32_t rows);
 struct model_kept model_kept_of(const struct model_kind *k);
+/* Values of a head in layers of kind ATTENTION. */
+static inline uint32_t model_value_dim(const struct model_kind *k) {
+    return k->value_dim != 0 ? k->value_dim : k->head_dim;
+}
 
 static inline const struct model_kind *model_kind_of(const struct model_desc *d, uint32_t layer) {
     return &d->kinds[d->layer_kind[layer]];

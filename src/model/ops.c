@@ -124,7 +124,7 @@ static void add_positions(struct op_list *l) {
     if (d->qkv_clip != 0.0f) {
         add_clip(l, KERN_Q, l->k->heads * l->k->head_dim);
         add_clip(l, KERN_K, l->k->kv_heads * l->k->head_dim);
-        add_clip(l, KERN_V, l->k->kv_heads * l->k->head_dim);
+        add_clip(l, KERN_V, l->k->kv_heads * model_value_dim(l->k));
     }
     if (rotates) {
         add_rope(l, KERN_Q, l->k->heads);
@@ -139,21 +139,28 @@ static void add_positions(struct op_list *l) {
     add_query_scale(l);
 }
 
-static void add_keys_and_values(struct op_list *l, enum kern_reg in, uint32_t width) {
-    add_matmul(l, MODEL_K, KERN_K, in, width);
+static void add_keys_and_values(struct op_list *l, enum kern_reg in) {
+    uint32_t keys = l->k->kv_heads * l->k->head_dim;
+    uint32_t values = l->k->kv_heads * model_value_dim(l->k);
+    add_matmul(l, MODEL_K, KERN_K, in, keys);
     if (l->k->value_is_key) {
-        struct kern_op copy = blank(KERN_OP_COPY_HEADS, KERN_V, KERN_K, width);
+        struct kern_op copy = blank(KERN_OP_COPY_HEADS, KERN_V, KERN_K, keys);
         copy.heads = 1;
-        copy.head_dim = width;
+        copy.head_dim = keys;
         add(l, copy);
     } else {
-        add_matmul(l, MODEL_V, KERN_V, in, width);
+        add_matmul(l, MODEL_V, KERN_V, in, values);
     }
     if (l->d->value_norm) {
-        struct kern_op norm = blank(KERN_OP_UNITNORM, KERN_V, KERN_V, width);
-        norm.group = l->k->head_dim;
+        struct kern_op norm = blank(KERN_OP_UNITNORM, KERN_V, KERN_V, values);
+        norm.group = model_value_dim(l->k);
         norm.eps = l->d->norm_eps;
         add(l, norm);
+    }
+    if (l->d->value_scale != 0.0f) {
+        struct kern_op scale = blank(KERN_OP_SCALE, KERN_V, KERN_V, values);
+        scale.scale = l->d->value_scale;
+        add(l, scale);
     }
 }
 
@@ -161,22 +168,22 @@ static void add_keys_and_values(struct op_list *l, enum kern_reg in, uint32_t wi
 static void add_attention(struct op_list *l, enum kern_reg in) {
     const struct model_desc *d = l->d;
     uint32_t q_width = l->k->heads * l->k->head_dim;
-    uint32_t kv_width = l->k->kv_heads * l->k->head_dim;
+    uint32_t out_width = l->k->heads * model_value_dim(l->k);
     add_matmul(l, MODEL_Q, KERN_Q, in, q_width);
     if (!l->k->shared_kv) {
-        add_keys_and_values(l, in, kv_width);
+        add_keys_and_values(l, in);
     }
     if (l->k->gated_out) {
         add_matmul(l, MODEL_Z, KERN_Z, in, q_width);
     }
     add_positions(l);
     if (!l->k->shared_kv) {
-        struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, kv_width);
+        struct kern_op store = blank(KERN_OP_KV_STORE, KERN_K, KERN_K, l->k->kv_heads * l->k->head_dim);
         store.src2 = KERN_V;
         add(l, store);
     }
-    struct kern_op op = blank(KERN_OP_ATTENTION, KERN_A, KERN_Q, q_width);
-    op.vector = (int16_t)(d->sinks ? MODEL_SINKS : -1);
+    struct kern_op op = blank(KERN_OP_ATTENTION, KERN_A, KERN_Q, out_width);
+    op.vector = (int16_t)(d->sinks && (l->k->window != 0 || !d->sinks_windowed) ? MODEL_SINKS : -1);
     op.heads = l->k->heads;
     op.head_dim = l->k->head_dim;
     op.window = l->k->window;
@@ -189,7 +196,7 @@ static void add_attention(struct op_list *l, enum kern_reg in) {
     op.rope = (uint8_t)(d->raw_keys ? l->k->rope : 0);
     add(l, op);
     if (l->k->gated_out) {
-        add_plain(l, KERN_OP_SIGMOID_MUL, KERN_A, KERN_Z, q_width);
+        add_plain(l, KERN_OP_SIGMOID_MUL, KERN_A, KERN_Z, out_width);
     }
     add_matmul(l, MODEL_O, KERN_T, KERN_A, d->hidden);
 }
@@ -618,12 +625,12 @@ static uint32_t k_width(const struct model_kind *k) {
 }
 
 static uint32_t v_width(const struct model_kind *k) {
-    return k->mixer == MODEL_DELTA ? k->heads * k->value_dim : k->mixer == MODEL_ATTENTION ? k->kv_heads * k->head_dim : 0;
+    return k->mixer == MODEL_DELTA ? k->heads * k->value_dim : k->mixer == MODEL_ATTENTION ? k->kv_heads * model_value_dim(k) : 0;
 }
 
 /* What attention gives: a latent per head, or a value. */
 static uint32_t a_width(const struct model_kind *k) {
-    return k->heads * (k->mixer == MODEL_LATENT ? k->kv_latent : k->mixer == MODEL_DELTA ? k->value_dim : k->head_dim);
+    return k->heads * (k->mixer == MODEL_LATENT ? k->kv_latent : model_value_dim(k));
 }
 
 static uint32_t c_width(const struct model_kind *k) {

@@ -19,6 +19,15 @@ static double or_required(uint32_t otherwise) {
     return otherwise != 0 ? otherwise : -1.0;
 }
 
+/* Layers with a window have as many as the others. */
+static lamina_status same_as_windowed(const struct config_number *n, const char *key, uint32_t others, struct lamina_error *err) {
+    if (n->given && n->value != (double)others) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "config.json: %s %g is not supported (supported: %u, as in other layers)", key,
+                         n->value, others);
+    }
+    return LAMINA_OK;
+}
+
 static lamina_status take_heads(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
@@ -41,6 +50,12 @@ static lamina_status take_heads(const struct config_values *v, const struct mode
     }
     double usual = f->head_dim_default != 0 ? f->head_dim_default : d->hidden / k->heads;
     LAMINA_TRY(config_take_u32(&v->head_dim, (struct config_range){"head_dim", 2, 4096, usual}, &k->head_dim, err));
+    if (f->value_dim != 0) {
+        LAMINA_TRY(config_take_u32(&v->value_dim, (struct config_range){"v_head_dim", 1, 4096, f->value_dim}, &k->value_dim, err));
+        LAMINA_TRY(same_as_windowed(&v->windowed_heads, "swa_num_attention_heads", k->heads, err));
+        LAMINA_TRY(same_as_windowed(&v->windowed_head_dim, "swa_head_dim", k->head_dim, err));
+        LAMINA_TRY(same_as_windowed(&v->windowed_value_dim, "swa_v_head_dim", k->value_dim, err));
+    }
     if (k->heads % k->kv_heads != 0) {
         return base_fail(err, LAMINA_DAMAGED,
                          "config.json: num_attention_heads %u is not a multiple of num_key_value_heads %u", k->heads,
@@ -149,6 +164,8 @@ static bool has_window(const struct config_values *v, const struct model_family 
         return on && (double)layer < turn && layer % 2 == 0;
     case WINDOW_SWITCH_ALL:
         return on;
+    case WINDOW_INNER:
+        return layer != 0 && period != 0 && (layer + 1) % period != 0;
     case WINDOW_LATE:
         return (double)layer >= turn;
     case WINDOW_PERIOD:
@@ -226,11 +243,15 @@ static bool is_shared(const struct config_values *v, uint32_t layers, uint32_t l
 }
 
 /* Layers that see everything may have other heads than those with a window, and single layers others again. */
-static lamina_status take_form_of_heads(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
-                                        struct lamina_error *err) {
+static lamina_status take_form_of_heads(const struct config_values *v, const struct model_family *f, const struct layer_traits *t,
+                                        struct model_kind *k, struct lamina_error *err) {
+    const struct config_number twice = {.value = 2.0 * k->kv_heads, .given = true};
     const bool wide = !t->windowed && v->full_head_dim.given;
     const struct config_number *dim = wide && !t->form.head_dim.given ? &v->full_head_dim : &t->form.head_dim;
     const struct config_number *heads = wide && !t->form.kv_heads.given ? &v->full_kv_heads : &t->form.kv_heads;
+    if (t->windowed && f->windowed_kv_twice && !t->form.kv_heads.given) {
+        heads = v->windowed_kv_heads.given ? &v->windowed_kv_heads : &twice;
+    }
     LAMINA_TRY(config_take_u32(dim, (struct config_range){"head_dim", 2, 4096, k->head_dim}, &k->head_dim, err));
     LAMINA_TRY(config_take_u32(heads, (struct config_range){"num_key_value_heads", 1, k->heads, k->kv_heads}, &k->kv_heads, err));
     k->value_is_key = !t->windowed && v->keys_as_values.given && v->keys_as_values.value;
@@ -242,10 +263,10 @@ static lamina_status take_form_of_heads(const struct config_values *v, const str
 }
 
 /* Those of a layer's traits; layers that read another's keys and values may have a wider MLP. */
-static lamina_status take_forms(const struct config_values *v, const struct layer_traits *t, struct model_kind *k,
-                                struct lamina_error *err) {
+static lamina_status take_forms(const struct config_values *v, const struct model_family *f, const struct layer_traits *t,
+                                struct model_kind *k, struct lamina_error *err) {
     if (k->mixer == MODEL_ATTENTION) {
-        LAMINA_TRY(take_form_of_heads(v, t, k, err));
+        LAMINA_TRY(take_form_of_heads(v, f, t, k, err));
     } else if (t->form.head_dim.given || t->form.kv_heads.given) {
         return base_fail(err, LAMINA_UNSUPPORTED, "config.json: per_layer_config of layers with latents is not supported");
     }
@@ -286,7 +307,7 @@ static lamina_status make_kind(const struct config_values *v, const struct model
     if ((f->features & FEATURE_CHUNK) != 0 && !t->plain) {
         LAMINA_TRY(config_take_u32(&v->chunk, (struct config_range){"attention_chunk_size", 0, UINT32_MAX, 8192}, &k->chunk, err));
     }
-    LAMINA_TRY(take_forms(v, t, k, err));
+    LAMINA_TRY(take_forms(v, f, t, k, err));
     if (t->linear) {
         LAMINA_TRY(take_delta(v, f, d, k, err));
     }
@@ -306,6 +327,11 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     struct model_kind base = d->kinds[0];
     double otherwise = config_otherwise(&v->window, f->window_default, 0);
     LAMINA_TRY(config_take_u32(&v->window, (struct config_range){"sliding_window", 0, UINT32_MAX, otherwise}, &base.window, err));
+    if (v->window_before.given) { /* not counting the query's own position */
+        LAMINA_TRY(
+            config_take_u32(&v->window_before, (struct config_range){"sliding_window_size", 1, 1 << 30, -1}, &base.window, err));
+        base.window++;
+    }
     if (v->lettered_windows && v->layer_type_count == 0 && base.window != 0) {
         return base_fail(err, LAMINA_UNSUPPORTED, "%s: a sliding_window_pattern of letters is not supported without layer_types",
                          d->architecture);
@@ -408,7 +434,9 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : model_attending(d)->head_dim;
     double divisor = 1.0;
     double cap = 0.0;
+    double otherwise = 0.0;
     double clip = 0.0;
+    double values = 0.0;
     double stretch = f->latent ? resolve_stretch(&d->rope[0]) : 1.0;
     LAMINA_TRY(config_take_double(&v->query_pre_scalar, (struct config_range){"query_pre_attn_scalar", 1e-3, 1e6, scalar},
                                   &scalar, err));
@@ -416,6 +444,12 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
                            f->score_multiplier > 0 ? f->score_multiplier : stretch / sqrt(scalar), &d->score_scale, err));
     LAMINA_TRY(config_take_double(&v->qkv_clip, (struct config_range){"clip_qkv", 0, 1e6, 0}, &clip, err));
     d->qkv_clip = (float)clip;
+    if (f->value_scale != 0) {
+        otherwise = config_otherwise(&v->value_scale, f->value_scale, 1);
+        const struct config_range range = {"attention_value_scale", 1e-6, 1e3, otherwise};
+        LAMINA_TRY(config_take_double(&v->value_scale, range, &values, err));
+        d->value_scale = values != 1.0 ? (float)values : 0.0f;
+    }
     LAMINA_TRY(take_score_switches(v, f, d, err));
     LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
                            f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
@@ -423,7 +457,7 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     LAMINA_TRY(config_take_double(&v->logits_divisor, (struct config_range){"logits_scaling", 1e-9, 1e9, 1.0}, &divisor, err));
     LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor,
                            &d->logit_scale, err));
-    double otherwise = config_otherwise(&v->score_cap, f->score_cap, 0);
+    otherwise = config_otherwise(&v->score_cap, f->score_cap, 0);
     LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, otherwise}, &cap, err));
     d->score_cap = (float)cap;
     d->alibi_scale = f->alibi_before_scale ? d->score_scale : 1.0f;
@@ -469,6 +503,7 @@ static void take_form(const struct config_values *v, const struct model_family *
     d->gated = !f->plain_mlp;
     d->alibi = f->alibi;
     d->sinks = f->sinks;
+    d->sinks_windowed = f->sinks_windowed;
     d->positions = f->positions;
     d->embed_norm = f->embed_norm;
     d->bias_head = f->bias_head || (f->bias_head_by_key && v->head_bias.given && v->head_bias.value);

@@ -242,12 +242,12 @@ static bool matrix_of_layer(const struct model_desc *desc, const struct model_ki
         return true;
     case MODEL_K:
     case MODEL_V:
-        *rows = (uint64_t)k->kv_heads * k->head_dim;
+        *rows = (uint64_t)k->kv_heads * (role == MODEL_K ? k->head_dim : model_value_dim(k));
         *cols = desc->hidden;
         return !k->shared_kv && (role == MODEL_K || !k->value_is_key);
     case MODEL_O:
         *rows = desc->hidden;
-        *cols = q_width;
+        *cols = (uint64_t)k->heads * model_value_dim(k);
         return true;
     case MODEL_GATE:
     case MODEL_UP:
@@ -365,7 +365,7 @@ static uint64_t vector_of_layer(const struct model_desc *desc, const struct mode
     case MODEL_KV_A_NORM:
         return k->kv_latent;
     case MODEL_SINKS:
-        return desc->sinks ? k->heads : 0;
+        return desc->sinks && (k->window != 0 || !desc->sinks_windowed) ? k->heads : 0;
     case MODEL_ROUTER_BIAS:
         return desc->router_bias ? k->experts : 0;
     case MODEL_CHOICE_BIAS:
@@ -395,7 +395,7 @@ struct model_kept model_kept_of(const struct model_kind *k) {
         uint64_t channels = 2 * (uint64_t)k->kv_heads * k->head_dim + (uint64_t)k->heads * k->value_dim;
         return (struct model_kept){.fixed_floats = channels * (k->taps - 1) + (uint64_t)k->heads * k->head_dim * k->value_dim};
     }
-    return (struct model_kept){k->shared_kv ? 0 : k->kv_heads, k->head_dim, k->head_dim, 0};
+    return (struct model_kept){k->shared_kv ? 0 : k->kv_heads, k->head_dim, model_value_dim(k), 0};
 }
 
 uint32_t model_kv_layer(const struct model_desc *desc, uint32_t layer) {

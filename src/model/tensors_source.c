@@ -473,7 +473,8 @@ bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
     if ((f->features & FEATURE_INDEXER) != 0 && memmem(source.ptr, source.len, INDEXER, strlen(INDEXER)) != NULL) {
         return true;
     }
-    if (of_no_layer(desc, f, source) || (f->extra_layers && span_starts_with(source, "model.mtp_"))) {
+    bool further = span_starts_with(source, "model.mtp_") || span_starts_with(source, "model.mtp.");
+    if (of_no_layer(desc, f, source) || (f->extra_layers && further)) {
         return true;
     }
     if (!desc->tied || f->tensor[MODEL_HEAD] == NULL) {

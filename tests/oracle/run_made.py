@@ -32,6 +32,8 @@ run_gguf.py does. What each is there for:
   qwen3-vl-moe, qwen3-vl-moe-rows   experts of a layer in one tensor, [in, out] and [out, in]
   deepseek-v32, glm-dsa   an indexer that would choose all keys
   exaone-moe, flex-olmo, hy-v3, jais2, ministral, solar-open, youtu   these families
+  mimo-v2, mimo-v2-listed   values of another width than keys, sinks and more KV heads where there is a window; by the published
+  keys and by lists of layers
   stablelm-norms     a norm of its own for each head of queries and keys, a tensor each
 """
 import glob
@@ -51,10 +53,10 @@ from made_weights import write_checkpoint
 FOLDERS = ["arcee", "bloom", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe", "exaone4", "exaone4-full", "falcon-one-norm",
            "flex-olmo", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe", "gemma4-moe-inputs", "glm-dsa", "glm4-lite-listed",
            "glm45v", "glm4v", "gpt-bigcode", "gpt-bigcode-heads", "gpt-neo", "gpt2-by-layer", "gptj", "granite-moe-shared",
-           "helium", "hunyuan-alpha", "hunyuan-moe", "hy-v3", "jais2", "kimi-listed", "llama-relu", "llava-wrapped",
-           "ministral", "mistral4-wrapped", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen25-vl",
-           "qwen2moe-window", "qwen3-vl", "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three", "qwen3moe-window", "seed-oss",
-           "smollm3", "smollm3-listed", "solar-open", "stablelm-norms", "vaultgemma", "youtu"]
+           "helium", "hunyuan-alpha", "hunyuan-moe", "hy-v3", "jais2", "kimi-listed", "llama-relu", "llava-wrapped", "mimo-v2",
+           "mimo-v2-listed", "ministral", "mistral4-wrapped", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt",
+           "phimoe", "qwen25-vl", "qwen2moe-window", "qwen3-vl", "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three",
+           "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed", "solar-open", "stablelm-norms", "vaultgemma", "youtu"]
 # The others are about config.json, or the format cannot say them.
 IN_GGUF = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs",
            "gpt-bigcode", "granite-moe-shared", "hunyuan-alpha", "hunyuan-moe", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe",

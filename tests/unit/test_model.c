@@ -342,6 +342,40 @@ static void an_indexer_bounds_the_positions(void **state) {
     assert_int_equal(model_most_positions(&d), UINT32_MAX);
 }
 
+static void values_may_be_narrower_than_keys(void **state) {
+    (void)state;
+#define NARROW(more)                                                                                                                 \
+    "{\"architectures\": [\"MiMoV2FlashForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 4, \"num_attention_heads\": 4, "      \
+    "\"num_key_value_heads\": 1, \"head_dim\": 24, \"v_head_dim\": 12, \"intermediate_size\": 96, \"vocab_size\": 320, "            \
+    "\"n_routed_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32" more "}"
+    struct model_desc d, e;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(NARROW(", \"hybrid_layer_pattern\": [0, 1, 1, 0], \"moe_layer_freq\": [0, 1, 0, 1], "
+                                                       "\"sliding_window_size\": 7")),
+                                   &d, &err),
+                     LAMINA_OK);
+    const struct model_kind *full = &d.kinds[d.layer_kind[0]], *windowed = &d.kinds[d.layer_kind[1]];
+    assert_true(full->window == 0 && full->kv_heads == 1 && full->experts == 0 && model_value_dim(full) == 12);
+    assert_true(windowed->window == 8 && windowed->kv_heads == 2 && windowed->experts == 4);
+    assert_true(d.kinds[d.layer_kind[2]].experts == 0 && d.kinds[d.layer_kind[3]].window == 0);
+    assert_true(model_vector_len(&d, 0, MODEL_SINKS) == 0 && model_vector_len(&d, 1, MODEL_SINKS) == 4);
+    assert_true(model_kept_of(windowed).k_dim == 24 && model_kept_of(windowed).v_dim == 12);
+    assert_float_equal(d.value_scale, 0.707f, 0);
+    struct str json = {0};
+    model_desc_write(&d, &json);
+    assert_int_equal(model_desc_read(str_span(&json), &e, &err), LAMINA_OK);
+    assert_true(e.sinks_windowed && e.value_scale == d.value_scale && e.kinds[d.layer_kind[1]].value_dim == 12);
+    str_drop(&json);
+    assert_int_equal(model_resolve(span_of_text(NARROW("")), &d, &err), LAMINA_OK); /* the first layer, and every sixth */
+    assert_true(d.kinds[d.layer_kind[0]].window == 0 && d.kinds[d.layer_kind[3]].window == 129);
+    expect_refusal(NARROW(", \"swa_head_dim\": 32"), LAMINA_UNSUPPORTED, "swa_head_dim 32 is not supported (supported: 24");
+    expect_refusal(NARROW(", \"attention_value_scale\": 0"), LAMINA_DAMAGED, "attention_value_scale");
+    expect_refusal(NARROW(", \"swa_num_key_value_heads\": 3"), LAMINA_DAMAGED, "4 heads (3 KV)");
+    expect_refusal(NARROW(", \"add_full_attention_sink_bias\": true"), LAMINA_UNSUPPORTED, "add_full_attention_sink_bias");
+    expect_refusal(NARROW(", \"hybrid_layer_pattern\": [0, 1]"), LAMINA_DAMAGED, "lists 2 layers");
+    expect_refusal(NARROW(", \"moe_layer_freq\": [0, -1, 1, 1]"), LAMINA_DAMAGED, "config.json");
+}
+
 static void quantisation_may_stand_with_the_text_model(void **state) {
     (void)state;
     static const struct {
@@ -523,6 +557,7 @@ int main(void) {
         cmocka_unit_test(odd_members_of_published_files),
         cmocka_unit_test(multimodal_models_are_told_by_their_text_model),
         cmocka_unit_test(an_indexer_bounds_the_positions),
+        cmocka_unit_test(values_may_be_narrower_than_keys),
         cmocka_unit_test(quantisation_may_stand_with_the_text_model),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
