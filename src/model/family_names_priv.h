@@ -99,6 +99,11 @@
     [MODEL_EXPERT_DOWN] = "~layers.%d.block_sparse_moe.experts.%e.w2.weight"
 #define NAMES_ROUTER                                                                                                       \
     [MODEL_ROUTER] = "~layers.%d.mlp.gate.weight", NAMES_EXPERTS("~layers.%d.mlp.experts.%e")
+#define NAMES_BAILING                                                                                                      \
+    NAMES_FUSED("~layers.%d.attention.query_key_value"), [MODEL_O] = "~layers.%d.attention.dense.weight",                  \
+        [MODEL_O_BIAS] = "~layers.%d.attention.dense.bias", NAMES_LLAMA_MLP, NAMES_LLAMA_NORMS, NAMES_ROUTER,              \
+        NAMES_SHARED_EXPERTS("~layers.%d.mlp.shared_experts"), [MODEL_EMBED] = "~word_embeddings.weight",                  \
+        [MODEL_HEAD] = "^lm_head.weight", [MODEL_FINAL_NORM] = "~norm.weight"
 #define NAMES_GATED_SHARED                                                                                                 \
     NAMES_SHARED_EXPERTS("~layers.%d.mlp.shared_expert"), [MODEL_SHARED_ROUTER] = "~layers.%d.mlp.shared_expert_gate.weight"
 #define NAMES_DELTA                                                                                                        \

@@ -3,15 +3,17 @@
 """Writes golden.json of folders of tests/oracle/made from the reference framework. Needs torch and transformers, which nothing else
 here does; it is run by hand when a folder is added.
 
-usage: record_made.py NAME...
+usage: record_made.py [--code DIR] NAME...
 
 From a folder's config.json come the tensors, under the names in which the framework saves them; their ranges are chosen by what they
 are, their elements are computed (made_weights.py). Then greedy decoding in fp32, eager attention, with a cache; the same without is
-compared.
+compared. --code: the publisher's modeling files, of a family that the framework does not have itself; its config.json has an auto_map.
 """
+import glob
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 
@@ -73,15 +75,27 @@ def record(model, prompt):
             "noise_max_abs": round(float((torch.stack(steps) - again).abs().max()), 9)}
 
 
+def config_with_code(folder, remote, room):
+    """The configuration; where code is the publisher's, of a copy in `room` that must stay."""
+    for path in (os.path.join(folder, "config.json"), *remote):
+        shutil.copy(path, room)
+    return AutoConfig.from_pretrained(room if remote else folder, trust_remote_code=bool(remote))
+
+
 def main():
-    for name in sys.argv[1:]:
+    names, remote = sys.argv[1:], []
+    if names[0] == "--code":
+        remote, names = glob.glob(os.path.join(names[1], "*.py")), names[2:]
+    trust = {"trust_remote_code": True} if remote else {}
+    for name in names:
         folder = os.path.join(MADE, name)
-        config = AutoConfig.from_pretrained(folder)
+        with_code = tempfile.TemporaryDirectory()
+        config = config_with_code(folder, remote, with_code.name)
         text, tensors = config.get_text_config(), {}
         tied = getattr(text, "tie_word_embeddings", config.tie_word_embeddings)
         model_class = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
         with tempfile.TemporaryDirectory() as room:
-            model_class.from_config(config, dtype=torch.bfloat16).save_pretrained(room)
+            model_class.from_config(config, dtype=torch.bfloat16, **trust).save_pretrained(room)
             with safe_open(os.path.join(room, "model.safetensors"), "pt") as f:
                 for key in f.keys():
                     shape = f.get_slice(key).get_shape()
@@ -91,13 +105,17 @@ def main():
         with tempfile.TemporaryDirectory() as room:
             place = os.path.join(room, name)
             write_checkpoint(folder, place, tensors)
-            model, said = model_class.from_pretrained(place, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+            for path in remote:
+                shutil.copy(path, place)
+            model, said = model_class.from_pretrained(place, dtype=torch.float32, attn_implementation="eager",
+                                                      output_loading_info=True, **trust)
             assert not said["missing_keys"] and not said["unexpected_keys"], said
         model.eval()
         if hasattr(model, "set_experts_implementation"):
             model.set_experts_implementation("eager")
         prompts = [[w % text.vocab_size for w in bf16_words(f"{name} prompt {n}", n, 0.0, 1.0)] for n in PROMPTS]
-        golden = {"format": "lamina-made-1", "reference": f"{type(model).__name__} (transformers {transformers.__version__})",
+        whose = ", the publisher's code" if remote else ""
+        golden = {"format": "lamina-made-1", "reference": f"{type(model).__name__}{whose} (transformers {transformers.__version__})",
                   "torch": torch.__version__.split("+")[0], "compute": "float32, eager attention, CPU", "tensors": tensors,
                   "cases": [record(model, p) for p in prompts]}
         with open(os.path.join(folder, "golden.json"), "w") as f:

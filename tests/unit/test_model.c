@@ -376,6 +376,18 @@ static void values_may_be_narrower_than_keys(void **state) {
     expect_refusal(NARROW(", \"moe_layer_freq\": [0, -1, 1, 1]"), LAMINA_DAMAGED, "config.json");
 }
 
+static void what_a_head_is_divided_by_is_told_apart(void **state) {
+    (void)state;
+#define BAILING(more)                                                                                                                \
+    "{\"architectures\": [\"BailingMoeForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "       \
+    "\"num_key_value_heads\": 2, \"intermediate_size\": 96, \"vocab_size\": 320, \"num_experts\": 4, \"moe_intermediate_size\": 32" more "}"
+    struct model_desc d;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(BAILING(", \"norm_head\": false")), &d, &err), LAMINA_OK);
+    assert_true(d.bias_o && !d.bias_qkv && !d.head_scaled && d.routing.score == KERN_SCORE_SOFTMAX && d.routing.renormed);
+    expect_refusal(BAILING(", \"norm_head\": true"), LAMINA_UNSUPPORTED, "a head with columns of unit length (norm_head)");
+}
+
 static void quantisation_may_stand_with_the_text_model(void **state) {
     (void)state;
     static const struct {
@@ -558,6 +570,7 @@ int main(void) {
         cmocka_unit_test(multimodal_models_are_told_by_their_text_model),
         cmocka_unit_test(an_indexer_bounds_the_positions),
         cmocka_unit_test(values_may_be_narrower_than_keys),
+        cmocka_unit_test(what_a_head_is_divided_by_is_told_apart),
         cmocka_unit_test(quantisation_may_stand_with_the_text_model),
         cmocka_unit_test(switched_off_features_are_no_reason_to_refuse),
         cmocka_unit_test(every_tensor_has_a_name_and_a_shape),
