@@ -149,6 +149,7 @@ static void put_scales(struct gguf_writer *w) {
     put_if_given(w, "attn_logit_softcapping", "attn_logit_softcapping");
     put_if_given(w, "final_logit_softcapping", "final_logit_softcapping");
     put_if_given(w, "attention.clamp_kqv", "clip_qkv");
+    put_if_given(w, "attention.indexer.top_k", "index_topk");
     put_if_given(w, "embedding_scale", "embedding_multiplier");
     put_if_given(w, "residual_scale", "residual_multiplier");
     put_if_given(w, "logit_scale", (w->arch->traits & GGUF_LOGIT_DIVISOR) != 0 ? "logits_scaling" : "logit_scale");

@@ -414,7 +414,7 @@ static const char *const OTHER_TOWERS[] = {
     "model.video_tower.", "model.visual_embeddings_table.", "mlp1.", "image_newline", "model.image_newline", "mtp."};
 
 /* Its matrices: none is needed as long as it would choose all keys. */
-static const char INDEXER[] = ".self_attn.indexer.";
+static const char INDEXER[] = ".indexer.";
 
 /* "~layers.N.rest": N, and the rest in text; NULL for other names. */
 static const char *after_layer(const struct model_desc *desc, const struct model_family *f, struct span source,

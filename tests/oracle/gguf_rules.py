@@ -28,7 +28,10 @@ ARCHITECTURES = {
     "SmolLM3ForCausalLM": "smollm3", "SeedOssForCausalLM": "seed_oss", "ArceeForCausalLM": "arcee", "BloomForCausalLM": "bloom",
     "Exaone4ForCausalLM": "exaone4", "HunYuanDenseV1ForCausalLM": "hunyuan-dense", "HunYuanMoEV1ForCausalLM": "hunyuan-moe",
     "Dots1ForCausalLM": "dots1", "GraniteMoeSharedForCausalLM": "granitemoe", "Ernie4_5_MoeForCausalLM": "ernie4_5-moe",
-    "GPTBigCodeForCausalLM": "starcoder", "NemotronForCausalLM": "nemotron", "MPTForCausalLM": "mpt"}
+    "GPTBigCodeForCausalLM": "starcoder", "NemotronForCausalLM": "nemotron", "MPTForCausalLM": "mpt",
+    "BailingMoeV2ForCausalLM": "bailingmoe2", "ExaoneMoEForCausalLM": "exaone-moe", "DeepseekV32ForCausalLM": "deepseek32",
+    "GlmMoeDsaForCausalLM": "glm-dsa"}
+LATENT = ("deepseek2", "deepseek32", "glm-dsa")
 PERMUTED = ("llama", "mistral3", "granite", "baichuan", "internlm2", "olmo", "smollm3", "arcee", "granitemoe")  # pairs of halves become neighbours
 TILED = ("qwen35", "qwen35moe")  # heads of values lie so that repeating all heads of keys in turn fits them
 DELTA = ("qwen3next",) + TILED
@@ -70,7 +73,10 @@ STEMS = {
     "shared_head.head": "nextn.shared_head_head", "shared_head.norm": "nextn.shared_head_norm"}
 STEMS.update({"attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output", "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down",
               "norm_1": "attn_norm", "norm_2": "ffn_norm", "self_attn.query_layernorm": "attn_q_norm",
-              "self_attn.key_layernorm": "attn_k_norm", "mlp.gate.wg": "ffn_gate_inp",
+              "self_attn.key_layernorm": "attn_k_norm", "attention.query_layernorm": "attn_q_norm",
+              "attention.key_layernorm": "attn_k_norm", "self_attn.indexer.wq_b": "indexer.attn_q_b",
+              "self_attn.indexer.wk": "indexer.attn_k", "self_attn.indexer.k_norm": "indexer.k_norm",
+              "self_attn.indexer.weights_proj": "indexer.proj", "mlp.gate.wg": "ffn_gate_inp",
               "block_sparse_moe.router.layer": "ffn_gate_inp", "block_sparse_moe.output_linear": "ffn_down_exps",
               "shared_mlp.output_linear": "ffn_down_shexp"})
 STEMS.update({"router.proj": "ffn_gate_inp", "experts.down_proj": "ffn_down_exps",
@@ -159,7 +165,8 @@ class Conversion:
             self.add(f"{name}ffn_up_shexp.weight", tensor.rows(range(half, 2 * half)))
         elif stem == "mlp.moe_statics.e_score_correction_bias":
             self.add(f"{name}exp_probs_b.bias", tensor.shaped(tensor.shape[-1]))
-        elif stem in ("mlp.gate.e_score_correction_bias", "block_sparse_moe.e_score_correction_bias",
+        elif stem in ("mlp.gate.e_score_correction_bias", "block_sparse_moe.e_score_correction_bias", "mlp.gate.expert_bias",
+                      "mlp.e_score_correction_bias",
                       "block_sparse_moe.gate.e_score_correction_bias"):
             self.add(f"{name}exp_probs_b.bias", tensor)
         elif stem.endswith(".A_log"):
@@ -368,7 +375,7 @@ class Conversion:
                     self.put("rope.scaling." + name, float(scaling[key]))
             if "mscale_all_dim" in scaling:
                 self.put("rope.scaling.yarn_log_multiplier",
-                         scaling["mscale_all_dim"] * (0.1 if self.arch == "deepseek2" else 1.0))
+                         scaling["mscale_all_dim"] * (0.1 if self.arch in LATENT else 1.0))
             if "llama_4_scaling_beta" in scaling:
                 self.put("attention.temperature_scale", scaling["llama_4_scaling_beta"])
         if kind == "llama3":
@@ -428,16 +435,17 @@ class Conversion:
             c["intermediate_size"] if self.arch in ("gpt-oss", "minimax-m2", "llama4") else None))))
         self.put("expert_shared_count", self.pick("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"))
         self.put("expert_shared_feed_forward_length", self.pick("shared_expert_intermediate_size", "shared_intermediate_size"))
-        self.put("leading_dense_block_count", self.pick("first_k_dense_replace", "moe_layer_start_index"))
+        self.put("leading_dense_block_count", self.pick("first_k_dense_replace", "moe_layer_start_index", otherwise=(
+            c.get("mlp_layer_types", []).count("dense") or None)))
         self.put("interleave_moe_layer_step", c.get("moe_layer_interval"))
         self.put("expert_weights_scale", c.get("routed_scaling_factor"))
-        if self.arch in ("deepseek2", "glm4moe", "dots1"):
+        if self.arch in ("glm4moe", "dots1", "bailingmoe2", "exaone-moe", *LATENT):
             self.put("expert_weights_norm", c.get("norm_topk_prob"))
         if c.get("n_group", 1) > 1:
             self.put("expert_group_count", c["n_group"])
             self.put("expert_group_used_count", c["topk_group"])
-        score = self.pick("scoring_func", "moe_router_activation_func")
-        if score or self.arch in ("glm4moe", "dots1") or c.get("topk_method") == "noaux_tc":
+        score = self.pick("scoring_func", "moe_router_activation_func", "score_function")
+        if score or self.arch in ("glm4moe", "dots1", "exaone-moe") or c.get("topk_method") == "noaux_tc":
             self.put("expert_gating_func", {"softmax": 1, "sigmoid": 2}[score or "sigmoid"])
 
     def put_latents(self):
@@ -445,6 +453,7 @@ class Conversion:
         if c.get("kv_lora_rank"):
             rope, latent = c["qk_rope_head_dim"], c["kv_lora_rank"]
             self.put("attention.q_lora_rank", c.get("q_lora_rank"))
+            self.put("attention.indexer.top_k", c.get("index_topk"))
             self.put("attention.kv_lora_rank", latent)
             self.put("rope.dimension_count", rope)
             if self.other:
@@ -481,14 +490,14 @@ class Conversion:
         self.put("attention.sliding_window", window)
         if self.arch == "dots1":
             self.put("attention.sliding_window_pattern", [i >= c["max_window_layers"] for i in range(self.layers)])
-        if self.arch in ("olmo2", "exaone4"):
+        if self.arch in ("olmo2", "exaone4", "exaone-moe"):
             self.put("attention.sliding_window_pattern", [t == "sliding_attention" for t in c["layer_types"]])
         if self.arch.startswith("qwen"):
             self.put("attention.sliding_window_pattern", [i >= c["max_window_layers"] for i in range(self.layers)])
 
     def describe(self):
         c = self.c
-        further = c.get("num_nextn_predict_layers", 0) if self.arch == "glm4moe" else 0
+        further = c.get("num_nextn_predict_layers", 0) if self.arch in ("glm4moe", "bailingmoe2", "exaone-moe", *LATENT[1:]) else 0
         self.put("block_count", self.layers + further)
         self.put("nextn_predict_layers", further or None)
         self.put("context_length", self.pick("max_position_embeddings", "seq_length", "n_positions", "model_max_length", "max_seq_len",

@@ -60,9 +60,10 @@ FOLDERS = ["arcee", "bailing", "bailing-v2", "bloom", "deepseek-v32", "dots", "e
            "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three", "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed",
            "solar-open", "stablelm-norms", "vaultgemma", "youtu"]
 # The others are about config.json, or the format cannot say them.
-IN_GGUF = ["arcee", "bloom", "dots", "ernie45-moe", "exaone4", "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs",
-           "gpt-bigcode", "granite-moe-shared", "hunyuan-alpha", "hunyuan-moe", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe",
-           "qwen35-three", "seed-oss", "smollm3", "stablelm-norms"]
+IN_GGUF = ["arcee", "bailing-v2", "bloom", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe", "exaone4",
+           "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs", "glm-dsa", "gpt-bigcode", "granite-moe-shared",
+           "hunyuan-alpha", "hunyuan-moe", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "qwen35-three", "seed-oss",
+           "smollm3", "stablelm-norms"]
 STACKED_TOO = ["dots", "exaone-moe", "hy-v3"]
 OTHER_FORMS = ["gemma4-moe"]  # gate and up of experts apart, which readers of the format take as well
 MADE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "made")
