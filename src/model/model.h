@@ -289,6 +289,8 @@ void model_tensor_piece(const struct model_desc *desc, const struct model_tensor
 float model_taken_log(float source); /* of an exponentiated one */
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);
+/* Where a tensor of another part of a multimodal checkpoint stands ("model.visual."), NULL: it is none. */
+const char *model_tensor_tower(const struct model_desc *desc, struct span source_name);
 /* Is there such a tensor? And its last two dimensions, where it has two (shape not NULL). */
 typedef bool model_has_fn(void *user, const char *name, uint64_t shape[2]);
 /* Checkpoints of one family spell the roots of names differently ("model.", "model.language_model."): takes the first

@@ -405,13 +405,15 @@ void model_tensor_piece(const struct model_desc *desc, const struct model_tensor
 static const char *const ACTIVATION_SCALES[] = {".input_scale", ".activation_scale", "_activation_scale", ".input_scale_ub",
                                                  ".k_scale", ".v_scale"};
 
-/* Parts of multimodal checkpoints beside the text model, and layers for predicting more than one token. */
+/* Parts of multimodal checkpoints beside the text model. */
 static const char *const OTHER_TOWERS[] = {
     "model.visual.", "visual.", "vision_tower.", "model.vision_tower.", "vision_model.", "model.vision_model.", "vision_encoder.",
     "model.vision_encoder.", "model.vision_embed_tokens.", "model.embed_vision.", "audio_tower.", "model.audio_tower.",
     "model.embed_audio.", "multi_modal_projector.", "model.multi_modal_projector.", "mm_projector.", "model.mm_projector.",
     "model.connector.", "vision_projection.", "model.vision_projection.", "image_tower.", "model.image_tower.", "video_tower.",
-    "model.video_tower.", "model.visual_embeddings_table.", "mlp1.", "image_newline", "model.image_newline", "mtp."};
+    "model.video_tower.", "model.visual_embeddings_table.", "mlp1.", "image_newline", "model.image_newline"};
+/* Layers for predicting more than one token. */
+static const char *const FURTHER[] = {"mtp.", "model.mtp.", "model.mtp_"};
 
 /* Its matrices: none is needed as long as it would choose all keys. */
 static const char INDEXER[] = ".indexer.";
@@ -448,6 +450,17 @@ static bool of_no_layer(const struct model_desc *desc, const struct model_family
     return false;
 }
 
+const char *model_tensor_tower(const struct model_desc *desc, struct span source) {
+    struct model_family copy;
+    const struct model_family *f = row_of(desc, &copy);
+    for (unsigned i = 0; f != NULL && (f->features & FEATURE_TEXT_TOWER) != 0 && i < ARRAY_LEN(OTHER_TOWERS); i++) {
+        if (span_starts_with(source, OTHER_TOWERS[i])) {
+            return OTHER_TOWERS[i];
+        }
+    }
+    return NULL;
+}
+
 bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
     struct model_family copy;
     const struct model_family *f = row_of(desc, &copy);
@@ -465,16 +478,18 @@ bool model_tensor_ignored(const struct model_desc *desc, struct span source) {
             return true;
         }
     }
-    for (unsigned i = 0; (f->features & FEATURE_TEXT_TOWER) != 0 && i < ARRAY_LEN(OTHER_TOWERS); i++) {
-        if (span_starts_with(source, OTHER_TOWERS[i])) {
+    for (unsigned i = 0; (f->extra_layers || (f->features & FEATURE_TEXT_TOWER) != 0) && i < ARRAY_LEN(FURTHER); i++) {
+        if (span_starts_with(source, FURTHER[i])) {
             return true;
         }
+    }
+    if (model_tensor_tower(desc, source) != NULL) {
+        return true;
     }
     if ((f->features & FEATURE_INDEXER) != 0 && memmem(source.ptr, source.len, INDEXER, strlen(INDEXER)) != NULL) {
         return true;
     }
-    bool further = span_starts_with(source, "model.mtp_") || span_starts_with(source, "model.mtp.");
-    if (of_no_layer(desc, f, source) || (f->extra_layers && further)) {
+    if (of_no_layer(desc, f, source)) {
         return true;
     }
     if (!desc->tied || f->tensor[MODEL_HEAD] == NULL) {

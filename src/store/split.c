@@ -366,6 +366,10 @@ static lamina_status split_new(struct split_job *job) {
     LAMINA_TRY(split_directory_check(job));
     LAMINA_TRY(split_plan_make(job->source, job->journal.present ? job->journal.tied : -1,
                                &codec, &job->arena, &job->plan, &job->err));
+    if (job->plan.left_out[0] != 0) {
+        log_say(job->o->log, LOG_WARNING, "%s: only the text model is kept; left out: %s", job->plan.desc.architecture,
+                job->plan.left_out);
+    }
     LAMINA_TRY(split_identity(job));
     LAMINA_TRY(settle_journal(job));
     job->total_bytes += job->plan.total_bytes;

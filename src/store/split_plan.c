@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "codec/coding.h"
+#include "format/safetensors.h"
 #include "store/split_plan_priv.h"
 
 lamina_status split_plan_no_memory(struct lamina_error *err) {
@@ -388,6 +390,40 @@ static lamina_status place(struct split_planner *w, const struct model_tensor *m
     return LAMINA_OK;
 }
 
+static uint64_t source_bytes(const struct split_planner *w, uint32_t index) {
+    struct lamina_source_tensor t = {0};
+    struct lamina_error unused;
+    if (w->s->tensor(w->s->user, index, &t, &unused) < 0) {
+        return 0;
+    }
+    uint64_t bits = safetensors_dtype_bits(span_of_text(t.dtype));
+    for (uint32_t i = 0; i < t.rank && i < 8; i++) {
+        if (checked_mul(bits, t.shape[i], &bits)) {
+            return 0;
+        }
+    }
+    return bits / 8;
+}
+
+/* Says in words which parts beside the text model there are. Names are sorted, so those of a part follow each other. */
+static void note_towers(struct split_planner *w) {
+    const char *tower = NULL;
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+    size_t used = 0;
+    for (uint32_t i = 0; i <= w->s->tensor_count; i++) {
+        const char *at = i < w->s->tensor_count ? model_tensor_tower(&w->p->desc, span_of_text(w->names[i].name)) : NULL;
+        if (tower != NULL && at != tower && used < sizeof(w->p->left_out)) {
+            char size[32];
+            used += (size_t)snprintf(w->p->left_out + used, sizeof(w->p->left_out) - used, "%s%s (%u tensors, %s)",
+                                     used > 0 ? ", " : "", tower, count, format_bytes(size, bytes));
+        }
+        count = at == tower ? count + 1 : 1;
+        bytes = (at == tower ? bytes : 0) + (at != NULL ? source_bytes(w, w->names[i].index) : 0);
+        tower = at;
+    }
+}
+
 static lamina_status refuse_leftovers(struct split_planner *w) {
     uint32_t count = 0;
     const char *first = NULL;
@@ -399,6 +435,7 @@ static lamina_status refuse_leftovers(struct split_planner *w) {
         }
     }
     if (count == 0) {
+        note_towers(w);
         return LAMINA_OK;
     }
     return base_fail(

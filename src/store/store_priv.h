@@ -335,6 +335,7 @@ struct split_plan {
     struct split_output *outputs;
     uint32_t *layer_output; /* [desc.layers] */
     uint64_t total_bytes;
+    char left_out[256];      /* parts of a multimodal checkpoint that are not the text model, in words; empty: none */
     uint32_t *last_use; /* per source tensor: the last output made from it, UINT32_MAX: none */
     struct split_use *use; /* per source tensor; counted while the plan is made */
     bool counted;

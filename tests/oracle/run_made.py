@@ -178,6 +178,23 @@ def check_turned_codes(lamina, room, home):
     return "exit 9"
 
 
+def check_left_out(lamina, room):
+    """Splitting a multimodal checkpoint says which parts beside the text model it leaves out, each with its size."""
+    place, store = os.path.join(room, "llava-wrapped"), os.path.join(room, "llava-store")
+    with open(os.path.join(place, "golden.json")) as f:
+        tensors = json.load(f)["tensors"]
+    done = subprocess.run([lamina, "split", place, "-o", store], capture_output=True, text=True, timeout=60)
+    said = re.search(r"LlavaForConditionalGeneration: only the text model is kept; left out: (.*)", done.stderr)
+    if done.returncode != 0 or said is None:
+        raise RuntimeError(f"exit {done.returncode}: {done.stderr}")
+    there = [n for n in tensors if ".language_model." not in n and not n.startswith("language_model.")]
+    parts = dict(re.findall(r"(\S+) \((\d+) tensors, [^)]+\)", said[1]))
+    counted = {p: sum(n.startswith(p) for n in there) for p in parts}
+    if len(parts) < 2 or {p: int(n) for p, n in parts.items()} != counted or sum(counted.values()) != len(there):
+        raise RuntimeError(f"{said[1]}, but there are {counted} of {len(there)}")
+    return said[1]
+
+
 def main():
     lamina = os.path.abspath(sys.argv[1])
     failed = 0
@@ -185,6 +202,7 @@ def main():
         jobs = [("every folder of made is tested", check_list)]
         jobs += [job for name in FOLDERS for job in jobs_of(lamina, name, room, home)]
         jobs += [("pieces of vectors that do not fit are named", lambda: check_pieces(lamina, room, home))]
+        jobs += [("what is not the text model is named", lambda: check_left_out(lamina, room))]
         jobs += [("codes of experts that lie [in, out] are refused", lambda: check_turned_codes(lamina, room, home))]
         for number, (words, job) in enumerate(jobs, 1):
             try:
