@@ -155,6 +155,7 @@ struct model_family {
                         * chunks, and queries of the others are scaled by their position */
     bool sinks;
     bool sinks_windowed;          /* see struct model_desc */
+    bool window_before;           /* sliding_window_size counts the positions before a query's own */
     bool windowed_kv_twice;       /* layers with a window have twice the KV heads where swa_num_key_value_heads is absent */
     uint32_t value_dim;           /* v_head_dim where absent; 0: values are as wide as keys */
     double value_scale;           /* attention_value_scale where absent; 0: values are as they are */

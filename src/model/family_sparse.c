@@ -721,6 +721,7 @@ const struct model_family model_families_sparse[] = {
         .window = WINDOW_INNER,
         .window_period = 6,
         .window_default = 129,
+        .window_before = true,
         .windowed_kv_twice = true,
         .sinks = true,
         .sinks_windowed = true,

@@ -327,7 +327,7 @@ static lamina_status take_kinds(const struct config_values *v, const struct mode
     struct model_kind base = d->kinds[0];
     double otherwise = config_otherwise(&v->window, f->window_default, 0);
     LAMINA_TRY(config_take_u32(&v->window, (struct config_range){"sliding_window", 0, UINT32_MAX, otherwise}, &base.window, err));
-    if (v->window_before.given) { /* not counting the query's own position */
+    if (f->window_before && v->window_before.given) {
         LAMINA_TRY(
             config_take_u32(&v->window_before, (struct config_range){"sliding_window_size", 1, 1 << 30, -1}, &base.window, err));
         base.window++;

@@ -366,6 +366,8 @@ static void values_may_be_narrower_than_keys(void **state) {
     assert_int_equal(model_desc_read(str_span(&json), &e, &err), LAMINA_OK);
     assert_true(e.sinks_windowed && e.value_scale == d.value_scale && e.kinds[d.layer_kind[1]].value_dim == 12);
     str_drop(&json);
+    assert_int_equal(resolve(", \"sliding_window_size\": 7", &d, &err), LAMINA_OK); /* another family's word for something else */
+    assert_int_equal(d.kinds[0].window, 0);
     assert_int_equal(model_resolve(span_of_text(NARROW("")), &d, &err), LAMINA_OK); /* the first layer, and every sixth */
     assert_true(d.kinds[d.layer_kind[0]].window == 0 && d.kinds[d.layer_kind[3]].window == 129);
     expect_refusal(NARROW(", \"swa_head_dim\": 32"), LAMINA_UNSUPPORTED, "swa_head_dim 32 is not supported (supported: 24");
