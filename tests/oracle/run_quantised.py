@@ -291,9 +291,10 @@ def stack_experts(tensors):
 
 
 def make(base, name, dims, encode, settings, experts=0, fused=False, tied=False, also=(), kept=(), overrides=None, stacked=False,
-         biases=False):
+         biases=False, wrapped=False):
     """also: of "model.embed_tokens" and "lm_head", what is quantised too. kept: ends of the names of what is not.
-    overrides: other encoders for ends of names. biases: zeros beside every matrix, as older GPTQ writers leave them."""
+    overrides: other encoders for ends of names. biases: zeros beside every matrix, as older GPTQ writers leave them.
+    wrapped: inside a multimodal model, whose text_config has the settings."""
     rng = random.Random(name)
     layers = 1 if experts else 2
     plain, coded = {}, {}
@@ -316,7 +317,11 @@ def make(base, name, dims, encode, settings, experts=0, fused=False, tied=False,
         plain[norm] = coded[norm] = ("F32", (dims[0],), floats([rng.uniform(0.8, 1.2) for _ in range(dims[0])]))
     config = config_of(dims, layers, experts, fused, tied)
     run_coded.write(os.path.join(base, "plain"), plain, config)
-    run_coded.write(os.path.join(base, "coded"), stack_experts(coded) if stacked else coded, dict(config, **settings))
+    coded, config = stack_experts(coded) if stacked else coded, dict(config, **settings)
+    if wrapped:
+        coded = {"language_model." + name: tensor for name, tensor in coded.items()}
+        config = {"architectures": ["LlavaForConditionalGeneration"], "text_config": config}
+    run_coded.write(os.path.join(base, "coded"), coded, config)
 
 
 # ---- cases: name, shape of the model, encoder, settings in config.json, and what else make() is told ----
@@ -389,6 +394,12 @@ def compressed_cases():
             functools.partial(packed, bits=bits, group=group, sym=sym, shuffled=shuffled, **more), \
             compressed("pack-quantized", scheme), {"fused": fused}
     scheme = {"num_bits": 4, "strategy": "group", "group_size": 32}
+    settings = compressed("pack-quantized", scheme)
+    yield "compressed-tensors pack-quantized 4 bit, group 32, inside a multimodal model", SHORT_32, \
+        functools.partial(packed, bits=4, group=32), settings, {"wrapped": True}
+    settings = {"compression_config": {k: v for k, v in settings["quantization_config"].items() if k != "quant_method"}}
+    yield "compressed-tensors pack-quantized 4 bit, group 32, under its older key", SHORT_32, \
+        functools.partial(packed, bits=4, group=32), settings, {}
     yield "compressed-tensors pack-quantized 4 bit, group 32, Mixtral", SHORT_32, functools.partial(packed, bits=4, group=32), \
         compressed("pack-quantized", scheme, ("lm_head", "re:.*block_sparse_moe.gate")), {"experts": 4, "kept": (".gate",)}
     yield "compressed-tensors int-quantized, channel", ODD, int8, \
