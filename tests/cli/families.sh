@@ -5,18 +5,18 @@
 . "$(dirname "$0")/lib/tap.bash"
 
 go "$lamina" families
-[ "$status" -eq 0 ] && [ -z "$err" ] && grep -q '^llama: LlamaForCausalLM, LLaMAForCausalLM$' <<<"$out" &&
+[ "$status" -eq 0 ] && [ -z "$err" ] && grep -q '^llama: LlamaForCausalLM, LLaMAForCausalLM, LlavaLlamaForCausalLM$' <<<"$out" &&
     rows=$(grep -c '^[a-z0-9-]*: ' <<<"$out") && grep -q "^$rows families. Rows per feature:\$" <<<"$out" &&
     grep -Eq '^ +[1-9][0-9]*  attention: latents of keys and values \(MLA\)$' <<<"$out"
 ok 'the table and the rows per feature'
 whole=$(printf '%s\n' \
-    'llama: LlamaForCausalLM, LLaMAForCausalLM' \
+    'llama: LlamaForCausalLM, LLaMAForCausalLM, LlavaLlamaForCausalLM' \
     '  norm       RMS norm' \
     '  layer      norms before attention and MLP' \
     '  attention  keys and values by head (MHA, GQA or MQA by config); query, key and value biases by key; output bias by key' \
     '  positions  RoPE' \
     '  MLP        gate and up; SiLU; MLP biases by key' \
-    '  source     several roots of tensor names')
+    '  source     also inside a multimodal checkpoint; several roots of tensor names')
 prints 'the row of a checkpoint' "$whole" "$lamina" families "$root/demo/model"
 prints 'the row of a config.json' "$whole" "$lamina" families "$root/demo/model/config.json"
 go "$lamina" families "$root/demo/model" --json
