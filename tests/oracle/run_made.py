@@ -31,7 +31,8 @@ run_gguf.py does. What each is there for:
   qwen25-vl, qwen3-vl, glm4v, glm45v   multimodal models of a family, text alone; the first with its keys side by side, as published
   qwen3-vl-moe, qwen3-vl-moe-rows   experts of a layer in one tensor, [in, out] and [out, in]
   deepseek-v32, glm-dsa   an indexer that would choose all keys
-  exaone-moe, flex-olmo, hy-v3, jais2, ministral, solar-open, youtu   these families
+  exaone-moe, flex-olmo, hy-v3, jais2, solar-open, youtu   these families
+  ministral          windows by layer_types in some layers of a Mistral
   mimo-v2, mimo-v2-listed   values of another width than keys, sinks and more KV heads where there is a window; by the published
   keys and by lists of layers
   bailing, bailing-v2   these families, recorded from the code that their publisher ships beside the weights
