@@ -296,8 +296,8 @@ static bool plausible_rope(const struct model_rope *r, const struct model_kind *
 
 static bool plausible_mixer(const struct model_kind *k) {
     if (k->mixer == MODEL_ATTENTION) {
-        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->value_dim <= 4096 && k->taps == 0 &&
-               !(k->value_dim != 0 && (k->value_is_key || k->gated_out));
+        return k->q_latent == 0 && k->kv_latent == 0 && k->plain_dim == 0 && k->taps == 0 &&
+               (uint64_t)k->heads * k->value_dim <= 1 << 22 && !(k->value_dim != 0 && (k->value_is_key || k->gated_out));
     }
     if (k->mixer == MODEL_DELTA) {
         return k->taps >= 2 && k->taps <= 64 && k->head_dim <= KERN_DELTA_DIM && k->value_dim >= 1 &&
@@ -345,7 +345,7 @@ bool model_plausible(const struct model_desc *d) {
     return plausible_layers(d) && d->hidden >= 1 && d->hidden <= 1 << 20 && d->vocab >= 1 &&
            d->vocab <= 1 << 24 && d->max_positions >= 1 && d->norm_eps >= 0 && d->norm < MODEL_NORMS &&
            d->wiring < MODEL_WIRINGS && (!d->dense_beside || d->wiring == MODEL_SANDWICH) && d->qk_norm < MODEL_QK_NORMS &&
-           d->act < KERN_ACTS && d->qkv_clip >= 0.0f && d->routing.jitter >= 0.0f &&
+           d->act < KERN_ACTS && d->qkv_clip >= 0.0f && d->value_scale >= 0.0f && d->routing.jitter >= 0.0f &&
            d->query_rule < MODEL_QUERY_RULES && (d->query_rule == MODEL_QUERY_PLAIN || d->query_length >= 1);
 }
 

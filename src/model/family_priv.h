@@ -144,6 +144,7 @@ struct model_family {
     bool experts_by_key;          /* only where enable_moe_block says so */
     bool renorm_default;          /* norm_topk_prob where absent */
     bool renorm_fixed;            /* whatever the key says */
+    bool renorm_several;          /* but the weight of a single expert stays as it is */
     uint32_t shared_default;
     uint32_t first_dense;         /* first_k_dense_replace where absent */
     double route_factor;          /* routed_scaling_factor where absent; 0: 1 */

@@ -117,7 +117,8 @@ lamina_status resolve_experts(const struct config_values *v, const struct model_
         LAMINA_TRY(config_take_double(&v->jitter, (struct config_range){"router_jitter_noise", 0, 1e3, 0.01}, &jitter, err));
         r->jitter = (float)jitter;
     }
-    r->renormed = !f->renorm_fixed && v->renorm.given ? v->renorm.value : f->renorm_default;
+    const bool said = !f->renorm_fixed && v->renorm.given ? v->renorm.value : f->renorm_default;
+    r->renormed = said && !(f->renorm_several && r->top_k == 1);
     d->router_bias = f->router_bias;
     d->choice_bias = f->choice_bias;
     d->shared_gated = f->shared_gated;

@@ -371,6 +371,7 @@ static void values_may_be_narrower_than_keys(void **state) {
     assert_int_equal(model_resolve(span_of_text(NARROW("")), &d, &err), LAMINA_OK); /* the first layer, and every sixth */
     assert_true(d.kinds[d.layer_kind[0]].window == 0 && d.kinds[d.layer_kind[3]].window == 129);
     expect_refusal(NARROW(", \"swa_head_dim\": 32"), LAMINA_UNSUPPORTED, "swa_head_dim 32 is not supported (supported: 24");
+    expect_refusal(NARROW(", \"num_attention_heads\": 2048, \"v_head_dim\": 4096"), LAMINA_DAMAGED, "numbers do not fit together");
     expect_refusal(NARROW(", \"attention_value_scale\": 0"), LAMINA_DAMAGED, "attention_value_scale");
     expect_refusal(NARROW(", \"swa_num_key_value_heads\": 3"), LAMINA_DAMAGED, "4 heads (3 KV)");
     expect_refusal(NARROW(", \"add_full_attention_sink_bias\": true"), LAMINA_UNSUPPORTED, "add_full_attention_sink_bias");
@@ -387,6 +388,8 @@ static void what_a_head_is_divided_by_is_told_apart(void **state) {
     struct lamina_error err = {0};
     assert_int_equal(model_resolve(span_of_text(BAILING(", \"norm_head\": false")), &d, &err), LAMINA_OK);
     assert_true(d.bias_o && !d.bias_qkv && !d.head_scaled && d.routing.score == KERN_SCORE_SOFTMAX && d.routing.renormed);
+    assert_int_equal(model_resolve(span_of_text(BAILING(", \"num_experts_per_tok\": 1")), &d, &err), LAMINA_OK);
+    assert_false(d.routing.renormed);
     expect_refusal(BAILING(", \"norm_head\": true"), LAMINA_UNSUPPORTED, "a head with columns of unit length (norm_head)");
 }
 
