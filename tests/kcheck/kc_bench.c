@@ -112,7 +112,7 @@ static void bench_vectors(const struct kern_table *t, const struct kc_buffer *b)
 
 void kc_bench(const struct kern_table *t, uint32_t cpu_flags) {
     struct kc k = {.random = 1};
-    struct kc_buffer b[] = {kc_alloc(BIG_BYTES), kc_alloc((size_t)MAX_ROWS * LDX * sizeof(float)),
+    struct kc_buffer b[] = {kc_alloc_huge(BIG_BYTES), kc_alloc((size_t)MAX_ROWS * LDX * sizeof(float)),
                             kc_alloc((size_t)MAX_ROWS * 80 * sizeof(float))};
     /* The same bits are sane weights in every type: 0x3cxx is about 1 in fp16, 0.01 in bf16, and 0x3cxx3cxx in fp32. */
     uint16_t *w = b[0].p;

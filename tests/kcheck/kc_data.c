@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kcheck.h"
+#include "sys/mem.h"
 
 /* splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014). */
 uint64_t kc_random(struct kc *k) {
@@ -90,6 +91,17 @@ struct kc_buffer kc_alloc(size_t bytes) {
         exit(1);
     }
     b.p = (char *)b.map + page + body - bytes;
+    return b;
+}
+
+struct kc_buffer kc_alloc_huge(size_t bytes) {
+    struct kc_buffer b = {.bytes = bytes, .map_bytes = (bytes + SYS_HUGE_PAGE - 1) / SYS_HUGE_PAGE * SYS_HUGE_PAGE};
+    struct lamina_error err = {0};
+    if (sys_mem_map(&b.map, b.map_bytes, &err) != LAMINA_OK) {
+        fprintf(stderr, "kcheck: %s\n", err.message);
+        exit(1);
+    }
+    b.p = b.map;
     return b;
 }
 

@@ -51,8 +51,8 @@ static void stream_make(struct stream *s, const struct format *f) {
     struct kc k = {.random = 1};
     const size_t tile_values = (size_t)TILE_BLOCKS * PLANES_BLOCK;
     enum planes_kind kind = PLANES_BF16;
-    s->values = kc_alloc((size_t)BLOCKS * PLANES_BLOCK * 2);
-    s->tiles = kc_alloc(TILES * planes_bound(PLANES_BF16, tile_values, TILE_BLOCKS));
+    s->values = kc_alloc_huge((size_t)BLOCKS * PLANES_BLOCK * 2);
+    s->tiles = kc_alloc_huge(TILES * planes_bound(PLANES_BF16, tile_values, TILE_BLOCKS));
     for (uint32_t b = 0; b < TILE_BLOCKS; b++) {
         count[b] = PLANES_BLOCK;
     }
@@ -155,7 +155,7 @@ void kc_bench_planes(uint32_t cpu_flags) {
         {"avx512", SYS_CPU_AVX2 | SYS_CPU_AVX512 | SYS_CPU_AVX512_VBMI2, 1, false},
         {"neon", SYS_CPU_NEON, 1, false},
     };
-    struct kc_buffer out = kc_alloc((size_t)PLANES_BLOCK * 2);
+    struct kc_buffer out = kc_alloc_huge((size_t)PLANES_BLOCK * 2);
     struct kc_buffer row = kc_alloc(COLS * sizeof(float));
     struct kc k = {.random = 2};
     kc_fill(&k, row.p, COLS, KC_PLAIN);

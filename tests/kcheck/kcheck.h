@@ -41,6 +41,8 @@ struct kc_buffer {
     size_t map_bytes;
 };
 struct kc_buffer kc_alloc(size_t bytes);
+/* For rates: as the store's buffers are, 2 MiB aligned and of huge pages where the system gives them. Nothing guards it. */
+struct kc_buffer kc_alloc_huge(size_t bytes);
 void kc_free(struct kc_buffer *b);
 
 /* Counts one check: passed when all floats are bit-equal or both NaN. Prints the first difference. */
