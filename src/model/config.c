@@ -162,6 +162,7 @@ static const struct key KEYS[] = {
     {"topk_method", AT(choosing), TEXT},
     {"mlp_only_layers", AT(dense_layers), LIST},
     {"no_rope_layers", AT(rope_layers), LIST},
+    {"cross_attention_layers", AT(cross_layers), LIST},
     {"tie_word_embeddings", AT(tied), FLAG},
     {"attention_bias", AT(attention_bias), FLAG},
     {"attention_out_bias", AT(out_bias), FLAG},
@@ -265,6 +266,7 @@ static const struct {
     {"num_kv_shared_layers", FEATURE_SHARED_KV},
     {"hidden_size_per_layer_input", FEATURE_LAYER_INPUTS},
     {"index_topk", FEATURE_INDEXER},
+    {"cross_attention_layers", FEATURE_CROSS_LAYERS},
 };
 
 const char *model_feature_words(uint32_t feature) {
@@ -275,6 +277,7 @@ const char *model_feature_words(uint32_t feature) {
         "linear attention layers", "rotary parameters that differ between layers",
         "a text tower inside a multimodal model", "attention in chunks", "layers that share keys and values",
         "embeddings per layer", "clipped queries, keys and values", "keys chosen by an indexer",
+        "layers that attend to images",
     };
     for (unsigned i = 0; i < FEATURE_COUNT; i++) {
         if (feature >> i & 1) {
@@ -328,7 +331,7 @@ static bool read_even(struct json_reader *r, struct config_number *out) {
 
 static void read_list(struct json_reader *r, struct config_list *list) {
     list->count = 0;
-    (void)json_enter_array(r);
+    list->given = json_enter_array(r);
     while (json_next_item(r)) {
         double value = 0;
         if (json_double(r, &value)) {

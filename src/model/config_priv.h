@@ -28,6 +28,7 @@ struct config_text {
 };
 
 struct config_list {
+    bool given;
     uint32_t count;
     float value[MODEL_LONG_PAIRS];
 };
@@ -78,6 +79,7 @@ struct config_values {
     bool mlp_sparse[MODEL_MAX_LAYERS];   /* mlp_layer_types: has the layer experts? */
     struct config_list delta_layers;     /* numbers from 1 of layers with linear attention, where listed */
     struct config_list dense_layers;     /* mlp_only_layers */
+    struct config_list cross_layers;     /* numbers from 0 of layers that attend to images */
     struct config_list rope_layers;      /* no_rope_layers: 1 rotates, 0 does not */
     struct config_number bos;
     uint32_t eos_count;

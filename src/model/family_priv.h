@@ -27,7 +27,8 @@ enum model_feature {
     FEATURE_LAYER_INPUTS = 1 << 14, /* embeddings per layer */
     FEATURE_CLIP = 1 << 15,
     FEATURE_INDEXER = 1 << 16,      /* beyond index_topk positions an indexer chooses the keys; that far and no further */
-    FEATURE_COUNT = 17,
+    FEATURE_CROSS_LAYERS = 1 << 17, /* layers that attend to images: text alone passes them by */
+    FEATURE_COUNT = 18,
 };
 const char *model_feature_words(uint32_t feature);
 
@@ -119,6 +120,8 @@ struct model_family {
     bool value_norm, layer_scaled; /* see struct model_desc */
     bool positions, bias_head;
     bool bias_head_by_key;        /* where lm_head_bias says so */
+    uint32_t embed_spare;         /* rows of the embedding past the vocabulary: places of images */
+    uint32_t cross_first, cross_period; /* cross_attention_layers where absent: this one and every so many after it; 0: none */
     uint32_t position_offset;     /* rows of the table of positions before that of position 0 */
     bool embed_norm;              /* see struct model_desc */
     bool prefix;                  /* see struct model_desc */

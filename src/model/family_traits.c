@@ -68,6 +68,7 @@
     X("attention", "values of another width than keys, times a factor", f->value_dim != 0)                                 \
     X("attention", "queries scaled by log of the position where a key says so", f->qwen_ntk)                               \
     X("attention", "queries scaled by steps of the position", f->query_steps || HAS(CHUNK))                                \
+    X("attention", "layers that attend to images are left out", HAS(CROSS_LAYERS))                                          \
     X("positions", "RoPE", f->rope != ROPE_NEVER)                                                                          \
     X("positions", "RoPE on a part of a head", HAS(PARTIAL_ROPE))                                                          \
     X("positions", "RoPE in layers with a window only", f->rope == ROPE_WINDOWED_ONLY || f->rope == ROPE_WINDOWED_IF_ANY)  \
@@ -129,6 +130,7 @@
     X("source", "experts apart, or of a layer in one tensor", APART(MODEL_EXPERT_GATE))                                    \
     X("source", "experts of a layer in one tensor, transposed or not", f->experts_either)                                  \
     X("source", "gate and up of an expert row by row in turn", f->expert_fused == EXPERT_IN_TURN)                          \
+    X("source", "embeddings past the vocabulary are left out", f->embed_spare != 0)                                        \
     X("source", "layers for predicting further tokens are left out", f->extra_layers)
 
 #define TRAIT_ENTRY(aspect, words, condition) {aspect, words},

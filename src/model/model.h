@@ -132,7 +132,7 @@ struct model_kind {
     uint32_t rope;            /* index into rope[], or MODEL_NO_ROPE */
     bool query_scaled;        /* the query rule applies */
 };
-enum { MODEL_KINDS = 8, MODEL_MAX_LAYERS = 1024 };
+enum { MODEL_KINDS = 8, MODEL_MAX_LAYERS = 1024, MODEL_MAX_LEFT_OUT = 256 };
 
 /* Experts as the family's first form has them; all of a layer in one tensor, gate and up together, rows as the product uses them;
  * or one tensor for each of gate, up and down, under names of MLX. */
@@ -192,6 +192,8 @@ struct model_desc {
     uint8_t layer_kind[MODEL_MAX_LAYERS];
     uint32_t stacked;         /* enum model_stacked: the form of experts in the source, where a family has several */
     bool gguf;                /* the source is a GGUF file: its names, and rows as it stores them */
+    uint32_t left_out_count;  /* layers of the source that text alone passes by, ascending; they have no number here */
+    uint16_t left_out[MODEL_MAX_LEFT_OUT];
     uint32_t names;           /* which of the family's spellings of tensor names the source has; of GGUF: which forms */
     int64_t bos_id;           /* -1: none */
     uint32_t eos_count;
@@ -289,7 +291,8 @@ void model_tensor_piece(const struct model_desc *desc, const struct model_tensor
 float model_taken_log(float source); /* of an exponentiated one */
 /* Tensors of a checkpoint that this family does not use and that are dropped without a word (inv_freq buffers, ...). */
 bool model_tensor_ignored(const struct model_desc *desc, struct span source_name);
-/* Where a tensor of another part of a multimodal checkpoint stands ("model.visual."), NULL: it is none. */
+/* The part of a multimodal checkpoint that a tensor belongs to, as its names begin ("model.visual.") or in words; NULL: the text
+ * model. One address for each part. */
 const char *model_tensor_tower(const struct model_desc *desc, struct span source_name);
 /* Is there such a tensor? And its last two dimensions, where it has two (shape not NULL). */
 typedef bool model_has_fn(void *user, const char *name, uint64_t shape[2]);

@@ -105,6 +105,35 @@ static lamina_status refuse_ends(const struct config_values *v, const struct mod
     return LAMINA_OK;
 }
 
+/* Where text stands alone, layers that attend to images add nothing: what they would add is not computed. Numbers past the last
+ * layer mean nothing. */
+static lamina_status leave_out_layers(const struct config_values *v, const struct model_family *f, struct model_desc *d,
+                                      struct lamina_error *err) {
+    bool out[MODEL_MAX_LAYERS] = {false};
+    for (uint32_t i = 0; v->cross_layers.given && i < v->cross_layers.count; i++) {
+        const float layer = v->cross_layers.value[i];
+        if (!(layer >= 0.0f) || layer != floorf(layer)) {
+            return base_fail(err, LAMINA_DAMAGED, "config.json: cross_attention_layers names layer %g", (double)layer);
+        }
+        if (layer < (float)d->layers) {
+            out[(uint32_t)layer] = true;
+        }
+    }
+    for (uint32_t i = f->cross_first; !v->cross_layers.given && f->cross_period != 0 && i < d->layers; i += f->cross_period) {
+        out[i] = true;
+    }
+    for (uint32_t i = 0; i < d->layers; i++) {
+        if (out[i] && d->left_out_count < MODEL_MAX_LEFT_OUT) {
+            d->left_out[d->left_out_count++] = (uint16_t)i;
+        }
+    }
+    d->layers -= d->left_out_count;
+    if (d->layers == 0) {
+        return base_fail(err, LAMINA_UNSUPPORTED, "%s: every layer attends to images", d->architecture);
+    }
+    return LAMINA_OK;
+}
+
 static lamina_status take_shape(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                 struct lamina_error *err) {
     struct model_kind *k = &d->kinds[0];
@@ -114,6 +143,7 @@ static lamina_status take_shape(const struct config_values *v, const struct mode
     LAMINA_TRY(config_take_u32(&v->hidden, hidden, &d->hidden, err));
     LAMINA_TRY(refuse_ends(v, f, d, err));
     LAMINA_TRY(config_take_u32(&v->layers, layers, &d->layers, err));
+    LAMINA_TRY((f->features & FEATURE_CROSS_LAYERS) != 0 ? leave_out_layers(v, f, d, err) : LAMINA_OK);
     LAMINA_TRY(f->latent ? take_latents(v, d, k, err) : take_heads(v, f, d, err));
     k->gated_out = f->gated_out;
     /* A model whose layers all have experts may say nothing of the other width. */

@@ -219,6 +219,9 @@ static void find_source(const struct model_desc *desc, const struct model_family
         t->row_norms = true;
         t->source_cols = desc->hidden;
     }
+    if (t->role == MODEL_EMBED) {
+        t->from.total += f->embed_spare;
+    }
     if (t->role == MODEL_POSITIONS) {
         t->from.first = (uint64_t)f->position_offset * desc->hidden;
         t->from.total += t->from.first;
@@ -236,6 +239,22 @@ static void find_source(const struct model_desc *desc, const struct model_family
     } else if ((t->role == MODEL_Q_NORM || t->role == MODEL_K_NORM) && f->rope_pairs) {
         add_rope_pairs(desc, k, &t->from);
     }
+}
+
+/* The number that a layer has in the checkpoint. */
+static int32_t source_layer(const struct model_desc *desc, int32_t layer) {
+    for (uint32_t i = 0; i < desc->left_out_count && desc->left_out[i] <= layer; i++) {
+        layer++;
+    }
+    return layer;
+}
+
+static bool is_left_out(const struct model_desc *desc, unsigned long source_number) {
+    uint32_t i = 0;
+    while (i < desc->left_out_count && desc->left_out[i] != source_number) {
+        i++;
+    }
+    return i < desc->left_out_count;
 }
 
 /* The number that a hole (%d: layer, %e: expert) stands for; the text up to it is copied. Returns what follows the hole. */
@@ -322,7 +341,7 @@ static bool has_stack(const struct model_desc *desc, const struct model_family *
     if (!stacked_name(f, role, pattern, sizeof(pattern))) {
         return false;
     }
-    source_name(f, desc->names, pattern, (int32_t)layer, 0, name, sizeof(name));
+    source_name(f, desc->names, pattern, source_layer(desc, (int32_t)layer), 0, name, sizeof(name));
     return has(user, name, shape);
 }
 
@@ -360,7 +379,7 @@ void model_choose_names(struct model_desc *desc, model_has_fn *has, void *user) 
     }
     char pattern[128];
     if (f != NULL && sparse >= 0 && switched_name(f, MODEL_EXPERT_DOWN, pattern, sizeof(pattern))) {
-        source_name(f, desc->names, pattern, sparse, 0, name, sizeof(name));
+        source_name(f, desc->names, pattern, source_layer(desc, sparse), 0, name, sizeof(name));
         desc->stacked = has(user, name, NULL) ? MODEL_SWITCHED : desc->stacked;
     }
 }
@@ -386,7 +405,7 @@ void tensor_find_source(const struct model_desc *desc, struct model_tensor *out)
         name = f->q_plain_name;
     }
     if (name != NULL) {
-        source_name(f, spelling_of(desc), name, out->layer, out->expert, out->source, sizeof(out->source));
+        source_name(f, spelling_of(desc), name, source_layer(desc, out->layer), out->expert, out->source, sizeof(out->source));
         find_source(desc, f, out);
         if ((out->role == MODEL_Q_NORM || out->role == MODEL_K_NORM) && strstr(name, "%e") != NULL) { /* a tensor per head */
             out->pieces = (uint32_t)(out->cols / model_kind_of(desc, (uint32_t)out->layer)->head_dim);
@@ -418,6 +437,8 @@ static const char *const FURTHER[] = {"mtp.", "model.mtp.", "model.mtp_"};
 /* Its matrices: none is needed as long as it would choose all keys. */
 static const char INDEXER[] = ".indexer.";
 
+static const char CROSS_LAYERS[] = "layers of cross-attention";
+
 /* "~layers.N.rest": N, and the rest in text; NULL for other names. */
 static const char *after_layer(const struct model_desc *desc, const struct model_family *f, struct span source,
                                unsigned long *layer, char text[160]) {
@@ -439,7 +460,7 @@ static bool of_no_layer(const struct model_desc *desc, const struct model_family
     unsigned long layer = 0;
     char text[160];
     const char *rest = after_layer(desc, f, source, &layer, text);
-    if (rest == NULL || layer >= desc->layers) {
+    if (rest == NULL || layer >= desc->layers + desc->left_out_count) {
         return rest != NULL && f->extra_layers;
     }
     for (unsigned i = 0; desc->gguf && model_kind_of(desc, (uint32_t)layer)->shared_kv && i < ARRAY_LEN(kept); i++) {
@@ -457,6 +478,11 @@ const char *model_tensor_tower(const struct model_desc *desc, struct span source
         if (span_starts_with(source, OTHER_TOWERS[i])) {
             return OTHER_TOWERS[i];
         }
+    }
+    unsigned long layer = 0;
+    char text[160];
+    if (desc->left_out_count != 0 && f != NULL && after_layer(desc, f, source, &layer, text) != NULL && is_left_out(desc, layer)) {
+        return CROSS_LAYERS;
     }
     return NULL;
 }

@@ -405,22 +405,37 @@ static uint64_t source_bytes(const struct split_planner *w, uint32_t index) {
     return bits / 8;
 }
 
-/* Says in words which parts beside the text model there are. Names are sorted, so those of a part follow each other. */
+/* Says in words which parts beside the text model there are, in the order of the first name of each. */
 static void note_towers(struct split_planner *w) {
-    const char *tower = NULL;
-    uint32_t count = 0;
-    uint64_t bytes = 0;
+    enum { MOST = 32 };
+    struct {
+        const char *name;
+        uint32_t count;
+        uint64_t bytes;
+    } part[MOST];
+    uint32_t parts = 0;
     size_t used = 0;
-    for (uint32_t i = 0; i <= w->s->tensor_count; i++) {
-        const char *at = i < w->s->tensor_count ? model_tensor_tower(&w->p->desc, span_of_text(w->names[i].name)) : NULL;
-        if (tower != NULL && at != tower && used < sizeof(w->p->left_out)) {
-            char size[32];
-            used += (size_t)snprintf(w->p->left_out + used, sizeof(w->p->left_out) - used, "%s%s (%u tensors, %s)",
-                                     used > 0 ? ", " : "", tower, count, format_bytes(size, bytes));
+    for (uint32_t i = 0; i < w->s->tensor_count; i++) {
+        const char *at = model_tensor_tower(&w->p->desc, span_of_text(w->names[i].name));
+        uint32_t p = 0;
+        while (p < parts && part[p].name != at) {
+            p++;
         }
-        count = at == tower ? count + 1 : 1;
-        bytes = (at == tower ? bytes : 0) + (at != NULL ? source_bytes(w, w->names[i].index) : 0);
-        tower = at;
+        if (at == NULL || p == MOST) {
+            continue;
+        }
+        if (p == parts) {
+            part[parts].name = at;
+            part[parts].count = 0;
+            part[parts++].bytes = 0;
+        }
+        part[p].count++;
+        part[p].bytes += source_bytes(w, w->names[i].index);
+    }
+    for (uint32_t p = 0; p < parts && used < sizeof(w->p->left_out); p++) {
+        char size[32];
+        used += (size_t)snprintf(w->p->left_out + used, sizeof(w->p->left_out) - used, "%s%s (%u tensors, %s)", p > 0 ? ", " : "",
+                                 part[p].name, part[p].count, format_bytes(size, part[p].bytes));
     }
 }
 

@@ -92,7 +92,7 @@ def main():
         with_code = tempfile.TemporaryDirectory()
         config = config_with_code(folder, remote, with_code.name)
         text, tensors = config.get_text_config(), {}
-        tied = getattr(text, "tie_word_embeddings", config.tie_word_embeddings)
+        tied = getattr(text, "tie_word_embeddings", getattr(config, "tie_word_embeddings", False))
         model_class = AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
         with tempfile.TemporaryDirectory() as room:
             model_class.from_config(config, dtype=torch.bfloat16, **trust).save_pretrained(room)

@@ -35,6 +35,7 @@ run_gguf.py does. What each is there for:
   ministral          windows by layer_types in some layers of a Mistral
   mimo-v2, mimo-v2-listed   values of another width than keys, sinks and more KV heads where there is a window; by the published
   keys and by lists of layers
+  mllama             layers that attend to images, some of them past the last, and an embedding of more rows than the vocabulary
   bailing, bailing-v2   these families, recorded from the code that their publisher ships beside the weights
   stablelm-norms     a norm of its own for each head of queries and keys, a tensor each
 """
@@ -56,7 +57,7 @@ FOLDERS = ["arcee", "bailing", "bailing-v2", "bloom", "deepseek-v32", "dots", "e
            "exaone4-full", "falcon-one-norm", "flex-olmo", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe",
            "gemma4-moe-inputs", "glm-dsa", "glm4-lite-listed", "glm45v", "glm4v", "gpt-bigcode", "gpt-bigcode-heads", "gpt-neo",
            "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "hy-v3", "jais2",
-           "kimi-listed", "llama-relu", "llava-wrapped", "mimo-v2", "mimo-v2-listed", "ministral", "mistral4-wrapped",
+           "kimi-listed", "llama-relu", "llava-wrapped", "mimo-v2", "mimo-v2-listed", "ministral", "mistral4-wrapped", "mllama",
            "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen25-vl", "qwen2moe-window", "qwen3-vl",
            "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three", "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed",
            "solar-open", "stablelm-norms", "vaultgemma", "youtu"]

@@ -342,6 +342,43 @@ static void an_indexer_bounds_the_positions(void **state) {
     assert_int_equal(model_most_positions(&d), UINT32_MAX);
 }
 
+/* Text alone passes them by: the others move up, and find their tensors under the numbers that they have in the checkpoint. */
+static void layers_that_attend_to_images_are_left_out(void **state) {
+    (void)state;
+#define SEEING(more)                                                                                                                 \
+    "{\"architectures\": [\"MllamaForConditionalGeneration\"], \"text_config\": {\"hidden_size\": 64, \"num_attention_heads\": 4, "      \
+    "\"num_key_value_heads\": 2, \"intermediate_size\": 96, \"vocab_size\": 320, \"num_hidden_layers\": 10" more "}}"
+    struct model_desc d;
+    struct model_tensor t;
+    struct lamina_error err = {0};
+    assert_int_equal(model_resolve(span_of_text(SEEING(", \"cross_attention_layers\": [9, 0, 4, 4, 12]")), &d, &err), LAMINA_OK);
+    assert_int_equal(d.layers, 7);
+    static const int numbers[] = {1, 2, 3, 5, 6, 7, 8};
+    for (int32_t i = 0; i < 7; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof(name), "model.layers.%d.self_attn.q_proj.weight", numbers[i]);
+        model_layer_tensor_at(&d, i, 0, &t);
+        assert_string_equal(t.source, name);
+        assert_null(model_tensor_tower(&d, span_of_text(name)));
+        assert_false(model_tensor_ignored(&d, span_of_text(name)));
+    }
+    assert_string_equal(model_tensor_tower(&d, span_of_text("model.layers.4.cross_attn_mlp_gate")), "layers of cross-attention");
+    assert_true(model_tensor_ignored(&d, span_of_text("model.layers.9.mlp.up_proj.weight")));
+    assert_false(model_tensor_ignored(&d, span_of_text("model.layers.10.mlp.up_proj.weight")));
+    model_tensor_at(&d, 0, &t);
+    assert_true(t.role == MODEL_EMBED && t.rows == 320 && t.from.total == 328);
+    assert_int_equal(model_resolve(span_of_text(SEEING("")), &d, &err), LAMINA_OK);
+    assert_true(d.layers == 8 && d.left_out[0] == 3 && d.left_out[1] == 8);
+    assert_int_equal(model_resolve(span_of_text(SEEING(", \"cross_attention_layers\": []")), &d, &err), LAMINA_OK);
+    assert_true(d.layers == 10 && d.left_out_count == 0);
+    expect_refusal(SEEING(", \"cross_attention_layers\": [1.5]"), LAMINA_DAMAGED, "cross_attention_layers names layer 1.5");
+    expect_refusal(SEEING(", \"cross_attention_layers\": [-1]"), LAMINA_DAMAGED, "cross_attention_layers names layer -1");
+    expect_refusal(SEEING(", \"cross_attention_layers\": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"), LAMINA_UNSUPPORTED,
+                   "every layer attends to images");
+    expect_refused_key(", \"cross_attention_layers\": [1]", LAMINA_UNSUPPORTED,
+                       "layers that attend to images (cross_attention_layers)");
+}
+
 static void values_may_be_narrower_than_keys(void **state) {
     (void)state;
 #define NARROW(more)                                                                                                                 \
@@ -574,6 +611,7 @@ int main(void) {
         cmocka_unit_test(odd_members_of_published_files),
         cmocka_unit_test(multimodal_models_are_told_by_their_text_model),
         cmocka_unit_test(an_indexer_bounds_the_positions),
+        cmocka_unit_test(layers_that_attend_to_images_are_left_out),
         cmocka_unit_test(values_may_be_narrower_than_keys),
         cmocka_unit_test(what_a_head_is_divided_by_is_told_apart),
         cmocka_unit_test(quantisation_may_stand_with_the_text_model),
