@@ -2,7 +2,8 @@
  *
  * Reading matrices of codes. The rows that are asked for are read as one window of the source, as long as they lie near each
  * other and it fits beside the records; then each becomes a record. Methods that have rows as columns of the file give a
- * window as pieces of all its lines. A transposed matrix cannot keep its codes (u_k, of latent attention): it is decoded.
+ * window as pieces of all its lines, which FP8 turns here. A transposed matrix cannot keep its codes (u_k, of latent attention): it
+ * is decoded.
  *
  *   slot memory:   [lead][records ...]  |  codes, scales, zero points, order of the window */
 #include <inttypes.h>
@@ -121,8 +122,7 @@ static struct piece zeros_of(const struct split_quant *q, uint64_t first, uint64
 
 /* Where windows may begin: pieces of a matrix are matrices only there. */
 static uint64_t step_of(const struct split_quant *q) {
-    return q->bnb4                                                                             ? 1
-           : q->by_plane                                                                       ? 1 /* no window has two */
+    return q->bnb4 || q->by_plane                                                              ? 1 /* no window has two planes */
            : q->method == QUANT_FP8 && q->block != 0                                           ? q->block
            : split_quant_transposed(q) || (q->method == QUANT_PACKED && q->zeros.dtype[0] != 0) ? 32
                                                                                                : 1;
@@ -150,6 +150,61 @@ static lamina_status load_matrix(struct split_job *job, struct window *w, struct
     src.order.rank = src.order.dtype != NULL ? 1 : src.order.rank;
     src.plus_known = true;
     return quant_matrix_open(&src, &w->m, &job->err);
+}
+
+/* Lines of `from` [lines][items] as columns of `to`, `stride` bytes from one row of it to the next; an item has `size` bytes. */
+static void turn(const uint8_t *from, uint64_t lines, uint64_t items, size_t size, uint8_t *to, uint64_t stride) {
+    for (uint64_t i = 0; i < items; i++) {
+        for (uint64_t line = 0; line < lines; line++) {
+            memcpy(to + i * stride + line * size, from + (line * items + i) * size, size);
+        }
+    }
+}
+
+/* FP8 [in, out]: rows of one of the stacked matrices are columns of its lines. */
+static lamina_status load_turned(struct split_job *job, struct window *w, struct room room, bool *fits) {
+    enum { AT_ONCE = 64 };
+    const struct split_quant *q = w->part->quant;
+    const uint64_t plane = w->first / q->turned;
+    const uint64_t row = w->first % q->turned;
+    const size_t size = (size_t)(q->scales.line_bytes / q->scales.items);
+    struct quant_source src = split_quant_source(q, job->what);
+    split_quant_turn(q, w->rows, &src);
+    const uint64_t codes = round_up(src.codes.bytes.len, sizeof(uint64_t));
+    const uint64_t scales = round_up(src.scales.bytes.len, sizeof(uint64_t));
+    *fits = codes + scales <= (uint64_t)(room.end - room.at);
+    if (!*fits) {
+        return LAMINA_OK;
+    }
+    uint8_t *code = room.at;
+    uint8_t *scale = code + codes;
+    uint8_t *piece = NULL;
+    room.at = scale + scales;
+    for (uint64_t col = 0; *fits && col < q->cols; col += AT_ONCE) {
+        const uint64_t lines = min_u64(AT_ONCE, q->cols - col);
+        struct room rest = room;
+        LAMINA_TRY(read_piece(job, &q->codes, plane * q->cols + col, lines, row, w->rows, &rest, &piece));
+        *fits = piece != NULL;
+        if (*fits) {
+            turn(piece, lines, w->rows, 1, code + col, q->cols);
+        }
+    }
+    if (*fits && q->block != 0) {
+        const uint64_t lines = src.scales.shape[1];
+        const uint64_t items = src.scales.shape[0];
+        LAMINA_TRY(read_piece(job, &q->scales, plane * lines, lines, row / q->block * size, items * size, &room, &piece));
+        *fits = piece != NULL;
+        if (*fits) {
+            turn(piece, lines, items, size, scale, lines * size);
+        }
+    } else if (*fits) {
+        const uint64_t first = q->by_plane ? plane : q->scales.lines * q->scales.items == 1 ? 0 : w->first;
+        const struct lamina_source *from = job->source;
+        LAMINA_TRY(from->read(from->user, q->scales.tensor, first * size, scale, src.scales.bytes.len, &job->err));
+    }
+    src.codes.bytes.ptr = code;
+    src.scales.bytes.ptr = scale;
+    return *fits ? quant_matrix_open(&src, &w->m, &job->err) : LAMINA_OK;
 }
 
 /* A run of items of a tensor without rows. */
@@ -186,10 +241,15 @@ static lamina_status load(struct split_job *job, struct split_slot *s, uint64_t 
     const struct split_quant *q = s->part->quant;
     uint64_t step = step_of(q);
     struct room room = {s->memory + HALF, s->memory + HALF + WINDOW_ROOM};
-    *w = (struct window){.part = s->part, .first = low / step * step};
-    w->rows = min_u64(div_up(high + 1, step) * step, q->rows) - w->first;
+    uint64_t base = q->turned != 0 ? low / q->turned * q->turned : 0; /* of the matrix at hand */
+    uint64_t end = q->turned != 0 ? base + q->turned : q->rows;
+    *w = (struct window){.part = s->part, .first = base + (low - base) / step * step};
+    w->rows = min_u64(base + div_up(high + 1 - base, step) * step, end) - w->first;
     *fits = true;
-    return q->bnb4 ? load_bnb4(job, w, room, fits) : load_matrix(job, w, room, fits);
+    if (q->bnb4) {
+        return load_bnb4(job, w, room, fits);
+    }
+    return q->turned != 0 ? load_turned(job, w, room, fits) : load_matrix(job, w, room, fits);
 }
 
 /* ---- records ---- */

@@ -81,19 +81,46 @@ static uint64_t source_cols(const struct search *s) {
 
 /* ---- which method ---- */
 
+/* Stacked matrices that lie [in, out]: their scales are blocks that lie so too, one for each row, for each matrix, or for all. */
+static lamina_status take_turned(struct search *s, uint32_t block_rows, uint32_t block_cols) {
+    struct split_quant *q = s->q;
+    const uint64_t planes = s->m->from.planes;
+    const uint64_t in = q->codes.lines / planes;
+    const uint64_t out = q->codes.items;
+    const struct split_side *scales = &q->scales;
+    const bool single = scales->items == 1 && (scales->lines == 1 || scales->lines == planes);
+    const bool by_row =
+        (scales->lines == planes && scales->items == out) || (scales->lines == planes * out && scales->items == 1);
+    const bool grid = scales->lines == planes * div_up(in, block_rows) && scales->items == div_up(out, block_cols);
+    if (in == 0 || out == 0 || q->codes.lines % planes != 0 || !(single || by_row || grid)) {
+        return base_fail(s->w->err, LAMINA_DAMAGED,
+                         "tensor \"%s\": [%" PRIu64 ", %" PRIu64 "] scales do not belong to %" PRIu64 " matrices of [%" PRIu64
+                         ", %" PRIu64 "] codes", s->m->source, scales->lines, scales->items, planes, in, out);
+    }
+    if (grid && !single && !by_row) {
+        if (block_rows != block_cols) {
+            return base_fail(s->w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": blocks of %u x %u weights that lie [in, out] are not "
+                             "supported; squares are", s->m->source, block_rows, block_cols);
+        }
+        q->block = q->group = block_rows;
+    }
+    q->turned = out;
+    q->by_plane = single && scales->lines == planes;
+    return LAMINA_OK;
+}
+
 static lamina_status take_fp8(struct search *s) {
     struct split_quant *q = s->q;
     const struct model_quant *c = &s->w->quant;
     q->method = QUANT_FP8;
-    if (s->m->from.planes != 0 && s->m->transposed) { /* as without codes under this name; a square would not tell */
-        return base_fail(s->w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": FP8 codes of stacked experts that lie [in, out] are not "
-                         "supported; supported: [out, in], or a tensor for each expert", s->m->source);
-    }
     if (!take(s, s->m->source, "_scale_inv", &q->scales) && !take(s, s->m->source, "_scale", &q->scales)) {
         return missing(s, "scales", s->m->source, "_scale_inv");
     }
     uint32_t rows = c->block_rows != 0 ? c->block_rows : 128;
     uint32_t cols = c->block_cols != 0 ? c->block_cols : 128;
+    if (s->m->from.planes != 0 && s->m->transposed) { /* as without codes under this name */
+        return take_turned(s, rows, cols);
+    }
     bool grid = q->scales.lines == div_up(q->codes.lines, rows) && q->scales.items == div_up(q->codes.items, cols);
     bool single = q->scales.lines == 1 && q->scales.items == 1;
     q->block = grid && !single ? rows : 0; /* one block of a small matrix is one scale for all */
@@ -111,6 +138,10 @@ static lamina_status take_fp8(struct search *s) {
 static lamina_status take_int8(struct search *s) {
     struct split_quant *q = s->q;
     q->method = QUANT_INT8;
+    if (s->m->from.planes != 0 && s->m->transposed) { /* a square would not tell which way they lie */
+        return base_fail(s->w->err, LAMINA_UNSUPPORTED, "tensor \"%s\": int8 codes of stacked experts that lie [in, out] are not "
+                         "supported; supported: [out, in], or a tensor for each expert", s->m->source);
+    }
     if (take(s, s->base, ".SCB", &q->scales)) {
         q->method = QUANT_BNB8;
         drop(s, s->base, ".weight_format");
@@ -260,6 +291,17 @@ struct quant_source split_quant_source(const struct split_quant *q, const char *
                                  .global = shape_of(&q->global)};
 }
 
+void split_quant_turn(const struct split_quant *q, uint64_t rows, struct quant_source *src) {
+    const bool grid = q->block != 0;
+    const bool single = q->by_plane || q->scales.lines * q->scales.items == 1;
+    src->codes.shape[0] = rows;
+    src->codes.shape[1] = q->cols;
+    src->codes.bytes.len = (size_t)(rows * q->cols);
+    src->scales.shape[0] = grid ? div_up(rows, q->block) : single ? 1 : rows;
+    src->scales.shape[1] = grid ? div_up(q->cols, q->block) : 1;
+    src->scales.bytes.len = (size_t)(src->scales.shape[0] * src->scales.shape[1] * (q->scales.line_bytes / q->scales.items));
+}
+
 bool split_quant_transposed(const struct split_quant *q) {
     return !q->bnb4 && (q->method == QUANT_GPTQ || q->method == QUANT_AWQ);
 }
@@ -311,11 +353,17 @@ static lamina_status settle(const struct search *s) {
     struct split_quant *q = s->q;
     struct quant_source src = split_quant_source(q, s->m->source);
     struct quant_matrix m = {0};
+    uint64_t planes = 1;
     if (q->method == QUANT_PACKED) {
         q->cols = src.cols = source_cols(s);
     }
+    if (q->turned != 0) { /* one of them, as it will be read */
+        planes = s->m->from.planes;
+        q->cols = q->codes.lines / planes;
+        split_quant_turn(q, q->turned, &src);
+    }
     LAMINA_TRY(open_all(s, &src, &m));
-    q->rows = m.rows;
+    q->rows = m.rows * planes;
     q->cols = m.cols;
     if (m.order == NULL) {
         q->order.dtype[0] = 0;

@@ -20,7 +20,8 @@ struct split_quant {
     uint8_t method;       /* enum quant_method */
     bool plus_one;        /* GPTQ: zero points are stored less one */
     bool divide;
-    bool by_plane;        /* FP8: a scale for each of the stacked matrices; block is their rows */
+    bool by_plane;        /* FP8: a scale for each of the stacked matrices; block is their rows, or 0 where they are turned */
+    uint64_t turned;      /* FP8: the stacked matrices lie [in, out], and so do blocks of scales; how many rows each has, 0: no */
     uint32_t bits, group, block; /* of quant_source: bits, group; rows and columns of a block of scales */
     uint64_t rows, cols;  /* of the source; planes follow each other */
     struct groups groups;
@@ -31,6 +32,8 @@ struct split_quant {
 
 /* The matrix as format/quant_matrix.h takes it, without any bytes. */
 struct quant_source split_quant_source(const struct split_quant *q, const char *name);
+/* Of turned ones: shapes and lengths of the codes and scales of `rows` rows of one matrix, as [out, in]. */
+void split_quant_turn(const struct split_quant *q, uint64_t rows, struct quant_source *src);
 /* Rows in the tensors that are not lines but columns (GPTQ, AWQ)? */
 bool split_quant_transposed(const struct split_quant *q);
 

@@ -7,7 +7,8 @@ usage: run_coded.py LAMINA [TESTDATA, not needed]
 A small model of random weights is written once with fp32 weights that FP8 codes and scales stand for, and once with the codes:
 scales per 128 x 128 block, per row, and for all; in float32 and bfloat16; with the scales of activations that are dropped. The
 models are a Llama, a Phi-3, whose fused matrices are cut within blocks, and a DeepSeek-V3 whose latents, heads and experts begin
-and end within blocks, with its layer of predictions; and a Mistral 4, whose experts are stacked.
+and end within blocks, with its layer of predictions; a Mistral 4, whose experts are stacked; and a Llama 4 and a Qwen3-VL with
+experts, whose experts are stacked and lie [in, out].
 """
 import json
 import os
@@ -41,6 +42,16 @@ STACKED = {"architectures": ["Mistral4ForCausalLM"], "model_type": "mistral4", "
            "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "vocab_size": VOCAB, "rms_norm_eps": 1e-6,
            "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "original_max_position_embeddings": 16,
                                "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}}
+
+# Stacked experts [in, out], which are no whole blocks.
+LLAMA4 = {"architectures": ["Llama4ForCausalLM"], "model_type": "llama4_text", "hidden_size": 160, "intermediate_size": 136,
+          "intermediate_size_mlp": 304, "num_hidden_layers": 3, "interleave_moe_layer_step": 2, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "head_dim": 40, "num_local_experts": 3, "num_experts_per_tok": 1, "vocab_size": VOCAB,
+          "rms_norm_eps": 1e-5, "attention_chunk_size": 64, "use_qk_norm": True, "max_position_embeddings": 512}
+QWEN3VL = {"architectures": ["Qwen3VLMoeForConditionalGeneration"], "model_type": "qwen3_vl_moe", "hidden_size": 288,
+           "intermediate_size": 304, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 40,
+           "moe_intermediate_size": 200, "num_experts": 4, "num_experts_per_tok": 2, "vocab_size": VOCAB, "rms_norm_eps": 1e-6,
+           "decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": True, "max_position_embeddings": 512}
 
 
 def e4m3(code):
@@ -77,6 +88,37 @@ def llama_shapes(config):
             yield p + name + ".weight", shape, None
         yield p + "input_layernorm.weight", (hidden,), "F32"
         yield p + "post_attention_layernorm.weight", (hidden,), "F32"
+
+
+def turned_shapes(c):
+    hidden, head, llama = c["hidden_size"], c["head_dim"], c is LLAMA4
+    experts, ffn = c.get("num_local_experts", c.get("num_experts")), c["intermediate_size" if llama else "moe_intermediate_size"]
+    root, mlp = ("model.", "feed_forward") if llama else ("model.language_model.", "mlp")
+    yield root + "embed_tokens.weight", (VOCAB, hidden), "F32"
+    yield "lm_head.weight", (VOCAB, hidden), "F32"
+    yield root + "norm.weight", (hidden,), "F32"
+    for i in range(c["num_hidden_layers"]):
+        p, wide = f"{root}layers.{i}.", []
+        for name, heads in (("q", 4), ("k", 2), ("v", 2)):
+            yield f"{p}self_attn.{name}_proj.weight", (heads * head, hidden), None
+        yield p + "self_attn.o_proj.weight", (hidden, 4 * head), None
+        yield p + "input_layernorm.weight", (hidden,), "F32"
+        yield p + "post_attention_layernorm.weight", (hidden,), "F32"
+        if llama:
+            sparse = i % c["interleave_moe_layer_step"] == c["interleave_moe_layer_step"] - 1
+            wide = [(f"{mlp}.shared_expert.", ffn)] if sparse else [(f"{mlp}.", c["intermediate_size_mlp"])]
+        else:
+            sparse = True
+            yield p + "self_attn.q_norm.weight", (head,), "F32"
+            yield p + "self_attn.k_norm.weight", (head,), "F32"
+        if sparse:
+            yield f"{p}{mlp}.{'router' if llama else 'gate'}.weight", (experts, hidden), "BF16"
+            yield f"{p}{mlp}.experts.gate_up_proj", (experts, hidden, 2 * ffn), None
+            yield f"{p}{mlp}.experts.down_proj", (experts, ffn, hidden), None
+        for place, width in wide:
+            yield f"{p}{place}gate_proj.weight", (width, hidden), None
+            yield f"{p}{place}up_proj.weight", (width, hidden), None
+            yield f"{p}{place}down_proj.weight", (hidden, width), None
 
 
 def deepseek_shapes(c):
@@ -116,22 +158,33 @@ def deepseek_shapes(c):
             yield f"{p}{place}down_proj.weight", (hidden, ffn), None
 
 
-def quantised(rng, shape, form, dtype):
-    """Codes, the shape and bytes of their scales, and the fp32 bytes of what both stand for."""
+def quantised(rng, shape, form, dtype, turned=False):
+    """Codes, the shape and bytes of their scales, and the fp32 bytes of what both stand for. Rows of turned ones are columns."""
     if len(shape) == 3:
-        codes, grids, scales, values = zip(*(quantised(rng, shape[1:], form, dtype) for _ in range(shape[0])))
-        return b"".join(codes), (shape[0], *grids[0], *((1,) if form == "all" else ())), b"".join(scales), b"".join(values)
+        one = rounded(rng.uniform(0.5, 1.5) / shape[1] ** 0.5, dtype) if form == "whole" else None
+        codes, grids, scales, values = zip(*(one_matrix(rng, shape[1:], form, dtype, turned, one) for _ in range(shape[0])))
+        if form == "whole":
+            return b"".join(codes), (1,), scales[0], b"".join(values)
+        grid = (shape[0], *grids[0], *((1,) if form == "all" else ()))
+        grid = (shape[0], shape[2], 1) if form == "rows, upright" and turned else grid
+        return b"".join(codes), grid, b"".join(scales), b"".join(values)
+    return one_matrix(rng, shape, form, dtype, False, None)
+
+
+def one_matrix(rng, shape, form, dtype, turned, given):
     rows, cols = shape
-    grid = {"block": (-(-rows // 128), -(-cols // 128)), "row": (rows, 1), "all": (1,)}[form]
+    form = {"whole": "all", "rows, upright": "row"}.get(form, form)
+    grid = {"block": (-(-rows // 128), -(-cols // 128)), "row": (1, cols) if turned else (rows, 1), "all": (1,)}[form]
     count = grid[0] * (grid[1] if len(grid) > 1 else 1)
-    scales = [rounded(rng.uniform(0.5, 1.5) / cols ** 0.5, dtype) for _ in range(count)]
+    scales = [given or rounded(rng.uniform(0.5, 1.5) / (rows if turned else cols) ** 0.5, dtype) for _ in range(count)]
     codes = rng.randbytes(rows * cols).translate(bytes(c & 0xBF for c in range(256)))  # below 2, and no NaN
     table = [e4m3(c) for c in range(256)]
-    width = 128 if form == "block" else cols
+    width = 128 if form == "block" else 1 if form == "row" and turned else cols
     values = []
     for r in range(rows):
         for c in range(0, cols, width):
-            scale = scales[{"block": r // 128 * grid[-1] + c // 128, "row": r, "all": 0}[form]][1]
+            place = {"block": r // 128 * grid[-1] + c // 128, "row": c if turned else r, "all": 0}[form]
+            scale = scales[place][1]
             values += [table[code] * scale for code in codes[r * cols + c:r * cols + min(c + width, cols)]]
     return codes, grid, b"".join(s[0] for s in scales), struct.pack(f"<{len(values)}f", *values)
 
@@ -162,9 +215,10 @@ def write(path, tensors, config):
 def make(base, config, form, dtype, method):
     rng = random.Random(f"{form} {dtype}")
     plain, coded = {}, {}
-    for name, shape, kept in (deepseek_shapes if "kv_lora_rank" in config else llama_shapes)(config):
+    turned = config is LLAMA4 or config is QWEN3VL
+    for name, shape, kept in (turned_shapes if turned else deepseek_shapes if "kv_lora_rank" in config else llama_shapes)(config):
         if kept is None:
-            codes, grid, scales, values = quantised(rng, shape, form, dtype)
+            codes, grid, scales, values = quantised(rng, shape, form, dtype, turned)
             plain[name] = ("F32", shape, values)
             coded[name] = ("F8_E4M3", shape, codes)
             coded[name + ("_scale_inv" if form == "block" else "_scale")] = (dtype, grid, scales)
@@ -185,10 +239,10 @@ def logits(lamina, model, home):
     return {key: out[key] for key in ("tokens", "logits_last", "logits_final", "argmax", "logprob_next")}
 
 
-def compare(lamina, cases):
+def compare(lamina, cases, more=0):
     """A TAP line for each (name, function that writes plain and coded under a folder). Returns how many failed."""
     failed = 0
-    print(f"1..{len(cases)}")
+    print(f"1..{len(cases) + more}")
     for number, (name, make_both) in enumerate(cases, 1):
         with tempfile.TemporaryDirectory() as base:
             try:
@@ -202,6 +256,43 @@ def compare(lamina, cases):
     return failed
 
 
+def refuse(lamina, first):
+    """Stacked codes [in, out] that are taken for nothing else: exit status and a word of the message of each."""
+    def edited(base, edit):
+        with open(f"{base}/coded/model.safetensors", "rb") as f:
+            header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+            data = f.read()
+        for name, entry in header.items():
+            edit(name, entry)
+        text = json.dumps(header).encode()
+        with open(f"{base}/coded/model.safetensors", "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text + data)
+
+    def as_int8(name, entry):
+        entry["dtype"] = "I8" if name.endswith("experts.down_proj") else entry["dtype"]
+
+    def other_scales(name, entry):
+        if name.endswith("experts.down_proj_scale_inv"):
+            entry["shape"] = [entry["shape"][0] * entry["shape"][2], 1, entry["shape"][1]]
+
+    failed = 0
+    for number, (words, blocks, edit, code, said) in enumerate((
+            ("int8 codes", [128, 128], as_int8, 9, "int8 codes of stacked experts"),
+            ("blocks that are no squares", [128, 120], None, 9, "blocks of 128 x 120 weights"),
+            ("scales of another shape", [128, 128], other_scales, 8, "scales do not belong to")), first):
+        with tempfile.TemporaryDirectory() as base:
+            make(base, QWEN3VL, "block", "F32", {"quant_method": "fp8", "weight_block_size": blocks})
+            if edit is not None:
+                edited(base, edit)
+            done = subprocess.run([lamina, "logits", f"{base}/coded", "--ids", "5", "-q", "--home", f"{base}/home"],
+                                  capture_output=True, text=True, timeout=60)
+            good = done.returncode == code and said in done.stderr
+            failed += not good
+            print(f"{'ok' if good else 'not ok'} {number} - stacked [in, out], {words}: exit {done.returncode}, "
+                  f"{done.stderr.strip() if not good else 'refused'}")
+    return failed
+
+
 def main():
     fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     packed = {"quant_method": "compressed-tensors", "format": "float-quantized"}
@@ -209,10 +300,15 @@ def main():
              (LLAMA, "row", "BF16", {"quant_method": "fbgemm_fp8"}), (LLAMA, "all", "F32", packed), (LLAMA, "all", "BF16", fp8),
              (PHI3, "block", "BF16", fp8), (PHI3, "row", "F32", packed),
              (DEEPSEEK, "block", "F32", fp8), (DEEPSEEK, "row", "BF16", packed), (DEEPSEEK, "all", "F32", packed),
-             (STACKED, "block", "BF16", fp8), (STACKED, "row", "F32", fp8), (STACKED, "all", "BF16", fp8)]
+             (STACKED, "block", "BF16", fp8), (STACKED, "row", "F32", fp8), (STACKED, "all", "BF16", fp8),
+             (QWEN3VL, "block", "F32", fp8), (QWEN3VL, "block", "BF16", fp8), (QWEN3VL, "row", "F32", packed),
+             (QWEN3VL, "all", "F32", fp8), (LLAMA4, "row", "F32", {"quant_method": "fbgemm_fp8"}),
+             (LLAMA4, "rows, upright", "F32", {"quant_method": "fbgemm_fp8"}), (LLAMA4, "block", "BF16", fp8),
+             (LLAMA4, "whole", "F32", fp8)]
     cases = [(f"{config['architectures'][0][:-11]} in FP8, scales {form} in {dtype}, {method['quant_method']}",
               lambda base, c=config, f=form, d=dtype, m=method: make(base, c, f, d, m)) for config, form, dtype, method in forms]
-    return 1 if compare(sys.argv[1], cases) else 0
+    failed = compare(sys.argv[1], cases, 3)
+    return 1 if failed + refuse(sys.argv[1], len(cases) + 1) else 0
 
 
 if __name__ == "__main__":

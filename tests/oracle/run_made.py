@@ -157,29 +157,6 @@ def write_tensors(path, tensors):
         f.write(struct.pack("<Q", len(text)) + text + body)
 
 
-def check_turned_codes(lamina, room, home):
-    """FP8 codes under the name of experts that lie [in, out] lie so too: refused, not read the other way."""
-    place = os.path.join(room, "turned-codes")
-    write_checkpoint(os.path.join(MADE, "qwen3-vl-moe"), place)
-    path = os.path.join(place, "model.safetensors")
-    with open(path, "rb") as f:
-        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-        data = f.read()
-    tensors = []
-    for name, entry in header.items():
-        raw, count = data[slice(*entry["data_offsets"])], entry["shape"][0]
-        if ".experts." in name:
-            tensors += [(name, "F8_E4M3", entry["shape"], raw[::2]),
-                        (name + "_scale_inv", "F32", [count, 1, 1], struct.pack("<f", 1.0) * count)]
-        else:
-            tensors.append((name, entry["dtype"], entry["shape"], raw))
-    write_tensors(path, tensors)
-    done = subprocess.run([lamina, "logits", place, "--ids", "5", "-q", "--home", home], capture_output=True, text=True, timeout=60)
-    if done.returncode != 9 or "[in, out]" not in done.stderr:
-        raise RuntimeError(f"exit {done.returncode}: {done.stderr}")
-    return "exit 9"
-
-
 def check_left_out(lamina, room):
     """Splitting a multimodal checkpoint says which parts beside the text model it leaves out, each with its size."""
     place, store = os.path.join(room, "llava-wrapped"), os.path.join(room, "llava-store")
@@ -205,7 +182,6 @@ def main():
         jobs += [job for name in FOLDERS for job in jobs_of(lamina, name, room, home)]
         jobs += [("pieces of vectors that do not fit are named", lambda: check_pieces(lamina, room, home))]
         jobs += [("what is not the text model is named", lambda: check_left_out(lamina, room))]
-        jobs += [("codes of experts that lie [in, out] are refused", lambda: check_turned_codes(lamina, room, home))]
         for number, (words, job) in enumerate(jobs, 1):
             try:
                 print(f"ok {number} - {words}: {job()}")
