@@ -44,9 +44,10 @@ void quant_matrix_codes(const struct quant_matrix *m, uint64_t row, uint64_t col
             out[i] = (uint8_t)code_at(m->codes + 4 * row, m->code_stride, col + i, m->bits);
         }
     } else if (m->method == QUANT_AWQ) {
-        uint64_t place = awq_place(row);
+        const uint64_t place = awq_place(row);
+        const uint8_t *two = m->codes + col * m->code_stride + place / 2;
         for (size_t i = 0; i < count; i++) {
-            out[i] = (uint8_t)code_at(m->codes + (col + i) * m->code_stride, 4, place, m->bits);
+            out[i] = two[i * m->code_stride] >> (4 * (place % 2)) & 15;
         }
     } else if (m->bits == 8) {
         memcpy(out, m->codes + row * m->code_stride + col, count);

@@ -340,6 +340,7 @@ static lamina_status produce(struct split_job *job) {
         status = split_outputs(job);
     }
     split_pipe_stop(&job->pipe);
+    split_strip_drop(job);
     if (status == LAMINA_OK) {
         status = wait_for_digests(job);
     }

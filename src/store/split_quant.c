@@ -12,7 +12,7 @@
 #include "codec/coding.h"
 #include "store/split_quant_priv.h"
 
-enum { HALF = SPLIT_ROWS / 2, WINDOW_ROOM = SPLIT_ROWS - HALF };
+enum { HALF = SPLIT_ROWS / 2, WINDOW_ROOM = SPLIT_ROWS - HALF, LONG_PIECE = 256 << 10 };
 
 /* What of the source is in memory: rows first to first + rows. */
 struct window {
@@ -23,6 +23,7 @@ struct window {
 };
 
 struct room {
+    const struct split_quant *of;
     uint8_t *at, *end;
 };
 
@@ -36,6 +37,10 @@ const struct groups *split_groups_of(const struct split_part *part) {
 static lamina_status read_piece(struct split_job *job, const struct split_side *side, uint64_t line, uint64_t lines, uint64_t from,
                                 uint64_t bytes, struct room *room, uint8_t **to) {
     const struct lamina_source *src = job->source;
+    const struct split_quant *q = room->of;
+    const enum split_strip_use use = side == &q->codes   ? SPLIT_STRIP_CODES
+                                     : side == &q->zeros ? SPLIT_STRIP_ZEROS
+                                                         : SPLIT_STRIP_SCALES;
     *to = NULL;
     if (lines * bytes > (uint64_t)(room->end - room->at)) {
         return LAMINA_OK;
@@ -47,7 +52,17 @@ static lamina_status read_piece(struct split_job *job, const struct split_side *
     if (bytes == side->line_bytes) {
         return src->read(src->user, side->tensor, line * bytes, at, (size_t)(lines * bytes), &job->err);
     }
-    for (uint64_t i = 0; i < lines; i++) {
+    const struct split_columns c = {.tensor = side->tensor, .line = line, .lines = lines, .line_bytes = side->line_bytes,
+                                    .at = from, .bytes = bytes};
+    const uint8_t *columns = NULL;
+    uint64_t pitch = 0;
+    if (bytes < LONG_PIECE) {
+        LAMINA_TRY(split_strip_take(job, use, &c, &columns, &pitch));
+    }
+    for (uint64_t i = 0; columns != NULL && i < lines; i++) {
+        memcpy(at + i * bytes, columns + i * pitch, (size_t)bytes);
+    }
+    for (uint64_t i = 0; columns == NULL && i < lines; i++) {
         uint64_t offset = (line + i) * side->line_bytes + from;
         LAMINA_TRY(src->read(src->user, side->tensor, offset, at + i * bytes, (size_t)bytes, &job->err));
     }
@@ -152,18 +167,8 @@ static lamina_status load_matrix(struct split_job *job, struct window *w, struct
     return quant_matrix_open(&src, &w->m, &job->err);
 }
 
-/* Lines of `from` [lines][items] as columns of `to`, `stride` bytes from one row of it to the next; an item has `size` bytes. */
-static void turn(const uint8_t *from, uint64_t lines, uint64_t items, size_t size, uint8_t *to, uint64_t stride) {
-    for (uint64_t i = 0; i < items; i++) {
-        for (uint64_t line = 0; line < lines; line++) {
-            memcpy(to + i * stride + line * size, from + (line * items + i) * size, size);
-        }
-    }
-}
-
 /* FP8 [in, out]: rows of one of the stacked matrices are columns of its lines. */
 static lamina_status load_turned(struct split_job *job, struct window *w, struct room room, bool *fits) {
-    enum { AT_ONCE = 64 };
     const struct split_quant *q = w->part->quant;
     const uint64_t plane = w->first / q->turned;
     const uint64_t row = w->first % q->turned;
@@ -178,33 +183,35 @@ static lamina_status load_turned(struct split_job *job, struct window *w, struct
     }
     uint8_t *code = room.at;
     uint8_t *scale = code + codes;
-    uint8_t *piece = NULL;
     room.at = scale + scales;
-    for (uint64_t col = 0; *fits && col < q->cols; col += AT_ONCE) {
-        const uint64_t lines = min_u64(AT_ONCE, q->cols - col);
-        struct room rest = room;
-        LAMINA_TRY(read_piece(job, &q->codes, plane * q->cols + col, lines, row, w->rows, &rest, &piece));
-        *fits = piece != NULL;
-        if (*fits) {
-            turn(piece, lines, w->rows, 1, code + col, q->cols);
-        }
+    const struct split_columns columns = {.tensor = q->codes.tensor, .line = plane * q->cols, .lines = q->cols,
+                                          .line_bytes = q->codes.line_bytes, .at = row, .bytes = w->rows};
+    struct split_turn t = {.step = 1, .lines = q->cols, .items = w->rows, .to = code, .stride = q->cols};
+    LAMINA_TRY(split_strip_take(job, SPLIT_STRIP_CODES, &columns, &t.from, &t.pitch));
+    if (t.from == NULL) {
+        *fits = false;
+        return LAMINA_OK;
     }
-    if (*fits && q->block != 0) {
-        const uint64_t lines = src.scales.shape[1];
-        const uint64_t items = src.scales.shape[0];
-        LAMINA_TRY(read_piece(job, &q->scales, plane * lines, lines, row / q->block * size, items * size, &room, &piece));
-        *fits = piece != NULL;
-        if (*fits) {
-            turn(piece, lines, items, size, scale, lines * size);
+    split_turn(&t, 1);
+    if (q->block != 0) {
+        t = (struct split_turn){.step = 1, .lines = src.scales.shape[1], .items = src.scales.shape[0], .to = scale,
+                                .stride = src.scales.shape[1] * size, .pitch = src.scales.shape[0] * size};
+        uint8_t *piece = NULL;
+        LAMINA_TRY(read_piece(job, &q->scales, plane * t.lines, t.lines, row / q->block * size, t.pitch, &room, &piece));
+        if (piece == NULL) {
+            *fits = false;
+            return LAMINA_OK;
         }
-    } else if (*fits) {
+        t.from = piece;
+        split_turn(&t, size);
+    } else {
         const uint64_t first = q->by_plane ? plane : q->scales.lines * q->scales.items == 1 ? 0 : w->first;
         const struct lamina_source *from = job->source;
         LAMINA_TRY(from->read(from->user, q->scales.tensor, first * size, scale, src.scales.bytes.len, &job->err));
     }
     src.codes.bytes.ptr = code;
     src.scales.bytes.ptr = scale;
-    return *fits ? quant_matrix_open(&src, &w->m, &job->err) : LAMINA_OK;
+    return quant_matrix_open(&src, &w->m, &job->err);
 }
 
 /* A run of items of a tensor without rows. */
@@ -240,7 +247,7 @@ static lamina_status load_bnb4(struct split_job *job, struct window *w, struct r
 static lamina_status load(struct split_job *job, struct split_slot *s, uint64_t low, uint64_t high, struct window *w, bool *fits) {
     const struct split_quant *q = s->part->quant;
     uint64_t step = step_of(q);
-    struct room room = {s->memory + HALF, s->memory + HALF + WINDOW_ROOM};
+    struct room room = {q, s->memory + HALF, s->memory + HALF + WINDOW_ROOM};
     uint64_t base = q->turned != 0 ? low / q->turned * q->turned : 0; /* of the matrix at hand */
     uint64_t end = q->turned != 0 ? base + q->turned : q->rows;
     *w = (struct window){.part = s->part, .first = base + (low - base) / step * step};

@@ -54,12 +54,13 @@ static void put_codes(const struct quant_matrix *m, uint64_t row, uint8_t *recor
         }
     } else if (m->method == QUANT_AWQ) {
         enum { AT_ONCE = 256 };
-        uint8_t codes[AT_ONCE];
+        uint8_t codes[AT_ONCE + 1];
         for (uint64_t col = 0; col < m->cols; col += AT_ONCE) {
             uint64_t n = min_u64(AT_ONCE, m->cols - col);
             quant_matrix_codes(m, row, col, (size_t)n, codes);
-            for (uint64_t i = 0; i < n; i++) {
-                groups_put(record, col + i, m->bits, codes[i]);
+            codes[n] = 0;
+            for (uint64_t i = 0; i < n; i += 2) {
+                record[(col + i) / 2] = (uint8_t)(codes[i] | codes[i + 1] << 4);
             }
         }
     } else {

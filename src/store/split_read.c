@@ -66,29 +66,34 @@ uint64_t split_in_step(const struct model_rows *m, uint64_t row, uint64_t most) 
     return n;
 }
 
-/* Element c of canonical row r stands in row c of the source: pieces of a source row, scattered over the rows. */
+/* Element c of canonical row r stands in row c of the source: columns of it become rows. */
 static lamina_status read_transposed(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count) {
     const struct split_part *part = s->part;
-    size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
-    uint8_t *piece = s->memory + HALF;
-    uint64_t step = split_step(&part->from);
-    if (count * s->stride > HALF || count * step * size > HALF) {
-        return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix this large cannot be split", s->output->name);
-    }
-    for (uint64_t c = 0; c < part->shape.cols; c++) {
-        for (uint64_t done = 0; done < count;) {
-            uint64_t n = split_in_step(&part->from, row + done, count - done);
-            uint64_t from = model_source_row(&part->from, row + done);
-            if (from == MODEL_ZERO_ROW) {
-                memset(piece, 0, n * size);
-            } else {
-                LAMINA_TRY(read_at(job, part, c * part->source_cols + from, (n - 1) * step + 1, piece));
-            }
-            for (uint64_t i = 0; i < n; i++) {
-                memcpy(s->rows + (done + i) * s->stride + c * size, piece + i * step * size, size);
-            }
+    const size_t size = kern_dtype_bytes((enum kern_dtype)part->dtype);
+    const uint64_t step = split_step(&part->from);
+    for (uint64_t done = 0; done < count;) {
+        uint64_t n = split_in_step(&part->from, row + done, count - done);
+        const uint64_t from = model_source_row(&part->from, row + done);
+        uint8_t *to = s->rows + done * s->stride;
+        if (from == MODEL_ZERO_ROW) {
+            memset(to, 0, n * s->stride);
             done += n;
+            continue;
         }
+        const uint64_t at = part->from.plane + from;
+        const uint64_t line = at / part->source_cols;
+        const uint64_t column = at % part->source_cols;
+        n = min_u64(n, div_up(part->source_cols - column, step));
+        const struct split_columns c = {.tensor = part->tensor, .line = line, .lines = part->shape.cols,
+                                        .line_bytes = part->source_cols * size, .at = column * size,
+                                        .bytes = ((n - 1) * step + 1) * size};
+        struct split_turn t = {.step = step, .lines = c.lines, .items = n, .to = to, .stride = s->stride};
+        LAMINA_TRY(split_strip_take(job, SPLIT_STRIP_CODES, &c, &t.from, &t.pitch));
+        if (t.from == NULL) {
+            return base_fail(&job->err, LAMINA_UNSUPPORTED, "%s: a transposed matrix this large cannot be split", s->output->name);
+        }
+        split_turn(&t, size);
+        done += n;
     }
     return LAMINA_OK;
 }

@@ -9,15 +9,12 @@
 
 #include "store/store_priv.h"
 
-enum { SLACK = SPLIT_ROWS - SPLIT_ROWS_MAX };
-
-/* Direct reads go straight into the slot when its address is as odd as the file offset. */
-static uint64_t skew_of(const struct split_job *job, uint32_t tensor, uint64_t offset) {
+uint64_t split_skew(const struct split_job *job, uint32_t tensor, uint64_t offset) {
     if (job->checkpoint == NULL) {
         return 0;
     }
     const struct source_tensor *t = &job->checkpoint->tensors[tensor];
-    uint64_t skew = (t->offset + offset) % SLACK;
+    uint64_t skew = (t->offset + offset) % SPLIT_SLACK;
     return skew % sizeof(uint64_t) == 0 ? skew : 0;
 }
 
@@ -55,7 +52,7 @@ static lamina_status simple(struct split_job *job, struct split_output *o, int w
 
 static lamina_status read_into(struct split_job *job, struct split_slot *s, uint64_t offset, size_t len) {
     const struct lamina_source *src = job->source;
-    s->rows = s->memory + skew_of(job, s->part->tensor, offset);
+    s->rows = s->memory + split_skew(job, s->part->tensor, offset);
     s->rows_len = len;
     return src->read(src->user, s->part->tensor, offset, s->rows, len, &job->err);
 }

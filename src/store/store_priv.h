@@ -424,7 +424,7 @@ struct split_pipe {
     bool (*tick)(void *user); /* while waiting; true: stop */
     void *user;
 };
-enum { SPLIT_ROWS = 8 << 20, SPLIT_ROWS_MAX = SPLIT_ROWS - 4096 }; /* of the rows' memory; what rows in it may take */
+enum { SPLIT_SLACK = 4096, SPLIT_ROWS = 8 << 20, SPLIT_ROWS_MAX = SPLIT_ROWS - SPLIT_SLACK }; /* the rows' memory; most in it */
 /* Bits of the fp32 that a stored element stands for. */
 uint32_t split_widen(const uint8_t *at, uint32_t dtype);
 /* split_read.c: source rows that do not lie as the store wants them. */
@@ -467,6 +467,35 @@ uint32_t split_sha_pieces(const struct split_sha *s, uint32_t file);
 uint64_t split_sha_bytes(const struct split_sha *s); /* hashed so far */
 void split_sha_stop(struct split_sha **s);
 
+/* How far behind a multiple of SPLIT_SLACK a direct read from there goes straight into memory (split_run.c). */
+uint64_t split_skew(const struct split_job *job, uint32_t tensor, uint64_t offset);
+
+/* split_strip.c: columns of source matrices. */
+enum split_strip_use { SPLIT_STRIP_CODES, SPLIT_STRIP_SCALES, SPLIT_STRIP_ZEROS, SPLIT_STRIPS }; /* plain weights are codes */
+struct split_strip {
+    uint8_t *first;       /* in memory: where they begin */
+    uint32_t tensor;
+    uint64_t line, lines; /* what is in memory: bytes [at, at + width) of each; lines 0: nothing */
+    uint64_t at, width;
+};
+struct split_columns {
+    uint32_t tensor;
+    uint64_t line, lines, line_bytes; /* lines [line, line + lines), at least one */
+    uint64_t at, bytes;               /* of each */
+};
+/* Where the columns lie: of a line `pitch` bytes behind those of the one before, until the next call. NULL: there is no room. */
+lamina_status split_strip_take(struct split_job *job, enum split_strip_use use, const struct split_columns *c,
+                               const uint8_t **columns, uint64_t *pitch);
+void split_strip_drop(struct split_job *job);
+/* Item i of line k, at from + k * pitch + i * step * size, goes to to + i * stride + k * size. */
+struct split_turn {
+    const uint8_t *from;
+    uint64_t pitch, step, lines, items;
+    uint8_t *to;
+    uint64_t stride;
+};
+void split_turn(const struct split_turn *t, size_t size);
+
 /* One split from beginning to end. Everything here belongs to the calling thread. */
 struct split_job {
     const struct store_split_options *o;
@@ -481,6 +510,8 @@ struct split_job {
     char journal_path[STORE_PATH_LEN];
     struct sys_file journal_file;
     struct split_pipe pipe;
+    struct split_strip strip[SPLIT_STRIPS];
+    void *strip_memory;    /* NULL until columns are asked for */
     uint32_t *order;       /* [plan.output_count], for a source that arrives; else NULL */
     struct split_stream *stream;
     struct split_sha *sha;
