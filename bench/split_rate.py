@@ -7,7 +7,8 @@ usage: split_rate.py LAMINA DIR [ROUNDS]
 
 Random checkpoints of a few hundred MB are made in DIR, split ROUNDS times (3) in turns, and removed; GB/s are bytes of the source over
 the median of the seconds, the drive's reads and writes, encoding and SHA-256 included. Experts of 4096 x 3072 and 1536 x 4096 in
-BF16 and FP8 (blocks of 128 x 128), [out, in] and [in, out]; 4 bit matrices of 4096 x 14336 by GPTQ and AWQ, which are both columns.
+BF16 and FP8 (blocks of 128 x 128), [out, in] and [in, out]; 4 bit matrices of 4096 x 14336 by GPTQ and AWQ, which are both columns;
+and attention of 4096 x 4096 whose rotary pairs lie side by side.
 """
 import array
 import json
@@ -108,9 +109,24 @@ def in_words(path, awq):
     return write(path, tensors, config)
 
 
+def in_pairs(path):
+    config = {"architectures": ["Ernie4_5ForCausalLM"], "hidden_size": HIDDEN, "intermediate_size": 1024, "num_hidden_layers": 3,
+              "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128, "vocab_size": VOCAB, "rms_norm_eps": 1e-5,
+              "tie_word_embeddings": False, "max_position_embeddings": 512}
+    tensors = ends("model.")
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        tensors.update(norms(layer))
+        for name in "qkvo":
+            tensors[f"{layer}self_attn.{name}_proj.weight"] = ("BF16", (HIDDEN, HIDDEN), bf16(HIDDEN * HIDDEN))
+        for name, rows, cols in (("gate", 1024, HIDDEN), ("up", 1024, HIDDEN), ("down", HIDDEN, 1024)):
+            tensors[f"{layer}mlp.{name}_proj.weight"] = ("BF16", (rows, cols), bf16(rows * cols))
+    return write(path, tensors, config)
+
+
 FORMS = (("bf16 [out, in]", lambda p: with_experts(p, False, False)), ("bf16 [in, out]", lambda p: with_experts(p, False, True)),
          ("fp8 [out, in]", lambda p: with_experts(p, True, False)), ("fp8 [in, out]", lambda p: with_experts(p, True, True)),
-         ("gptq", lambda p: in_words(p, False)), ("awq", lambda p: in_words(p, True)))
+         ("gptq", lambda p: in_words(p, False)), ("awq", lambda p: in_words(p, True)), ("bf16 rotary pairs", in_pairs))
 
 
 def main():

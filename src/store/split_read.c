@@ -35,17 +35,59 @@ static uint64_t together(const struct model_rows *m, uint64_t row, uint64_t most
     return n;
 }
 
-static lamina_status read_picked(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count) {
+/* Rows that lie beside each other in another order, pairs of a rotary head for example: one read, put in order in memory. *done
+ * false: they lie apart, or there is no room for what lies between them. */
+static lamina_status read_near(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count, uint8_t *to,
+                               bool *done) {
+    const struct split_part *part = s->part;
+    uint64_t low = UINT64_MAX;
+    uint64_t high = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t from = model_source_row(&part->from, row + i);
+        low = min_u64(low, from);
+        high = from != MODEL_ZERO_ROW && from > high ? from : high;
+    }
+    *done = false;
+    if (low > high || high - low >= 2 * count) {
+        return LAMINA_OK;
+    }
+    const struct split_columns c = {.tensor = part->tensor, .line = part->from.plane / part->source_cols + low,
+                                    .lines = high - low + 1, .line_bytes = s->stride, .bytes = s->stride};
+    const uint8_t *rows = NULL;
+    uint64_t pitch = 0;
+    LAMINA_TRY(split_strip_take(job, SPLIT_STRIP_CODES, &c, &rows, &pitch));
+    for (uint64_t i = 0; rows != NULL && i < count; i++) {
+        const uint64_t from = model_source_row(&part->from, row + i);
+        if (from == MODEL_ZERO_ROW) {
+            memset(to + i * s->stride, 0, s->stride);
+        } else {
+            memcpy(to + i * s->stride, rows + (from - low) * pitch, s->stride);
+        }
+    }
+    *done = rows != NULL;
+    return LAMINA_OK;
+}
+
+static lamina_status read_picked(struct split_job *job, const struct split_slot *s, uint64_t row, uint64_t count, uint8_t *to) {
+    enum { LONG_RUN = 256 << 10, AT_ONCE = 4 << 20 };
     const struct split_part *part = s->part;
     const struct lamina_source *src = job->source;
-    uint64_t before = part->from.plane / part->source_cols;
+    const uint64_t before = part->from.plane / part->source_cols;
     for (uint64_t done = 0; done < count;) {
-        uint64_t n = together(&part->from, row + done, count - done);
-        uint64_t from = model_source_row(&part->from, row + done);
-        if (from == MODEL_ZERO_ROW) {
-            memset(s->rows + done * s->stride, 0, n * s->stride);
+        const uint64_t left = count - done;
+        uint64_t n = together(&part->from, row + done, left);
+        const uint64_t from = model_source_row(&part->from, row + done);
+        const uint64_t many = min_u64(left, AT_ONCE / s->stride + 1);
+        bool near = false;
+        if (n < left && n * s->stride < LONG_RUN) {
+            LAMINA_TRY(read_near(job, s, row + done, many, to + done * s->stride, &near));
+        }
+        if (near) {
+            n = many;
+        } else if (from == MODEL_ZERO_ROW) {
+            memset(to + done * s->stride, 0, n * s->stride);
         } else {
-            LAMINA_TRY(src->read(src->user, part->tensor, (before + from) * s->stride, s->rows + done * s->stride,
+            LAMINA_TRY(src->read(src->user, part->tensor, (before + from) * s->stride, to + done * s->stride,
                                  (size_t)(n * s->stride), &job->err));
         }
         done += n;
@@ -101,7 +143,7 @@ static lamina_status read_transposed(struct split_job *job, const struct split_s
 lamina_status split_read_rows(struct split_job *job, struct split_slot *s, uint64_t row, uint64_t count) {
     s->rows = s->memory;
     s->rows_len = (size_t)(count * s->stride);
-    return s->part->transposed ? read_transposed(job, s, row, count) : read_picked(job, s, row, count);
+    return s->part->transposed ? read_transposed(job, s, row, count) : read_picked(job, s, row, count, s->rows);
 }
 
 /* ---- vectors ---- */
