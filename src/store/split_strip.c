@@ -53,10 +53,10 @@ lamina_status split_strip_take(struct split_job *job, enum split_strip_use use, 
     if (width < c->bytes) {
         return LAMINA_OK;
     }
-    const bool there = s->lines == c->lines && s->tensor == c->tensor && s->line == c->line && s->at <= c->at &&
-                       c->at + c->bytes <= s->at + s->width;
+    const bool same = s->lines == c->lines && s->tensor == c->tensor && s->line == c->line && s->line_bytes == c->line_bytes;
+    const bool there = same && s->at <= c->at && c->at + c->bytes <= s->at + s->width;
     if (!there) {
-        *s = (struct split_strip){.tensor = c->tensor, .line = c->line, .width = width,
+        *s = (struct split_strip){.tensor = c->tensor, .line = c->line, .line_bytes = c->line_bytes, .width = width,
                                   .at = min_u64(c->at, c->line_bytes - width)};
         LAMINA_TRY(job->strip_memory == NULL ? sys_mem_map(&job->strip_memory, MEMORY, &job->err) : LAMINA_OK);
         LAMINA_TRY(fill(job, s, c, (uint8_t *)job->strip_memory + PLACES[use].begin));

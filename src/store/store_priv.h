@@ -475,7 +475,7 @@ enum split_strip_use { SPLIT_STRIP_CODES, SPLIT_STRIP_SCALES, SPLIT_STRIP_ZEROS,
 struct split_strip {
     uint8_t *first;       /* in memory: where they begin */
     uint32_t tensor;
-    uint64_t line, lines; /* what is in memory: bytes [at, at + width) of each; lines 0: nothing */
+    uint64_t line, lines, line_bytes; /* what is in memory: bytes [at, at + width) of each; lines 0: nothing */
     uint64_t at, width;
 };
 struct split_columns {

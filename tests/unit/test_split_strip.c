@@ -100,6 +100,8 @@ static void uses_do_not_disturb_each_other(void **state) {
     expect_columns(job, SPLIT_STRIP_CODES, &c);
     c.lines = 16;
     expect_columns(job, SPLIT_STRIP_CODES, &c);
+    c.line_bytes = 8192;
+    expect_columns(job, SPLIT_STRIP_CODES, &c);
     split_strip_drop(job);
 }
 
