@@ -124,6 +124,9 @@ def test_bytes():
         "three files that share every layer": model(files=3, seed=5, cut=lambda n, i: i % 3, **few),
         "two files, the last layers first": model(files=2, seed=6, cut=lambda n, i: int(i < 55), **few),
         "vectors in a tensor per head": made("stablelm-norms"),
+        "experts that lie [in, out], and another tower": made("qwen3-vl-moe"),
+        "layers that are left out": made("mllama"),
+        "rotary pairs side by side": made("glm4v"),
     }
     for n, (title, files) in enumerate(cases_of.items()):
         repo = HUB.add(f"org/b{n}", Repo(files))
