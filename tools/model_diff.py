@@ -35,11 +35,11 @@ KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm g
          "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
          "seed_oss arcee olmoe ernie4_5_moe nemotron exaone4 helium olmo vaultgemma hunyuan_v1_dense hunyuan_v1_moe granitemoe "
          "granitemoeshared dots1 phimoe gptj gpt_neo gpt_bigcode opt bloom mpt deepseek_v32 glm_moe_dsa youtu solar_open "
-         "exaone_moe flex_olmo jais2 ministral hy_v3 mimo_v2_flash").split()
+         "exaone_moe flex_olmo jais2 ministral hy_v3 mimo_v2_flash mllama_text_model").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
             "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe exaone4 helium olmo vaultgemma granitemoe "
-            "granitemoeshared dots1 phimoe opt bloom exaone_moe flex_olmo").split()
+            "granitemoeshared dots1 phimoe opt bloom exaone_moe flex_olmo mllama_text_model").split()
 MIXED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear")  # every fourth layer attends, the others are linear
 NO_WINDOW_WHERE_NULL = ("mistral", "phi3", "starcoder2", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "mixtral")
 OLDER = {"gptj": "n_layer n_head n_embd n_positions", "gpt_bigcode": "n_layer n_head n_embd n_positions",
@@ -50,6 +50,7 @@ OWN_ROPE = ("gpt2", "gemma4_text", "phi3", "ministral3", "gpt_oss", "kimi_linear
 # Whose older keys are others, or default to a scaling.
 OWN_DIALECT = ("gpt_neox", "falcon", "ministral3", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", *OLDER)
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "gelu_new", "relu", "relu2")
+OWN_CLASS = {"mllama_text_model": "MllamaForCausalLM"}  # text models that the automatic class does not know
 FIXED_ACTIVATION = (*MIXED, "gemma", "gpt_oss", *OLDER)
 LIMIT = 2e-3  # of the largest logit; float32 twice in another order stays near 1e-6, a missing part far above
 
@@ -209,6 +210,10 @@ def config_of(kind, draw):
             name: {"rope_type": "default", "rope_theta": draw.choice((1e4, 5e6)), "partial_rotary_factor": draw.choice((.334, .5, 1.))}
             for name in ("full_attention", "sliding_attention")})
         drawn["num_attention_heads"] = 2 * kv * draw.choice((1, 2))  # layers with a window have twice the KV heads
+    elif kind == "mllama_text_model":  # text alone passes by the layers that attend to images; its head is its own
+        drawn.update(cross_attention_layers=draw.sample(range(layers + 3), draw.choice((0, 1, 2))), tie_word_embeddings=False)
+        if draw.random() < .3:  # the third and every fifth after it
+            del drawn["cross_attention_layers"]
     elif kind == "gpt_neox":
         drawn["num_key_value_heads"] = heads
     elif kind == "kimi_linear":
@@ -280,15 +285,16 @@ def older_dialect(folder):
 def compare(lamina, kind, seed, folder):
     """(verdict, words)"""
     draw = random.Random(f"{kind} {seed}")
+    own = getattr(transformers, OWN_CLASS[kind]) if kind in OWN_CLASS else None
     try:
         config, drawn = config_of(kind, draw)
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config) if own is None else own(config)
         fill(model, seed)
         model.to(torch.bfloat16).save_pretrained(folder)
         if draw.random() < .4 and kind not in OWN_DIALECT:
             older_dialect(folder)
-        reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+        reference = (own or AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
         ids = [draw.randrange(3, config.vocab_size) for _ in range(draw.choice((5, 20, 40)))]
         with torch.no_grad():
             want = reference(torch.tensor([ids]), use_cache=False).logits[0, -1]
