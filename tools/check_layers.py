@@ -32,7 +32,7 @@ ISO_HEADERS = set("assert complex ctype errno fenv float inttypes iso646 limits 
 PURE_FORBIDDEN = {"signal", "setjmp", "locale", "stdatomic", "fenv"}
 # Where names of model families may stand: the table, and the tables of tokenizers and chat formats, which go by the same names
 # (in GGUF files too); the inflater makes models of one family; the server speaks the interface of a program called after one.
-FAMILY_TABLES = ("src/model/family_dense.c", "src/model/family_early.c", "src/model/family_sparse.c",
+FAMILY_TABLES = ("src/model/family_dense.c", "src/model/family_early.c", "src/model/family_sparse.c", "src/model/family_mixed.c",
                  "src/model/family_names_priv.h", "src/model/gguf_table.c", "src/model/chat_formats.c")
 FAMILY_FREE = ("src/text/", "src/format/gguf_tokenizer_pre.c", "src/app/tools/", "src/app/server/")
 # Words of config.json, files and formulas that are called after a family, and no sign of one.

@@ -18,8 +18,8 @@ CHECKS = ROOT / "tests" / "oracle" / "families.txt"
 HEAD = """# Model families
 
 Written by `tools/families_doc.py` from `lamina families --json`; `./test.sh` fails when the page and the table differ. The
-table itself is `src/model/family_dense.c`, `family_early.c` and `family_sparse.c` beside it, and `docs/ADD-A-FAMILY.md` says how a
-row gets there. `lamina families DIR` names the row that reads a checkpoint, or says what is missing for it.
+table itself is `src/model/family_dense.c`, with `family_early.c`, `family_sparse.c` and `family_mixed.c` beside it, and
+`docs/ADD-A-FAMILY.md` says how a row gets there. `lamina families DIR` names the row that reads a checkpoint, or says what is missing for it.
 
 A row says what config.json does not. The numbers of heads and KV heads, the kind of RoPE scaling (linear, dynamic, llama3,
 yarn, longrope), which layers have a window, and an activation other than the one below come from config.json where its keys

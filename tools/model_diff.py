@@ -35,11 +35,13 @@ KINDS = ("llama mistral ministral3 qwen2 qwen3 qwen2_moe qwen3_moe mixtral glm g
          "llama4_text qwen3_next qwen3_5_text qwen3_5_moe_text kimi_linear minimax_m2 ernie4_5 smollm3 "
          "seed_oss arcee olmoe ernie4_5_moe nemotron exaone4 helium olmo vaultgemma hunyuan_v1_dense hunyuan_v1_moe granitemoe "
          "granitemoeshared dots1 phimoe gptj gpt_neo gpt_bigcode opt bloom mpt deepseek_v32 glm_moe_dsa youtu solar_open "
-         "exaone_moe flex_olmo jais2 ministral hy_v3 mimo_v2_flash mllama_text_model").split()
+         "exaone_moe flex_olmo jais2 ministral hy_v3 mimo_v2_flash mllama_text_model "
+         "afmoe mellum cwm hyperclovax").split()
 # Hidden sizes are heads times the width of a head: where the class has no key for the width, or checks the product.
 BY_HEADS = ("phi phi3 stablelm starcoder2 granite olmo2 olmo3 cohere cohere2 qwen2 qwen2_moe qwen3_moe glm4_moe falcon gpt_neox gemma "
             "gemma2 gemma3_text gemma4_text deepseek_v2 smollm3 arcee olmoe ernie4_5_moe exaone4 helium olmo vaultgemma granitemoe "
-            "granitemoeshared dots1 phimoe opt bloom exaone_moe flex_olmo mllama_text_model").split()
+            "granitemoeshared dots1 phimoe opt bloom exaone_moe flex_olmo mllama_text_model cwm "
+            "hyperclovax").split()
 MIXED = ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear")  # every fourth layer attends, the others are linear
 NO_WINDOW_WHERE_NULL = ("mistral", "phi3", "starcoder2", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "mixtral")
 OLDER = {"gptj": "n_layer n_head n_embd n_positions", "gpt_bigcode": "n_layer n_head n_embd n_positions",

@@ -65,7 +65,7 @@ struct config_values {
     struct config_flag double_wide, keys_as_values, experts_on;
     struct config_flag tied, attention_bias, qkv_bias, plain_bias, mlp_bias, out_bias, head_bias, use_window, multi_query,
         grouped_query, parallel_residual, new_decoder, parallel_attention, qk_norm, dynamic_ntk, logn, alibi, renorm, query_tuned,
-        scores_scaled, scores_by_layer;
+        scores_scaled, scores_by_layer, embed_rooted, post_norms;
     struct config_rope rope, window_rope;  /* of full layers or all; of layers with a window, where told apart */
     bool rope_by_layer;
     bool lettered_windows;               /* sliding_window_pattern is a string, which layer_types have to say in full */

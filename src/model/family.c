@@ -8,7 +8,8 @@ const struct model_family *model_family_at(unsigned index) {
         unsigned count;
     } parts[] = {{model_families_dense, model_families_dense_count},
                  {model_families_early, model_families_early_count},
-                 {model_families_sparse, model_families_sparse_count}};
+                 {model_families_sparse, model_families_sparse_count},
+                 {model_families_mixed, model_families_mixed_count}};
     for (unsigned i = 0; i < ARRAY_LEN(parts); i++) {
         if (index < parts[i].count) {
             return &parts[i].rows[index];

@@ -43,10 +43,11 @@ struct model_bias_rule {
 };
 /* Which layers have a window: none; all, where the key is set; where use_sliding_window says so those from max_window_layers on,
  * even ones before it, or all; those from max_window_layers on without a switch; every layer whose (number + 1) is not a multiple
- * of the period; even layers; odd layers; as by the period, but the first. layer_types, where given, wins. */
+ * of the period; even layers; odd layers; as by the period, but the first; every layer whose number is not a multiple of the
+ * period; those of layer_types alone, which wins in all others too where it is given. */
 enum model_window {
     WINDOW_NONE, WINDOW_ALL, WINDOW_SWITCH_LATE, WINDOW_SWITCH_EARLY, WINDOW_SWITCH_ALL, WINDOW_LATE, WINDOW_PERIOD, WINDOW_EVEN,
-    WINDOW_ODD, WINDOW_INNER
+    WINDOW_ODD, WINDOW_INNER, WINDOW_AFTER_FIRST, WINDOW_LISTED
 };
 /* Sets of rotary factors: one for all; none for layers without a window, or only where the model has a window at all; the plain
  * one for layers with a window and the scaled one for the others; a theta of their own for layers with a window. */
@@ -63,7 +64,8 @@ enum model_expert_rule { EXPERTS_ALL, EXPERTS_AFTER_DENSE, EXPERTS_BY_STEP, EXPE
  * and gates in one, write strengths and decays in another; queries, keys, values as in the second, the others as in the third.
  * All but the first share the convolution as well. */
 enum model_delta_fusion { DELTA_APART, DELTA_CAT, DELTA_BY_HEAD, DELTA_CAT_BY_HEAD };
-enum model_embed_rule { EMBED_PLAIN, EMBED_SQRT_HIDDEN };
+/* Factor of the embedding where embedding_multiplier is absent: none; the root of the width; that where mup_enabled says so. */
+enum model_embed_rule { EMBED_PLAIN, EMBED_SQRT_HIDDEN, EMBED_BY_KEY };
 
 struct model_spelling {
     const char *body; /* stands for '~' in a tensor name */
@@ -114,6 +116,8 @@ struct model_family {
     bool plain_mlp;               /* no gate */
     bool gate_up_fused;           /* GATE and UP name one tensor: gate rows, then up rows */
     bool rope_pairs;              /* source rows hold rotary pairs side by side (2i, 2i + 1) */
+    bool post_norms_by_key;       /* no norms behind attention and MLP where use_post_norm says so */
+    bool logits_multiplied;       /* logits_scaling is a factor, not a divisor */
     bool norms_plus_one;          /* norms multiply by 1 + w */
     bool transposed;              /* matrices of the layers are stored [in, out] */
     bool alibi, alibi_before_scale;
@@ -134,6 +138,7 @@ struct model_family {
     bool delta_silu;
     bool delta_tiled;             /* heads of values lie as struct model_desc says of tiled_values */
     bool gated_out;
+    bool gate_apart;              /* the gate has a matrix of its own, beside that of queries */
     bool latent;                  /* attention through latents (MODEL_LATENT) */
     bool latent_apart;            /* UK and UV are tensors of their own, and UK multiplies queries as it is */
     bool decay_exponentiated;     /* the source of DECAY_RATE holds -exp of it */
@@ -176,9 +181,11 @@ struct model_family {
     bool query_steps;             /* MODEL_QUERY_STEPS by llama_4_scaling_beta */
 };
 
-/* The table, in three files. */
-extern const struct model_family model_families_dense[], model_families_early[], model_families_sparse[];
-extern const unsigned model_families_dense_count, model_families_early_count, model_families_sparse_count;
+/* The table, in four files. */
+extern const struct model_family model_families_dense[], model_families_early[], model_families_sparse[],
+    model_families_mixed[];
+extern const unsigned model_families_dense_count, model_families_early_count, model_families_sparse_count,
+    model_families_mixed_count;
 
 /* Multimodal models around a text model of one family or another (rows with FEATURE_TEXT_TOWER): what is inside says which. Text
  * alone goes through each of them as through the text model by itself. 0-ended. */

@@ -24,6 +24,7 @@
     X("norm", "weights stored less one", f->norms_plus_one)                                                                \
     X("layer", "norms before attention and MLP", f->wiring == MODEL_PRE)                                                   \
     X("layer", "norms before and after attention and MLP", f->wiring == MODEL_SANDWICH)                                    \
+    X("layer", "no norms after them where a key says so", f->post_norms_by_key)                                            \
     X("layer", "norms after attention and MLP", f->wiring == MODEL_POST)                                                   \
     X("layer", "attention and MLP side by side, one norm", f->wiring == MODEL_PARALLEL)                                    \
     X("layer", "attention and MLP side by side, two norms", f->wiring == MODEL_PARALLEL2)                                  \
@@ -54,7 +55,9 @@
     X("attention", "window in every other layer at first where a key says so", f->window == WINDOW_SWITCH_EARLY)           \
     X("attention", "window in all layers where a key says so", f->window == WINDOW_SWITCH_ALL)                             \
     X("attention", "window in late layers", f->window == WINDOW_LATE)                                                      \
-    X("attention", "window in all but every n-th layer", f->window == WINDOW_PERIOD || f->window == WINDOW_INNER)          \
+    X("attention", "window in all but every n-th layer", f->window == WINDOW_PERIOD || f->window == WINDOW_INNER || \
+      f->window == WINDOW_AFTER_FIRST)                                                                                     \
+    X("attention", "window in layers by a list", f->window == WINDOW_LISTED)                                               \
     X("attention", "window in every other layer", f->window == WINDOW_EVEN || f->window == WINDOW_ODD)                     \
     X("attention", "chunks", HAS(CHUNK))                                                                                   \
     X("attention", "layers that read keys and values of earlier ones", HAS(SHARED_KV))                                     \
@@ -109,6 +112,8 @@
     X("experts", "biases of router and experts", f->router_bias || f->bias_expert)                                         \
     X("ends", "tied unless the config says otherwise", f->tied)                                                            \
     X("ends", "embedding times the root of the width", f->embed == EMBED_SQRT_HIDDEN)                                      \
+    X("ends", "embedding times the root of the width where a key says so", f->embed == EMBED_BY_KEY)                       \
+    X("ends", "logits multiplied where others divide", f->logits_multiplied)                                               \
     X("ends", "a norm on the embedding", f->embed_norm)                                                                    \
     X("ends", "multipliers from the config", HAS(SCALES))                                                                  \
     X("ends", "cap on logits", f->logit_cap != 0.0)                                                                        \
@@ -121,6 +126,7 @@
     X("source", "query, key, value in one matrix, one after another", f->qkv == QKV_CAT)                                   \
     X("source", "query, key, value in one matrix, by head", f->qkv == QKV_HEAD)                                            \
     X("source", "query, key, value in one matrix, by KV head", f->qkv == QKV_GROUP)                                        \
+    X("source", "the gate of attention in a matrix of its own", f->gate_apart)                                             \
     X("source", "gate and up in one matrix", f->gate_up_fused)                                                             \
     X("source", "gate and up of the shared expert in one matrix", f->shared_fused)                                         \
     X("source", "rotary pairs side by side", f->rope_pairs)                                                                \

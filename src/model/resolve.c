@@ -194,6 +194,8 @@ static bool has_window(const struct config_values *v, const struct model_family 
         return on && (double)layer < turn && layer % 2 == 0;
     case WINDOW_SWITCH_ALL:
         return on;
+    case WINDOW_AFTER_FIRST:
+        return period == 0 || layer % period != 0;
     case WINDOW_INNER:
         return layer != 0 && period != 0 && (layer + 1) % period != 0;
     case WINDOW_LATE:
@@ -459,6 +461,10 @@ static lamina_status take_score_switches(const struct config_values *v, const st
     return LAMINA_OK;
 }
 
+static bool embed_rooted(const struct config_values *v, const struct model_family *f) {
+    return f->embed == EMBED_SQRT_HIDDEN || (f->embed == EMBED_BY_KEY && v->embed_rooted.given && v->embed_rooted.value);
+}
+
 static lamina_status take_scales(const struct config_values *v, const struct model_family *f, struct model_desc *d,
                                  struct lamina_error *err) {
     double scalar = f->query_pre_scalar > 0 ? f->query_pre_scalar : model_attending(d)->head_dim;
@@ -482,11 +488,11 @@ static lamina_status take_scales(const struct config_values *v, const struct mod
     }
     LAMINA_TRY(take_score_switches(v, f, d, err));
     LAMINA_TRY(take_factor(&v->embed_multiplier, "embedding_multiplier",
-                           f->embed == EMBED_SQRT_HIDDEN ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
+                           embed_rooted(v, f) ? sqrt((double)d->hidden) : 1.0, &d->embed_scale, err));
     LAMINA_TRY(take_factor(&v->residual_multiplier, "residual_multiplier", f->alpha > 0 ? f->alpha : 1.0, &d->residual_scale, err));
     LAMINA_TRY(config_take_double(&v->logits_divisor, (struct config_range){"logits_scaling", 1e-9, 1e9, 1.0}, &divisor, err));
-    LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", f->logit_scale > 0 ? f->logit_scale : 1.0 / divisor,
-                           &d->logit_scale, err));
+    otherwise = f->logit_scale > 0 ? f->logit_scale : f->logits_multiplied ? divisor : 1.0 / divisor;
+    LAMINA_TRY(take_factor(&v->logit_multiplier, "logit_scale", otherwise, &d->logit_scale, err));
     otherwise = config_otherwise(&v->score_cap, f->score_cap, 0);
     LAMINA_TRY(config_take_double(&v->score_cap, (struct config_range){"attn_logit_softcapping", 0, 1e6, otherwise}, &cap, err));
     d->score_cap = (float)cap;
@@ -530,6 +536,9 @@ static void take_form(const struct config_values *v, const struct model_family *
     d->norm_bias = f->norm_bias;
     bool parallel = v->parallel_residual.given ? v->parallel_residual.value : f->parallel_default;
     d->wiring = parallel && f->parallel != 0 ? f->parallel : f->wiring;
+    if (f->post_norms_by_key && v->post_norms.given && !v->post_norms.value) {
+        d->wiring = MODEL_PRE;
+    }
     d->gated = !f->plain_mlp;
     d->alibi = f->alibi;
     d->sinks = f->sinks;

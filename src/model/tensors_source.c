@@ -173,7 +173,7 @@ static bool find_delta(const struct model_family *f, const struct model_kind *k,
     uint64_t shared = k->mixer == MODEL_DELTA ? k->heads / k->kv_heads : 0;
     bool conv = t->role >= MODEL_CONV_Q && t->role <= MODEL_CONV_V;
     unsigned part = conv ? t->role - MODEL_CONV_Q : t->role - MODEL_Q;
-    if (k->gated_out && (t->role == MODEL_Q || t->role == MODEL_Z)) { /* head after head [query | gate] */
+    if (k->gated_out && !f->gate_apart && (t->role == MODEL_Q || t->role == MODEL_Z)) { /* head after head [query | gate] */
         t->from.run = k->head_dim;
         t->from.step = 2 * (uint64_t)k->head_dim;
         t->from.first = t->role == MODEL_Z ? k->head_dim : 0;

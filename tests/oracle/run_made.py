@@ -31,7 +31,7 @@ run_gguf.py does. What each is there for:
   qwen25-vl, qwen3-vl, glm4v, glm45v   multimodal models of a family, text alone; the first with its keys side by side, as published
   qwen3-vl-moe, qwen3-vl-moe-rows   experts of a layer in one tensor, [in, out] and [out, in]
   deepseek-v32, glm-dsa   an indexer that would choose all keys
-  exaone-moe, flex-olmo, hy-v3, jais2, solar-open, youtu   these families
+  afmoe, cwm, exaone-moe, flex-olmo, hy-v3, hyperclovax, jais2, mellum, solar-open, youtu   these families
   ministral          windows by layer_types in some layers of a Mistral
   mimo-v2, mimo-v2-listed   values of another width than keys, sinks and more KV heads where there is a window; by the published
   keys and by lists of layers
@@ -53,14 +53,14 @@ import run_oracle
 import run_variants
 from made_weights import write_checkpoint
 
-FOLDERS = ["arcee", "bailing", "bailing-v2", "bloom", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe", "exaone4",
-           "exaone4-full", "falcon-one-norm", "flex-olmo", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe",
+FOLDERS = ["afmoe", "arcee", "bailing", "bailing-v2", "bloom", "cwm", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe",
+           "exaone4", "exaone4-full", "falcon-one-norm", "flex-olmo", "gemma2-uncapped", "gemma4-by-layer", "gemma4-moe",
            "gemma4-moe-inputs", "glm-dsa", "glm4-lite-listed", "glm45v", "glm4v", "gpt-bigcode", "gpt-bigcode-heads", "gpt-neo",
-           "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "hy-v3", "jais2",
-           "kimi-listed", "llama-relu", "llava-wrapped", "mimo-v2", "mimo-v2-listed", "ministral", "mistral4-wrapped", "mllama",
-           "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen25-vl", "qwen2moe-window", "qwen3-vl",
-           "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three", "qwen3moe-window", "seed-oss", "smollm3", "smollm3-listed",
-           "solar-open", "stablelm-norms", "vaultgemma", "youtu"]
+           "gpt2-by-layer", "gptj", "granite-moe-shared", "helium", "hunyuan-alpha", "hunyuan-moe", "hy-v3", "hyperclovax",
+           "jais2", "kimi-listed", "llama-relu", "llava-wrapped", "mellum", "mimo-v2", "mimo-v2-listed", "ministral",
+           "mistral4-wrapped", "mllama", "mpt-clipped", "nemotron", "olmo-clipped", "olmoe", "opt", "phimoe", "qwen25-vl",
+           "qwen2moe-window", "qwen3-vl", "qwen3-vl-moe", "qwen3-vl-moe-rows", "qwen35-three", "qwen3moe-window", "seed-oss",
+           "smollm3", "smollm3-listed", "solar-open", "stablelm-norms", "vaultgemma", "youtu"]
 # The others are about config.json, or the format cannot say them.
 IN_GGUF = ["arcee", "bailing-v2", "bloom", "deepseek-v32", "dots", "ernie45-moe", "exaone-moe", "exaone4",
            "exaone4-full", "falcon-one-norm", "gemma4-moe", "gemma4-moe-inputs", "glm-dsa", "gpt-bigcode", "granite-moe-shared",
