@@ -727,5 +727,7 @@ const char *const model_wrappers[] = {
     "Qwen2AudioForConditionalGeneration", "PerceptionLMForConditionalGeneration", "LightOnOcrForConditionalGeneration",
     "KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration", "KimiVLForConditionalGeneration",
     "Exaone4_5_ForConditionalGeneration", "Glm46VForConditionalGeneration", "GotOcr2ForConditionalGeneration",
-    "Ovis2ForConditionalGeneration", NULL,
+    "Ovis2ForConditionalGeneration", "Idefics2ForConditionalGeneration", "DeepseekVLForConditionalGeneration",
+    "DeepseekVLHybridForConditionalGeneration", "JanusForConditionalGeneration", "MultiModalityCausalLM",
+    "VideoLlama3ForConditionalGeneration", "HyperCLOVAXVisionV2ForConditionalGeneration", NULL,
 };

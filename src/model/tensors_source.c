@@ -430,7 +430,9 @@ static const char *const OTHER_TOWERS[] = {
     "model.vision_encoder.", "model.vision_embed_tokens.", "model.embed_vision.", "audio_tower.", "model.audio_tower.",
     "model.embed_audio.", "multi_modal_projector.", "model.multi_modal_projector.", "mm_projector.", "model.mm_projector.",
     "model.connector.", "vision_projection.", "model.vision_projection.", "image_tower.", "model.image_tower.", "video_tower.",
-    "model.video_tower.", "model.visual_embeddings_table.", "mlp1.", "image_newline", "model.image_newline"};
+    "model.video_tower.", "model.visual_embeddings_table.", "mlp1.", "image_newline", "model.image_newline",
+    "aligner.", "model.aligner.", "model.projector.", "model.vision_projector.", "model.high_res_vision_",
+    "gen_aligner.", "gen_embed.", "gen_head.", "gen_vision_model.", "model.generation_", "model.vqmodel."};
 /* Layers for predicting more than one token. */
 static const char *const FURTHER[] = {"mtp.", "model.mtp.", "model.mtp_"};
 

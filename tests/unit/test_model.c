@@ -290,6 +290,10 @@ static void multimodal_models_are_told_by_their_text_model(void **state) {
          "\"qk_rope_head_dim\": 8, \"v_head_dim\": 8, \"n_routed_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": "
          "32, \"first_k_dense_replace\": 1}}",
          "deepseek-v3", "KimiK25ForConditionalGeneration", 64, 2, 4, 4, 96, 320},
+        {"{\"architectures\": [\"MultiModalityCausalLM\"], \"model_type\": \"multi_modality\", \"aligner_config\": {\"cls\": "
+         "\"MlpProjector\"}, \"language_config\": {\"model_type\": \"llama\", \"hidden_size\": 64, \"num_hidden_layers\": 2, "
+         "\"num_attention_heads\": 4, \"intermediate_size\": 96, \"vocab_size\": 320}}",
+         "llama", "MultiModalityCausalLM", 64, 2, 4, 4, 96, 320},
         {"{\"architectures\": [\"Qwen2_5_VLForConditionalGeneration\"], \"hidden_size\": 64, \"num_hidden_layers\": 2, "
          "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"intermediate_size\": 96, \"vocab_size\": 320, \"rope_scaling\": "
          "{\"type\": \"mrope\", \"mrope_section\": [2, 3, 3]}, \"vision_config\": {\"depth\": 32}}",
